@@ -1,0 +1,147 @@
+"""Where the service keeps things and what it may reach: settings from the environment.
+
+Every setting is an environment variable with the prefix `UNLEARN_`, for example `UNLEARN_HOME`. Knows
+nothing of what the settings are used for.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from unlearn.errors import BadInput, PathNotAllowed
+
+
+class Settings(BaseSettings):
+    """The effective settings of one process. Paths are absolute; durations are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="UNLEARN_", extra="ignore", frozen=True, ignored_types=(cached_property,))
+
+    home: Path = Field(
+        default=Path("~/.unlearn"), description="Directory of everything the service keeps on this machine."
+    )
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; by default an SQLite file under home."
+    )
+    broker_url: str | None = Field(
+        default=None, description="Redis or Valkey URL; by default a server on a unix socket under home."
+    )
+    mlflow_tracking_uri: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("UNLEARN_MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI", "mlflow_tracking_uri"),
+        description="MLflow tracking URI; by default an SQLite file under home.",
+    )
+    mlflow_experiment: str = Field(default="unlearn", description="MLflow experiment of the erasing runs.")
+    roots: Annotated[list[Path], NoDecode] = Field(
+        default_factory=list,
+        description=f"Directories that adapters, corpora and bases may be read from, joined by '{os.pathsep}'; home is always one.",
+    )
+    identity_key: SecretStr | None = Field(
+        default=None, description="Key of the identity hashes (32 bytes or more); by default made under home."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8000, description="Port the API listens on.")
+    device: str = Field(default="cpu", description="torch device of the workers.")
+    lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
+    heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
+    sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
+    max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return [p for p in value.split(os.pathsep) if p] if isinstance(value, str) else value
+
+    def model_post_init(self, _context: object) -> None:
+        """Make every path absolute."""
+        object.__setattr__(self, "home", self.home.expanduser().resolve())
+        roots = [r.expanduser().resolve() for r in self.roots]
+        object.__setattr__(self, "roots", roots)
+
+    @property
+    def effective_database_url(self) -> str:
+        """SQLAlchemy URL of the case database."""
+        return self.database_url or f"sqlite:///{self.home / 'unlearn.db'}"
+
+    @property
+    def effective_broker_url(self) -> str:
+        """URL of the broker, in Celery's spelling."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Unix socket of the broker that the program starts itself."""
+        return self.home / "broker" / "broker.sock"
+
+    @property
+    def effective_mlflow_uri(self) -> str:
+        """MLflow tracking URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @cached_property
+    def identity_hash_key(self) -> bytes:
+        """Key of the identity hashes; generated on first use, readable by the owner alone.
+
+        Raises:
+            BadInput: the given key is shorter than 32 bytes.
+        """
+        if self.identity_key is not None:
+            key = self.identity_key.get_secret_value().encode()
+            if len(key) < 32:
+                raise BadInput(
+                    f"UNLEARN_IDENTITY_KEY has {len(key)} bytes; give at least 32, "
+                    "for example from: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+                )
+            return key
+        return _key_file(self.home / "keys" / "identity.key")
+
+    def allowed_path(self, path: str | Path, what: str) -> Path:
+        """The real path of `path`, if it lies under home or one of the roots.
+
+        Args:
+            path: as a client named it; links are followed before the check.
+            what: what the path is for, for the message.
+
+        Raises:
+            PathNotAllowed: it lies elsewhere, or is relative.
+            BadInput: nothing is there.
+        """
+        if "\0" in str(path):
+            raise BadInput(f"{what}: the path holds a NUL character")
+        given = Path(path)
+        if not given.is_absolute():
+            raise PathNotAllowed(f"{what}: '{path}' is relative; give an absolute path under an allowed root")
+        try:
+            real = given.resolve()
+        except (OSError, RuntimeError) as error:
+            raise BadInput(f"{what}: '{path}' can't be resolved ({error})") from None
+        if not any(real.is_relative_to(root) for root in [self.home, *self.roots]):
+            raise PathNotAllowed(
+                f"{what}: '{path}' is outside the allowed roots; move it under one of them or add its directory to UNLEARN_ROOTS"
+            )
+        if not real.exists():
+            raise BadInput(f"{what}: nothing at '{path}'")
+        return real
+
+
+def _key_file(path: Path) -> bytes:
+    """Read the key at `path`, or make it: 32 random bytes as hex, mode 0600, safe against a racing process."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as out:
+            out.write(secrets.token_hex(32))
+        try:
+            os.link(draft, path)  # fails if another process was first; its key then holds
+        except FileExistsError:
+            draft.unlink()
+            return path.read_bytes().strip()
+        draft.unlink()
+    return path.read_bytes().strip()
