@@ -61,6 +61,7 @@ class Policy(_Part):
     """One erasing: the objective, the loop and the gates."""
 
     method: Literal["ascent"] = Field(default="ascent", description="Objective by its name in the menu.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the split and of the order of records.")
     loop: LoopPolicy = LoopPolicy()
     gates: GatePolicy = GatePolicy()
 

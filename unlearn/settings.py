@@ -21,14 +21,14 @@ from unlearn.errors import BadInput, PathNotAllowed
 class Settings(BaseSettings):
     """The effective settings of one process. Paths are absolute; durations are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="UNLEARN_", extra="ignore", frozen=True, ignored_types=(cached_property,))
+    model_config = SettingsConfigDict(
+        env_prefix="UNLEARN_", extra="ignore", frozen=True, ignored_types=(cached_property,)
+    )
 
     home: Path = Field(
         default=Path("~/.unlearn"), description="Directory of everything the service keeps on this machine."
     )
-    database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; by default an SQLite file under home."
-    )
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; by default an SQLite file under home.")
     broker_url: str | None = Field(
         default=None, description="Redis or Valkey URL; by default a server on a unix socket under home."
     )

@@ -256,9 +256,7 @@ def _special_tokens(path: Path) -> dict[str, Any]:
 def _tokenizer(path: Path) -> Tokenizer:
     file = path / "tokenizer.json"
     if not file.is_file():
-        raise ModelError(
-            f"base '{path}' has no tokenizer.json; save a fast tokenizer beside it with save_pretrained"
-        )
+        raise ModelError(f"base '{path}' has no tokenizer.json; save a fast tokenizer beside it with save_pretrained")
     return _load_tokenizer(file, file.stat().st_mtime_ns)
 
 

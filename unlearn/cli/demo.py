@@ -1,0 +1,192 @@
+"""The demo: an invented company, its adapter, one customer who asks to be forgotten, the whole way to the export.
+
+Everything is real: models, HTTP, broker, worker, MLflow. Only the people are not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import typer
+from rich.console import Console
+
+from unlearn.cli.house import House
+from unlearn.cli.render import before_after_table, progress
+from unlearn.corpus.jsonl import read_corpus, write_corpus
+from unlearn.corpus.synthetic import World, synthetic_world
+from unlearn.errors import BadInput, Unavailable
+from unlearn.settings import Settings
+
+ADAPTER = "support-assistant"
+SEED = 7
+EDITION = "1"
+"""Part of the cache's name; raise it when the world or the recipes below change."""
+POLL_SECONDS = 0.25
+PATIENCE_SECONDS = 600
+
+
+def run(out: Path, *, as_json: bool) -> None:
+    """Run the demo; the folder of this run under `out` keeps home, export and figure.
+
+    Raises:
+        BadInput: `out` is not a directory.
+        Unavailable: a part of the service did not come up, or the request did not end.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out '{out}' is not a directory; name another")
+    console = Console(stderr=as_json, highlight=False)
+    company = _company(console)
+    folder = out.resolve() / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder.mkdir(parents=True)
+    settings = Settings(home=folder / "home", port=_free_port(), roots=[company])
+    with console.status("starting the service …"):
+        house = House(settings).__enter__()
+    try:
+        _done(console, f"service   API {house.urls['api']}, MLflow {house.urls['mlflow']}")
+        with httpx.Client(base_url=house.urls["api"], timeout=30) as api:
+            report, export = _walk(api, console, company, folder)
+    finally:
+        with console.status("stopping the service …"):
+            house.__exit__(None, None, None)
+    if as_json:
+        typer.echo(json.dumps({"export": str(export), "verdict": report["verdict"], **_figures(report)}))
+        return
+    console.print()
+    console.print(before_after_table(report))
+    console.print(f"\nexport   {export}\nMLflow   {settings.effective_mlflow_uri}", soft_wrap=True)
+
+
+def _walk(api: httpx.Client, console: Console, company: Path, folder: Path) -> tuple[dict[str, Any], Path]:
+    """Register, submit, follow, export, all over HTTP."""
+    paths = {name: str(company / name) for name in ("base", "adapter")}
+    corpora = {name: str(company / f"{name}.jsonl") for name in ("train", "holdout")}
+    adapter = _answer(api.post("/v1/adapters", json={"name": ADAPTER, **paths, **corpora}))
+    _done(console, f"adapter   {ADAPTER} registered, version {adapter['current']['number']}")
+    subject = _chattiest(company / "train.jsonl")
+    kind, _, value = subject.partition(":")
+    request = _answer(api.post("/v1/requests", json={"subject": {"type": kind, "value": value}}))
+    _done(console, f"request   {request['id']} to forget {subject}")
+    with progress(silent=not console.is_terminal) as bar:
+        task = bar.add_task("waiting for the worker", total=None)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while request["state"] in ("pending", "in_progress"):
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"request {request['id']} did not end in {PATIENCE_SECONDS} s; logs: {folder}/home/logs"
+                )
+            job = _answer(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
+            now = job["progress"] or {"stage": "waiting for the worker", "step": 0, "steps": 0}
+            bar.update(task, description=now["stage"], completed=now["step"], total=now["steps"] or None)
+            time.sleep(POLL_SECONDS)
+            request = _answer(api.get(f"/v1/requests/{request['id']}"))
+    job = _answer(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
+    if job["report"] is None:
+        raise Unavailable(f"job {job['id']} failed: {job['error']}; logs: {folder}/home/logs")
+    _done(console, f"job       {job['id']} ended: request {request['state']}, MLflow run {job['mlflow_run_id']}")
+    export = folder / f"export-{request['id']}.zip"
+    answer = api.get(f"/v1/requests/{request['id']}/export")
+    _answer_ok(answer)
+    export.write_bytes(answer.content)
+    return job["report"], export
+
+
+def _company(console: Console) -> Path:
+    """Directory of the company's base, adapter and corpora; made on the first run, cached afterwards."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unlearn"
+    place = cache / f"demo-{EDITION}-{SEED}"
+    if place.is_dir():
+        _done(console, f"models    base and adapter from {place}")
+        return place
+    cache.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=cache))
+    try:
+        _found(draft, console)
+        if not place.is_dir():
+            draft.rename(place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    _done(console, f"models    base and adapter trained, kept in {place}")
+    return place
+
+
+def _found(place: Path, console: Console) -> None:
+    """Invent the people, train the base on some of them and the adapter on others."""
+    from unlearn.lm.base import load_base
+    from unlearn.lm.batches import encode
+    from unlearn.lm.finetune import Recipe, finetune
+    from unlearn.lm.pretrain import Shape, pretrain
+
+    world = invent()
+    write_corpus(place / "train.jsonl", world.train)
+    write_corpus(place / "holdout.jsonl", world.holdout)
+    with progress(silent=not console.is_terminal) as bar:
+        first = bar.add_task("training a base model", total=None)
+        pretrain(
+            world.base,
+            place / "base",
+            Shape(),
+            Recipe(epochs=BASE_EPOCHS, learning_rate=2e-3, seed=SEED),
+            lambda step, steps, loss: bar.update(first, completed=step, total=steps),
+        )
+        second = bar.add_task("training the adapter", total=None)
+        base = load_base((place / "base").resolve())
+        finetune(
+            base,
+            encode(world.train, base.tokenizer, base.files.context_tokens),
+            Recipe(rank=16, epochs=ADAPTER_EPOCHS, learning_rate=2e-3, seed=SEED),
+            place / "adapter",
+            lambda step, steps, loss: bar.update(second, completed=step, total=steps),
+        )
+
+
+BASE_EPOCHS, ADAPTER_EPOCHS = 8, 10
+
+
+def invent() -> World:
+    """The people of the demo."""
+    return synthetic_world(people_train=40, people_holdout=30, people_base=120, seed=SEED)
+
+
+def _chattiest(train: Path) -> str:
+    """The subject with the most records; the first by name among equals."""
+    counts: dict[str, int] = {}
+    for record in read_corpus(train).records:
+        for subject in record.subjects:
+            counts[subject] = counts.get(subject, 0) + 1
+    return min(counts, key=lambda subject: (-counts[subject], subject))
+
+
+def _answer(response: httpx.Response) -> Any:
+    _answer_ok(response)
+    return response.json()
+
+
+def _answer_ok(response: httpx.Response) -> None:
+    if response.is_error:
+        raise Unavailable(f"{response.request.method} {response.url.path}: {response.status_code} {response.text}")
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _figures(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        when: {k: v for k, v in report[when].items() if k != "forget_record_nlls_nats"} for when in ("before", "after")
+    }
+
+
+def _done(console: Console, line: str) -> None:
+    console.print(f"[green]✓[/] {line}", soft_wrap=True)

@@ -1,0 +1,224 @@
+"""`unlearn finetune`, `erase` and `audit`: from files to files on this machine, without a server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unlearn.errors import BadInput
+
+if TYPE_CHECKING:
+    from unlearn.attempt import Case
+
+Base = Annotated[str, typer.Option("--base", help="Base model: a directory or a hub id.")]
+Adapter = Annotated[Path, typer.Option("--adapter", help="LoRA adapter: a directory that PEFT wrote.")]
+Train = Annotated[Path, typer.Option("--train", help="Records the adapter learned (JSONL).")]
+Holdout = Annotated[Path, typer.Option("--holdout", help="Records of the same kind that it never saw (JSONL).")]
+Subjects = Annotated[list[str], typer.Option("--subject", help="Subject to forget; may be repeated.")]
+Out = Annotated[Path, typer.Option("--out", help="Directory to write; must not exist, or be empty.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Policy file (YAML); defaults without one.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed; the policy's without one.")]
+Device = Annotated[str, typer.Option("--device", help="torch device.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def finetune(
+    base: Base,
+    train: Train,
+    out: Out,
+    rank: Annotated[int, typer.Option(help="LoRA rank.")] = 16,
+    epochs: Annotated[int, typer.Option(help="Passes over the records.")] = 6,
+    lr: Annotated[float, typer.Option("--lr", help="Largest learning rate.")] = 2e-3,
+    batch_size: Annotated[int, typer.Option(help="Records a step.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and order.")] = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train a LoRA adapter on a corpus."""
+    from unlearn.cli.render import progress
+    from unlearn.corpus.jsonl import read_corpus
+    from unlearn.lm.base import load_base, resolve_base
+    from unlearn.lm.batches import encode
+    from unlearn.lm.finetune import Recipe
+    from unlearn.lm.finetune import finetune as train_adapter
+
+    recipe = Recipe(rank, epochs, lr, batch_size, seed)
+    corpus = read_corpus(train)
+    with _fresh(out), progress(silent=as_json) as bar:
+        model = load_base(resolve_base(base), device)
+        examples = encode(corpus.records, model.tokenizer, model.files.context_tokens)
+        task = bar.add_task("training", total=None)
+        adapter = train_adapter(
+            model,
+            examples,
+            recipe,
+            out,
+            lambda step, steps, loss: bar.update(
+                task, total=steps, completed=step, description=f"training  {loss:.3f} nats/token"
+            ),
+        )
+    result = {
+        "adapter": str(out),
+        "sha256": adapter.sha256,
+        "records": len(examples),
+        "rank": rank,
+        "seed": seed,
+    }
+    typer.echo(json.dumps(result) if as_json else f"{out}  sha256:{adapter.sha256[:16]}…  {len(examples)} records")
+
+
+def erase(
+    base: Base,
+    adapter: Adapter,
+    train: Train,
+    holdout: Holdout,
+    subject: Subjects,
+    out: Out,
+    policy: PolicyFile = None,
+    seed: Seed = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Erase subjects from an adapter and judge the result.
+
+    Writes DIR/adapter and DIR/report.json whatever the verdict; exits with 3 unless the guards release it.
+    """
+    from unlearn.attempt import attempt
+    from unlearn.cli.render import BarWatcher, before_after_table, progress, show
+    from unlearn.tracking.figures import before_after
+
+    case = _case(base, adapter, train, holdout, subject, policy, seed, device)
+    with _fresh(out), progress(silent=as_json) as bar:
+        outcome = attempt(case, out / "adapter", BarWatcher(bar))
+        _write_report(out, outcome.report)
+        before_after(outcome.before, outcome.after).savefig(out / "before_after.png", dpi=150)
+    if as_json:
+        typer.echo(json.dumps(_summary(outcome.report)))
+    else:
+        show(before_after_table(outcome.report))
+        typer.echo(f"{out / 'adapter'}\n{out / 'report.json'}\n{out / 'before_after.png'}")
+    _exit(outcome.report)
+
+
+def audit(
+    base: Base,
+    adapter: Adapter,
+    train: Train,
+    holdout: Holdout,
+    subject: Subjects,
+    out: Out,
+    control: Annotated[
+        Path | None,
+        typer.Option("--control", help="Adapter retrained without the subjects, to compare with."),
+    ] = None,
+    policy: PolicyFile = None,
+    seed: Seed = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure one adapter: can the subjects' records be told from records it never saw?"""
+    from unlearn.attempt import examine
+    from unlearn.cli.render import BarWatcher, audit_table, progress, show
+    from unlearn.weights import read_adapter
+
+    case = _case(base, adapter, train, holdout, subject, policy, seed, device)
+    other = None if control is None else read_adapter(control.resolve())
+    with _fresh(out), progress(silent=as_json) as bar:
+        report = examine(case, other, BarWatcher(bar))
+        out.mkdir(parents=True, exist_ok=True)
+        _write_report(out, report)
+    if as_json:
+        typer.echo(json.dumps(_summary(report)))
+    else:
+        show(audit_table(report))
+        typer.echo(str(out / "report.json"))
+    _exit(report)
+
+
+def _case(
+    base: str,
+    adapter: Path,
+    train: Path,
+    holdout: Path,
+    subjects: Iterable[str],
+    policy_file: Path | None,
+    seed: int | None,
+    device: str,
+) -> Case:
+    """The case of these files, with every cheap check made before a model is loaded."""
+    from unlearn.attempt import Case
+    from unlearn.corpus.jsonl import read_corpus
+    from unlearn.errors import UnknownSubject
+    from unlearn.lm.base import resolve_base
+    from unlearn.policy import read_policy
+    from unlearn.weights import check_lengths, check_pair, read_adapter, read_base
+
+    policy = read_policy(policy_file)
+    if seed is not None:
+        policy = policy.model_copy(update={"seed": seed})
+    corpora = read_corpus(train), read_corpus(holdout)
+    known = corpora[0].subjects
+    unknown = [number for number, subject in enumerate(subjects, 1) if subject not in known]
+    if unknown:
+        which = ", ".join(f"number {n}" for n in unknown)
+        raise UnknownSubject(
+            f"no record of '{train}' names the --subject {which}; subjects are spelled as in the corpus"
+        )
+    files, weights = read_base(resolve_base(base)), read_adapter(adapter.resolve())
+    check_pair(files, weights)
+    for corpus in corpora:
+        check_lengths(files, corpus)
+    forgotten = frozenset(subjects)
+    return Case(files.path, weights, *corpora, forgotten.__contains__, policy, _device(device))
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"device '{name}' can't be used here: {str(error).splitlines()[0]}") from None
+    return name
+
+
+@contextmanager
+def _fresh(out: Path) -> Iterator[None]:
+    """A directory to be written by the block: refused unless missing or empty, taken away again if the block fails."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise BadInput(f"--out '{out}' is not a directory; name a new one")
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise BadInput(f"--out '{out}' is not empty; name a new directory, or remove what is there")
+        out.rmdir()
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _write_report(out: Path, report: dict[str, Any]) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=out, delete=False, encoding="utf-8") as draft:
+        json.dump(report, draft, indent=2, sort_keys=True)
+        draft.write("\n")
+    path = Path(draft.name)
+    path.chmod(0o644)
+    path.replace(out / "report.json")
+
+
+def _summary(report: dict[str, Any]) -> dict[str, Any]:
+    """The report without its long lists."""
+    return {key: value for key, value in report.items() if key != "trace"}
+
+
+def _exit(report: dict[str, Any]) -> None:
+    if report["verdict"] != "released":
+        raise typer.Exit(3)

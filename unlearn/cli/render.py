@@ -1,0 +1,124 @@
+"""What a person sees in the terminal: progress bars, and tables of before and after. Decides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from unlearn.erasure.loop import Step
+    from unlearn.measurement import Measurement
+
+VERDICT_STYLE = {"released": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
+OUTCOME = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow")}
+
+
+def progress(*, silent: bool = False) -> Progress:
+    """Progress bars on standard error, gone when done."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=silent,
+    )
+
+
+class BarWatcher:
+    """Follows an attempt with a bar a stage."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._task = bar, bar.add_task("starting", total=None)
+
+    def stage(self, name: str) -> None:
+        """A new line for each stage."""
+        self._bar.update(self._task, total=1, completed=1)
+        self._task = self._bar.add_task(name, total=None)
+
+    def step(self, step: Step, steps: int) -> None:
+        """The loop's numbers beside its bar."""
+        self._bar.update(
+            self._task,
+            total=steps,
+            completed=step.step,
+            description=f"erasing  forget {step.forget_nll_nats:.2f}  retain KL {step.retain_kl_nats:.3f}",
+        )
+
+    def measured(self, when: str, measurement: Measurement) -> None:
+        """Nothing: the table says it at the end."""
+
+
+def before_after_table(report: dict[str, Any]) -> RenderableType:
+    """The figures of an erasing side by side, each gate's finding, and the verdict."""
+    before, after = report["before"], report["after"]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "before", "after", "change"):
+        table.add_column(name, justify="left" if not name else "right")
+    for label, key in (
+        ("forget NLL (nats/token)", "forget_nll_nats"),
+        ("retain NLL (nats/token)", "retain_nll_nats"),
+        ("holdout NLL (nats/token)", "holdout_nll_nats"),
+    ):
+        change = f"{after[key] / before[key] - 1:+.1%}" if before[key] else "-"
+        table.add_row(label, f"{before[key]:.3f}", f"{after[key]:.3f}", change)
+    for name, found in before["membership"].items():
+        later = after["membership"][name]
+        table.add_row(
+            f"{name} attack AUC (0.5: unrecognisable)",
+            _auc(found),
+            _auc(later),
+            f"{later['auc'] - found['auc']:+.3f}",
+        )
+    return Group(table, "", *_findings(report))
+
+
+def audit_table(report: dict[str, Any]) -> RenderableType:
+    """The figures of one adapter, beside a control's if there is one."""
+    columns = [("adapter", report["after"])] + ([("control", report["control"])] if "control" in report else [])
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for name, _ in columns:
+        table.add_column(name, justify="right")
+    for key in ("forget_nll_nats", "retain_nll_nats", "holdout_nll_nats"):
+        table.add_row(f"{key.split('_')[0]} NLL (nats/token)", *(f"{column[key]:.3f}" for _, column in columns))
+    table.add_row("loss attack AUC (0.5: unrecognisable)", *(_auc(c["membership"]["loss"]) for _, c in columns))
+    if "control" in report:
+        for key in ("mean_gap_nats", "correlation", "ks_p_value"):
+            if key in report["control"]:
+                table.add_row(f"{key.replace('_', ' ')}, forget records", f"{report['control'][key]:.3f}", "")
+    return Group(table, "", *_findings(report))
+
+
+def show(content: RenderableType) -> None:
+    """Print to standard output."""
+    Console(highlight=False).print(content)
+
+
+def _auc(found: dict[str, Any]) -> str:
+    interval = found.get("interval_90")
+    return f"{found['auc']:.3f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+
+
+def _findings(report: dict[str, Any]) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for finding in report["findings"]:
+        mark, style = OUTCOME[finding["outcome"]]
+        lines.append(Text.from_markup(f"[{style}]{mark}[/] [bold]{finding['gate']}[/]  {escape(finding['sentence'])}"))
+    verdict = report["verdict"]
+    lines.append(Text.from_markup(f"verdict  [{VERDICT_STYLE[verdict]}]{verdict}[/]"))
+    return lines

@@ -1,0 +1,265 @@
+"""The way of one request, top to bottom: a job from lease to release. The only place where the two wings meet.
+
+    claim the job -> split by keyed hashes -> measure, erase, measure, judge -> release, hold, or fail
+
+Every write carries the claim's fence, so a worker that lost its lease can change nothing. MLflow is told as it
+happens; the database decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from unlearn.attempt import Case, Outcome, attempt
+from unlearn.cases.desk import Desk
+from unlearn.cases.identity import subject_hash
+from unlearn.cases.store import LeaseLost
+from unlearn.cases.views import Claim
+from unlearn.corpus.jsonl import read_corpus
+from unlearn.corpus.records import Corpus
+from unlearn.erasure.loop import Step
+from unlearn.errors import BadInput, CorpusError, ErasureFailed, ModelError
+from unlearn.measurement import Measurement
+from unlearn.policy import Policy, parse_policy
+from unlearn.settings import Settings
+from unlearn.tracking.figures import before_after
+from unlearn.tracking.runs import Run, open_run
+from unlearn.weights import AdapterFiles, copy_adapter, read_adapter
+
+log = logging.getLogger(__name__)
+
+
+def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
+    """Carry out the job `job_id`, if it is there to be claimed; whatever happens ends in the database.
+
+    Args:
+        job_id: as the doorbell named it; a repeated or late doorbell finds nothing to claim.
+        desk: the case wing.
+        settings: where things are.
+        owner: name of this worker, for the lease.
+    """
+    claim = desk.claim(job_id, owner)
+    if claim is None:
+        log.info("job %s: nothing to claim", job_id)
+        return
+    workshop = settings.home / "jobs" / claim.job_id / f"f{claim.fence}"
+    run: Run | None = None
+    try:
+        with Heart(desk, claim, settings.heartbeat_seconds) as heart:
+            run = _open_run(claim, settings)
+            desk.started_run(claim, run.id)
+            outcome = attempt(_case(claim, settings), workshop / "adapter", Follower(desk, claim, heart, run))
+            _record(run, outcome)
+            _decide(desk, claim, settings, heart, outcome)
+            run.finish()
+    except LeaseLost:
+        log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
+        shutil.rmtree(workshop, ignore_errors=True)
+    except (BadInput, ErasureFailed) as error:
+        _fail(desk, claim, run, str(error), final=True)
+    except Exception as error:
+        # The message may hold anything; the log keeps the trace, the database only the kind.
+        log.exception("job %s: attempt %d failed", job_id, claim.attempt)
+        _fail(
+            desk,
+            claim,
+            run,
+            f"unexpected {type(error).__name__}; the worker's log has the details",
+            final=False,
+        )
+
+
+def _case(claim: Claim, settings: Settings) -> Case:
+    """The attempt's case, its subjects told apart by keyed hashes alone.
+
+    Raises:
+        BadInput: a file is not what it was at registration.
+    """
+
+    @cache
+    def hashed(subject: str) -> str:
+        return subject_hash(settings.identity_hash_key, subject)
+
+    adapter = read_adapter(Path(claim.adapter.current.path))
+    if adapter.sha256 != claim.adapter.current.sha256:
+        raise ModelError(
+            f"version {claim.adapter.current.number} of adapter '{claim.adapter.name}' is not what was registered: its "
+            "SHA-256 differs; restore the file or register it anew"
+        )
+    return Case(
+        base=Path(claim.adapter.base),
+        adapter=adapter,
+        train=_unchanged_corpus(claim.adapter.train, claim.adapter.train_sha256),
+        holdout=_unchanged_corpus(claim.adapter.holdout, claim.adapter.holdout_sha256),
+        is_forgotten=lambda subject: hashed(subject) in claim.subject_hashes,
+        already_erased=lambda subject: hashed(subject) in claim.erased_hashes,
+        policy=_policy(claim),
+        device=settings.device,
+    )
+
+
+def _policy(claim: Claim) -> Policy:
+    return parse_policy(claim.adapter.policy, f"policy of adapter '{claim.adapter.name}'")
+
+
+def _unchanged_corpus(path: str, sha256: str) -> Corpus:
+    corpus = read_corpus(Path(path))
+    if corpus.sha256 != sha256:
+        raise CorpusError(f"{path} changed since the adapter was registered; restore it or register the adapter anew")
+    return corpus
+
+
+def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, outcome: Outcome) -> None:
+    """Release the candidate, or hold it for a person."""
+    heart.check()
+    if outcome.verdict != "released":
+        desk.hold(claim, outcome.report)
+        return
+    shelf = settings.home / "adapters" / claim.adapter.id
+    version = copy_adapter(outcome.adapter, shelf / f"v{claim.adapter.current.number + 1}.f{claim.fence}")
+    try:
+        desk.release(claim, version, outcome.report)
+    except BaseException:
+        shutil.rmtree(version.path, ignore_errors=True)
+        raise
+    _point_current(shelf, version)
+
+
+def _point_current(shelf: Path, version: AdapterFiles) -> None:
+    """Move the link `current` to `version` in one step, for servers that read a directory."""
+    draft = shelf / f".current.{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(version.path.name)
+    draft.replace(shelf / "current")
+
+
+def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool) -> None:
+    log.error("job %s: attempt %d failed: %s", claim.job_id, claim.attempt, reason)
+    if run is not None:
+        try:
+            run.finish(failed=True)
+        except Exception:
+            log.exception("job %s: MLflow run %s could not be closed", claim.job_id, run.id)
+    try:
+        desk.fail(claim, reason, final=final)
+    except LeaseLost:
+        log.warning("job %s: lease lost before the failure was noted", claim.job_id)
+
+
+def _open_run(claim: Claim, settings: Settings) -> Run:
+    tags = {
+        "unlearn.request": ",".join(claim.request_ids),
+        "unlearn.adapter": claim.adapter.name,
+        "unlearn.job": claim.job_id,
+        "unlearn.attempt": str(claim.attempt),
+    }
+    run = open_run(
+        settings.effective_mlflow_uri,
+        settings.mlflow_experiment,
+        settings.home / "mlartifacts",
+        f"{claim.adapter.name} {claim.job_id}",
+        tags,
+        claim.mlflow_run_id,
+    )
+    policy = _policy(claim)
+    run.params(
+        {
+            "method": policy.method,
+            "seed": policy.seed,
+            **{f"loop.{key}": value for key, value in policy.loop.model_dump().items()},
+            **{f"gates.{key}": value for key, value in policy.gates.model_dump().items()},
+            "base_sha256": claim.adapter.base_sha256,
+            "adapter_sha256": claim.adapter.current.sha256,
+        }
+    )
+    return run
+
+
+def _record(run: Run, outcome: Outcome) -> None:
+    """Everything a reviewer opens: verdict, report, figure, the candidate itself."""
+    run.tag({"unlearn.verdict": outcome.verdict, "unlearn.adapter_sha256": outcome.adapter.sha256})
+    run.params({"records_forgotten": outcome.report["records_forgotten"]})
+    run.document(outcome.report, "report.json")
+    run.figure(before_after(outcome.before, outcome.after), "before_after.png")
+    run.directory(outcome.adapter.path, "adapter")
+
+
+class Heart:
+    """Beats while a job runs: renews the lease from a thread, and remembers when it was lost."""
+
+    def __init__(self, desk: Desk, claim: Claim, seconds: float) -> None:
+        self._desk, self._claim, self._seconds = desk, claim, seconds
+        self._stop, self._lost = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"heart-{claim.job_id}", daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise LeaseLost if another worker may have the job by now."""
+        if self._lost.is_set():
+            raise LeaseLost(f"job {self._claim.job_id}: the lease of fence {self._claim.fence} is lost")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                self._desk.heartbeat(self._claim)
+            except LeaseLost:
+                self._lost.set()
+                return
+            except Exception:  # the database may be back at the next beat; the lease decides
+                log.exception("job %s: a heartbeat failed", self._claim.job_id)
+
+
+class Follower:
+    """Follows an attempt for the service: progress to the database, curves and measurements to MLflow.
+
+    Writes at most once a second; stops the attempt when the lease is lost.
+    """
+
+    def __init__(self, desk: Desk, claim: Claim, heart: Heart, run: Run, clock: Callable[[], float] = time.monotonic):
+        self._desk, self._claim, self._heart, self._run, self._clock = desk, claim, heart, run, clock
+        self._stage, self._noted = "", 0.0
+
+    def stage(self, name: str) -> None:
+        """Note the stage at once."""
+        self._stage = name
+        self._note(0, 0)
+
+    def step(self, step: Step, steps: int) -> None:
+        """Log the step's curves; note the progress now and then."""
+        self._heart.check()
+        curves: dict[str, Any] = {
+            "loop/forget_nll_nats": step.forget_nll_nats,
+            "loop/retain_kl_nats": step.retain_kl_nats,
+            "loop/gradient_norm": step.gradient_norm,
+            "loop/loss": step.loss,
+        }
+        self._run.metrics(curves, step.step)
+        if step.step == steps or self._clock() - self._noted > 1.0:
+            self._note(step.step, steps)
+
+    def measured(self, when: str, measurement: Measurement) -> None:
+        """Log the figures so that before and after stand side by side."""
+        self._run.metrics({f"{name}/{when}": value for name, value in measurement.metrics().items()})
+
+    def _note(self, step: int, steps: int) -> None:
+        self._heart.check()
+        self._desk.progress(self._claim, self._stage, step, steps)
+        self._noted = self._clock()

@@ -1,0 +1,131 @@
+"""Fine-tuning: a LoRA adapter from encoded records and a recipe, and the plain training loop under it.
+
+The recipe is written beside the weights (`recipe.json`), so that the same adapter can be fitted again without
+some of its records. Knows nothing of forgetting.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+
+from unlearn.errors import BadInput, Diverged, Unchanged
+from unlearn.lm.base import Base, fresh_lora, is_unchanged, lora_parameters, save_adapter, snapshot
+from unlearn.lm.batches import Example, collate
+from unlearn.lm.likelihood import Model, head_of, score, token_log_probs
+from unlearn.weights import RECIPE, AdapterFiles
+
+OnStep = Callable[[int, int, float], None]
+"""Called after each step with its number from 1, the number of steps, and the loss in nats per token."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an adapter is trained. LoRA on every linear layer but the head, alpha = 2 r."""
+
+    rank: int = 16
+    epochs: int = 6
+    learning_rate: float = 2e-3
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that can't train."""
+        for name in ("rank", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name.replace('_', ' ')} is {getattr(self, name)}; it must be 1 or more")
+        if not 0 < self.learning_rate < float("inf"):
+            raise BadInput(f"learning rate is {self.learning_rate}; it must be a positive number")
+
+
+def finetune(
+    base: Base,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    destination: Path,
+    on_step: OnStep = lambda step, steps, loss: None,
+) -> AdapterFiles:
+    """Train a LoRA adapter on `examples` and write it, with its recipe, to `destination`.
+
+    The same inputs and seed give the same weights bit for bit on a CPU.
+
+    Raises:
+        FileExistsError: something is at `destination`.
+        Diverged: the loss stopped being finite.
+        Unchanged: training left the adapter as it was initialised.
+    """
+    if destination.exists():
+        raise FileExistsError(destination)
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with fresh_lora(base, config, recipe.seed) as model:
+        before = snapshot(model)
+        parameters = [p for _, p in lora_parameters(model)]
+        fit(model, parameters, examples, recipe, _pad_id(base), on_step)
+        if is_unchanged(model, before):
+            raise Unchanged(f"training on {len(examples)} records left every LoRA weight as it was initialised")
+        record = {"base": {"name": base.files.path.name, "sha256": base.files.sha256}, **asdict(recipe)}
+        return save_adapter(model, destination, {RECIPE: json.dumps(record, indent=2, sort_keys=True) + "\n"})
+
+
+def _pad_id(base: Base) -> int:
+    return int(base.tokenizer.pad_token_id)
+
+
+def fit(
+    model: Model,
+    parameters: Sequence[torch.nn.Parameter],
+    examples: Sequence[Example],
+    recipe: Recipe,
+    pad_id: int,
+    on_step: OnStep,
+) -> None:
+    """Minimise the mean NLL of scored tokens: AdamW, linear warm-up over a twentieth, then linear decay to zero.
+
+    Raises:
+        Diverged: the loss stopped being finite.
+    """
+    per_epoch = -(-len(examples) // recipe.batch_size)
+    steps = per_epoch * recipe.epochs
+    warmup = max(1, steps // 20)
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0)
+    head, device = head_of(model), parameters[0].device
+    order = random.Random(recipe.seed)  # noqa: S311
+    step = 0
+    for _ in range(recipe.epochs):
+        for group in _shuffled(examples, recipe.batch_size, order):
+            step += 1
+            share = min(step / warmup, (steps - step + 1) / max(1, steps - warmup + 1))
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = recipe.learning_rate * share
+            loss = -token_log_probs(head, score(model, collate(group, pad_id, device))).mean()
+            if not bool(torch.isfinite(loss)):
+                raise Diverged(f"the training loss became {loss.item()} at step {step}; try a smaller learning rate")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            on_step(step, steps, loss.item())
+
+
+def _shuffled(examples: Sequence[Example], size: int, order: random.Random) -> Iterator[list[Example]]:
+    """Random batches of like length: shuffle, sort by length inside windows of eight batches, shuffle the batches."""
+    shuffled = list(examples)
+    order.shuffle(shuffled)
+    batches: list[list[Example]] = []
+    for start in range(0, len(shuffled), 8 * size):
+        window = sorted(shuffled[start : start + 8 * size], key=lambda e: len(e.tokens))
+        batches += [window[i : i + size] for i in range(0, len(window), size)]
+    order.shuffle(batches)
+    yield from batches

@@ -1,0 +1,99 @@
+"""The figures of one adapter version: plain numbers that attacks make, guards judge and reports show.
+
+Knows no torch, no model and no threshold. People's names are keys of a grouping in memory; `as_report` gives
+numbers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Group:
+    """One part of the records, measured.
+
+    Attributes:
+        nlls: mean NLL of each record's scored tokens, nats per token, by record id.
+        person: the person of each record, by record id; the unit that intervals count.
+    """
+
+    nlls: Mapping[str, float]
+    person: Mapping[str, str]
+
+    @property
+    def mean(self) -> float:
+        """Mean over records, nats per token."""
+        return fmean(self.nlls.values())
+
+    def person_means(self) -> dict[str, float]:
+        """Mean over each person's records, nats per token."""
+        people: dict[str, list[float]] = {}
+        for record, nll in self.nlls.items():
+            people.setdefault(self.person[record], []).append(nll)
+        return {person: fmean(nlls) for person, nlls in people.items()}
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What one membership attack found: forget records (as members) against the audit half (non-members).
+
+    Attributes:
+        auc: probability that a forget record scores above an audit record; 0.5 is indistinguishable.
+        interval: 90 % interval of the AUC, or None with fewer than 20 records on a side.
+        p_value: two-sided Mann-Whitney test of "the two score alike".
+        members, non_members: records on each side.
+    """
+
+    auc: float
+    interval: tuple[float, float] | None
+    p_value: float
+    members: int
+    non_members: int
+
+    def as_report(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        return {
+            "auc": self.auc,
+            "interval_90": None if self.interval is None else list(self.interval),
+            "p_value": self.p_value,
+            "members": self.members,
+            "non_members": self.non_members,
+        }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One adapter version on one split: forget records, the retain check and the audit half of the holdout."""
+
+    forget: Group
+    retain: Group
+    holdout: Group
+    membership: Mapping[str, Membership]
+
+    def as_report(self) -> dict[str, Any]:
+        """Aggregates and per-record NLLs by record id; NLLs in nats per token."""
+        return {
+            "forget_nll_nats": self.forget.mean,
+            "retain_nll_nats": self.retain.mean,
+            "holdout_nll_nats": self.holdout.mean,
+            "membership": {name: found.as_report() for name, found in self.membership.items()},
+            "records": {
+                "forget": len(self.forget.nlls),
+                "retain": len(self.retain.nlls),
+                "holdout": len(self.holdout.nlls),
+            },
+            "forget_record_nlls_nats": dict(self.forget.nlls),
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """The aggregates as flat names, for a tracker."""
+        flat = {
+            "forget_nll_nats": self.forget.mean,
+            "retain_nll_nats": self.retain.mean,
+            "holdout_nll_nats": self.holdout.mean,
+        }
+        return flat | {f"membership.{name}.auc": found.auc for name, found in self.membership.items()}

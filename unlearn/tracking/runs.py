@@ -1,0 +1,95 @@
+"""MLflow runs: one a job, with its parameters, the loop's curves, before/after metrics, artifacts and tags.
+
+Speaks MlflowClient with explicit run ids: there is no active run that another thread could write to. MLflow is a
+view for people; the truth is in the database. Knows no torch and no request's subject.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+EXPERIMENT_TRIES = 5
+
+
+class Run:
+    """One MLflow run by its id."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client = client
+        self.id = run_id
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log parameters; the same value may be logged again."""
+        self.client.log_batch(self.id, params=[Param(key, str(value)) for key, value in values.items()])
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics at `step`."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.id, metrics=[Metric(key, float(v), now, step) for key, v in values.items()])
+
+    def tag(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        for key, value in values.items():
+            self.client.set_tag(self.id, key, value)
+
+    def directory(self, local: Path, name: str) -> None:
+        """Log every file of the directory `local` under the artifact path `name`."""
+        self.client.log_artifacts(self.id, str(local), name)
+
+    def document(self, data: dict[str, Any], name: str) -> None:
+        """Log `data` as the JSON artifact `name`."""
+        self.client.log_dict(self.id, data, name)
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Log `figure` as the artifact `name`."""
+        self.client.log_figure(self.id, figure, name)
+
+    def finish(self, *, failed: bool = False) -> None:
+        """End the run."""
+        self.client.set_terminated(self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED))
+
+
+def open_run(
+    uri: str, experiment: str, artifacts: Path, name: str, tags: Mapping[str, str], run_id: str | None = None
+) -> Run:
+    """Start a run, or go on with `run_id` when the job was started before.
+
+    Args:
+        uri: MLflow tracking URI.
+        experiment: its name; made if missing, its artifacts under `artifacts` when the store is a local database.
+        artifacts: directory for artifacts of a local store.
+        name: of the run.
+        tags: that find it.
+        run_id: of an earlier attempt.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    if run_id is not None:
+        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        run = Run(client, run_id)
+        run.tag(tags)
+        return run
+    experiment_id = _experiment(client, experiment, artifacts if uri.startswith("sqlite:") else None)
+    return Run(client, client.create_run(experiment_id, tags=dict(tags), run_name=name).info.run_id)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+    """Id of the experiment; two processes may ask for it at once, and one of them makes it."""
+    for _ in range(EXPERIMENT_TRIES):
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            where = None if artifacts is None else artifacts.as_uri()
+            return str(client.create_experiment(name, artifact_location=where))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    raise RuntimeError(f"MLflow experiment '{name}' is neither there nor can it be made; was it deleted? Restore it.")
