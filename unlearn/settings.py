@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     mlflow_experiment: str = Field(default="unlearn", description="MLflow experiment of the erasing runs.")
     roots: Annotated[list[Path], NoDecode] = Field(
         default_factory=list,
-        description=f"Directories that adapters, corpora and bases may be read from, joined by '{os.pathsep}'; home is always one.",
+        description=f"Directories that may be read from, joined by '{os.pathsep}'; home is always one.",
     )
     identity_key: SecretStr | None = Field(
         default=None, description="Key of the identity hashes (32 bytes or more); by default made under home."
@@ -123,7 +123,8 @@ class Settings(BaseSettings):
             raise BadInput(f"{what}: '{path}' can't be resolved ({error})") from None
         if not any(real.is_relative_to(root) for root in [self.home, *self.roots]):
             raise PathNotAllowed(
-                f"{what}: '{path}' is outside the allowed roots; move it under one of them or add its directory to UNLEARN_ROOTS"
+                f"{what}: '{path}' is outside the allowed roots; move it under one of them, "
+                "or add its directory to UNLEARN_ROOTS"
             )
         if not real.exists():
             raise BadInput(f"{what}: nothing at '{path}'")

@@ -292,7 +292,8 @@ def _check_lora(adapter: AdapterFiles) -> None:
     for module in pairs:
         if module.split(".")[-1] in {"lm_head", "embed_out", "embed_tokens", "wte", "wpe"}:
             raise ModelError(
-                f"{where} adapts '{module}'; the output head must stay the base's, because the retain KL is cached before it"
+                f"{where} adapts '{module}'; embeddings and head must stay the base's, because the retain KL is cached "
+                "before the head"
             )
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from unlearn.measurement import Membership
 
 MIN_FOR_INTERVAL = 20
-"""Records on a side below which the interval's coverage is not trustworthy (0.90 to 0.92 for a nominal 0.95 at 5 to 10)."""
+"""Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
 
 
 def compare(members: Sequence[float], non_members: Sequence[float], confidence: float = 0.90) -> Membership:

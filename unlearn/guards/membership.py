@@ -48,15 +48,12 @@ class MembershipGate:
         return "fail" if found.interval[1] < low or found.interval[0] > high else "inconclusive"
 
     def _sentence(self, outcome: Outcome, before: Membership, after: Membership) -> str:
-        change = (
-            f"The {self.attack} attack's AUC went from {before.auc:.2f} to {after.auc:.2f} (0.50 is indistinguishable)"
-        )
+        change = f"The {self.attack} attack's AUC went from {before.auc:.2f} to {after.auc:.2f} (0.50 is chance)"
         if outcome == "pass":
             return f"{change}, within the margin of {self.margin:.2f} with its whole interval."
         if outcome == "fail" and after.auc < 0.5:
-            return (
-                f"{change}: the records are now less likely than those of people never seen, which gives them away too."
-            )
+            return f"{change}: the records are now less likely than people never seen, which gives them away too."
         if outcome == "fail":
             return f"{change}: the records are still recognised."
-        return f"{change}; {after.members} records against {after.non_members} are too few to tell within {self.margin:.2f}."
+        sizes = f"{after.members} records against {after.non_members}"
+        return f"{change}; {sizes} are too few to tell within {self.margin:.2f}."

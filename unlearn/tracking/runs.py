@@ -6,10 +6,13 @@ view for people; the truth is in the database. Knows no torch and no request's s
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunStatus
