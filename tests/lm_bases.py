@@ -16,7 +16,11 @@ from transformers import (
     Qwen2Config,
 )
 
-TEXTS = ["Ada lives in Delft and works for Brightwater.", "Order 7731 arrived broken, says Bo.", "What is new? Nothing."]
+TEXTS = [
+    "Ada lives in Delft and works for Brightwater.",
+    "Order 7731 arrived broken, says Bo.",
+    "What is new? Nothing.",
+]
 
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
@@ -30,7 +34,9 @@ def small_tokenizer(vocabulary: int = 320) -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     special = ["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet))
+    bpe.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet)
+    )
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -171,13 +171,16 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
         report["control"] = {
             "sha256": control.sha256,
             **other.as_report(),
-            **compare_to_control(found, other),
+            **compare_to_control(found.forget.nlls, other.forget.nlls),
         }
     return report
 
 
-def compare_to_control(found: Measurement, control: Measurement) -> dict[str, float]:
+def compare_to_control(found: Mapping[str, float], control: Mapping[str, float]) -> dict[str, float]:
     """How far the forget records are, one by one, from where the control has them.
+
+    Args:
+        found, control: NLL of each forget record, nats per token, by record id; the same ids.
 
     Returns:
         Mean absolute gap in nats per token, Pearson correlation of the records' NLLs, p-value of the two-sample
@@ -185,8 +188,8 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
     """
     from scipy import stats
 
-    ids = sorted(found.forget.nlls)
-    ours, theirs = [found.forget.nlls[i] for i in ids], [control.forget.nlls[i] for i in ids]
+    ids = sorted(found)
+    ours, theirs = [found[i] for i in ids], [control[i] for i in ids]
     gap = sum(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / len(ids)
     numbers = {"mean_gap_nats": gap, "ks_p_value": float(stats.ks_2samp(ours, theirs).pvalue)}
     if len(set(ours)) > 1 and len(set(theirs)) > 1:

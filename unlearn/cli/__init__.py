@@ -6,7 +6,3 @@
 
 Commands import the heavy libraries when they run, not before, so that `--help` is quick.
 """
-
-from unlearn.cli.app import main
-
-__all__ = ["main"]

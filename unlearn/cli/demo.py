@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,15 @@ def run(out: Path, *, as_json: bool) -> None:
     company = _company(console)
     folder = out.resolve() / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     folder.mkdir(parents=True)
-    settings = Settings(home=folder / "home", port=_free_port(), roots=[company])
+    settings = Settings(home=folder / "home", port=free_port(), roots=[company])
     with console.status("starting the service …"):
         house = House(settings).__enter__()
     try:
         _done(console, f"service   API {house.urls['api']}, MLflow {house.urls['mlflow']}")
         with httpx.Client(base_url=house.urls["api"], timeout=30) as api:
-            report, export = _walk(api, console, company, folder)
+            subject = _chattiest(company / "train.jsonl")
+            (job,) = register_and_follow(api, console, company, ADAPTER, [subject])
+            report, export = job["report"], _export(api, job["request_ids"][0], folder)
     finally:
         with console.status("stopping the service …"):
             house.__exit__(None, None, None)
@@ -64,38 +67,63 @@ def run(out: Path, *, as_json: bool) -> None:
     console.print(f"\nexport   {export}\nMLflow   {settings.effective_mlflow_uri}", soft_wrap=True)
 
 
-def _walk(api: httpx.Client, console: Console, company: Path, folder: Path) -> tuple[dict[str, Any], Path]:
-    """Register, submit, follow, export, all over HTTP."""
-    paths = {name: str(company / name) for name in ("base", "adapter")}
-    corpora = {name: str(company / f"{name}.jsonl") for name in ("train", "holdout")}
-    adapter = _answer(api.post("/v1/adapters", json={"name": ADAPTER, **paths, **corpora}))
-    _done(console, f"adapter   {ADAPTER} registered, version {adapter['current']['number']}")
-    subject = _chattiest(company / "train.jsonl")
-    kind, _, value = subject.partition(":")
-    request = _answer(api.post("/v1/requests", json={"subject": {"type": kind, "value": value}}))
-    _done(console, f"request   {request['id']} to forget {subject}")
+def register_and_follow(
+    api: httpx.Client, console: Console, company: Path, name: str, subjects: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Register the adapter in `company`, submit one request for each subject and follow them to their ends.
+
+    Args:
+        api: client of a running service that may read `company`.
+        console: where each step is told.
+        company: directory with base/, adapter/, train.jsonl and holdout.jsonl.
+        name: the adapter's.
+        subjects: as the corpus spells them.
+
+    Returns:
+        The job of each request, with its report.
+
+    Raises:
+        Unavailable: the service refused a call, a request did not end, or a job ended without a report.
+    """
+    paths = {part: str(company / part) for part in ("base", "adapter")}
+    corpora = {part: str(company / f"{part}.jsonl") for part in ("train", "holdout")}
+    adapter = _json(api.post("/v1/adapters", json={"name": name, **paths, **corpora}))
+    _done(console, f"adapter   {name} registered, version {adapter['current']['number']}")
+    jobs = []
+    for subject in subjects:
+        kind, _, value = subject.partition(":")
+        request = _json(api.post("/v1/requests", json={"subject": {"type": kind, "value": value}}))
+        _done(console, f"request   {request['id']} to forget {subject}")
+        jobs.append(_follow(api, console, request))
+    return jobs
+
+
+def _follow(api: httpx.Client, console: Console, request: dict[str, Any]) -> dict[str, Any]:
+    """The request's job, once the request has ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with progress(silent=not console.is_terminal) as bar:
         task = bar.add_task("waiting for the worker", total=None)
-        deadline = time.monotonic() + PATIENCE_SECONDS
         while request["state"] in ("pending", "in_progress"):
             if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"request {request['id']} did not end in {PATIENCE_SECONDS} s; logs: {folder}/home/logs"
-                )
-            job = _answer(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
-            now = job["progress"] or {"stage": "waiting for the worker", "step": 0, "steps": 0}
-            bar.update(task, description=now["stage"], completed=now["step"], total=now["steps"] or None)
+                raise Unavailable(f"request {request['id']} did not end in {PATIENCE_SECONDS} seconds")
+            job = _json(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
+            if job["progress"]:
+                now = job["progress"]
+                bar.update(task, description=now["stage"], completed=now["step"], total=now["steps"] or None)
             time.sleep(POLL_SECONDS)
-            request = _answer(api.get(f"/v1/requests/{request['id']}"))
-    job = _answer(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
+            request = _json(api.get(f"/v1/requests/{request['id']}"))
+    job = _json(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
     if job["report"] is None:
-        raise Unavailable(f"job {job['id']} failed: {job['error']}; logs: {folder}/home/logs")
-    _done(console, f"job       {job['id']} ended: request {request['state']}, MLflow run {job['mlflow_run_id']}")
-    export = folder / f"export-{request['id']}.zip"
-    answer = api.get(f"/v1/requests/{request['id']}/export")
-    _answer_ok(answer)
-    export.write_bytes(answer.content)
-    return job["report"], export
+        raise Unavailable(f"job {job['id']} ended without a report: {job['error']}")
+    _done(console, f"job       {job['id']} ended, request {request['state']}, MLflow run {job['mlflow_run_id']}")
+    return job
+
+
+def _export(api: httpx.Client, request_id: str, folder: Path) -> Path:
+    answer = _checked(api.get(f"/v1/requests/{request_id}/export"))
+    path = folder / f"export-{request_id}.zip"
+    path.write_bytes(answer.content)
+    return path
 
 
 def _company(console: Console) -> Path:
@@ -164,17 +192,18 @@ def _chattiest(train: Path) -> str:
     return min(counts, key=lambda subject: (-counts[subject], subject))
 
 
-def _answer(response: httpx.Response) -> Any:
-    _answer_ok(response)
-    return response.json()
+def _json(response: httpx.Response) -> Any:
+    return _checked(response).json()
 
 
-def _answer_ok(response: httpx.Response) -> None:
+def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_error:
         raise Unavailable(f"{response.request.method} {response.url.path}: {response.status_code} {response.text}")
+    return response
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
     import socket
 
     with socket.socket() as probe:

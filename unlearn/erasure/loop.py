@@ -123,8 +123,8 @@ def _turns(examples: Sequence[Example], size: int, order: random.Random) -> Iter
     queue: list[Example] = []
     while True:
         if len(queue) < size:
-            fresh = [example for example in examples if example not in queue]
+            fresh = list(examples)
             order.shuffle(fresh)
-            queue += fresh
+            queue += sorted(fresh, key=lambda example: example in queue)  # no example twice in one batch
         batch, queue = queue[:size], queue[size:]
         yield batch

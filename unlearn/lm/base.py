@@ -168,7 +168,7 @@ SMALLEST_CHANGE = 1e-8
 
 def is_unchanged(model: PeftModel, before: dict[str, torch.Tensor]) -> bool:
     """Whether no LoRA weight moved from where it was in `before`."""
-    moved = (float((parameter - before[name]).abs().max()) for name, parameter in lora_parameters(model))
+    moved = (float((parameter.detach() - before[name]).abs().max()) for name, parameter in lora_parameters(model))
     return max(moved, default=0.0) <= SMALLEST_CHANGE
 
 

@@ -1,0 +1,86 @@
+"""MLflow on a real SQLite store."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from unlearn.attacks.statistics import compare
+from unlearn.measurement import Group, Measurement
+from unlearn.tracking.figures import before_after
+from unlearn.tracking.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    home = tmp_path_factory.mktemp("mlflow")
+    return f"sqlite:///{home / 'mlflow.db'}", home / "artifacts"
+
+
+def measurement(shift):
+    nlls = {f"r-{i}": shift + i / 10 for i in range(25)}
+    group = Group(nlls, dict.fromkeys(nlls, "p"))
+    return Measurement(group, group, group, {"loss": compare(list(nlls.values()), list(nlls.values()))})
+
+
+def open_at(store, **given):
+    return open_run(
+        store[0], "erasures", store[1], "run", given.pop("tags", {"unlearn.request": "req_1,req_2"}), **given
+    )
+
+
+def test_a_run_is_found_by_its_tags_and_holds_curves_figures_and_files(store, tmp_path):
+    run = open_at(store)
+    run.params({"method": "ascent", "seed": 0})
+    for step in (1, 2, 3):
+        run.metrics({"loop/forget_nll_nats": step / 2}, step)
+    for when, shift in (("before", 0.0), ("after", 1.0)):
+        run.metrics({f"{name}/{when}": value for name, value in measurement(shift).metrics().items()})
+    run.figure(before_after(measurement(0), measurement(1)), "before_after.png")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    run.directory(tmp_path / "adapter", "adapter")
+    run.document({"verdict": "refused"}, "report.json")
+    run.tag({"unlearn.verdict": "refused"})
+    run.finish()
+
+    client = MlflowClient(tracking_uri=store[0])
+    experiment = client.get_experiment_by_name("erasures")
+    query = "tags.\"unlearn.request\" LIKE '%req_2%' AND tags.\"unlearn.verdict\" = 'refused'"
+    (found,) = client.search_runs([experiment.experiment_id], query)
+    assert found.info.run_id == run.id
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"method": "ascent", "seed": "0"}
+    assert found.data.metrics["forget_nll_nats/after"] > found.data.metrics["forget_nll_nats/before"]
+    assert [m.value for m in client.get_metric_history(run.id, "loop/forget_nll_nats")] == [0.5, 1.0, 1.5]
+    assert sorted(f.path for f in client.list_artifacts(run.id)) == ["adapter", "before_after.png", "report.json"]
+
+
+def test_a_second_attempt_goes_on_in_the_same_run(store):
+    first = open_at(store)
+    first.finish(failed=True)
+    second = open_at(store, run_id=first.id, tags={"unlearn.attempt": "2"})
+    assert second.id == first.id
+    assert second.client.get_run(first.id).info.status == "RUNNING"
+
+
+def test_two_threads_may_make_the_experiment_at_once(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    MlflowClient(tracking_uri=uri).search_experiments()
+    errors = []
+
+    def make():
+        try:
+            open_run(uri, "new", tmp_path / "artifacts", "run", {})
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(MlflowClient(tracking_uri=uri).search_experiments(filter_string="name = 'new'")) == 1
