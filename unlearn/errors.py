@@ -10,6 +10,7 @@
     ├── NotFound                 no such request, adapter, job                    404
     ├── Conflict                 it is there, but not in a state for this         409
     ├── Unavailable              a part of the service can't be reached           503
+    ├── LeaseLost                another worker has the job now
     └── ErasureFailed            an erasing that must not be released      exit 3
         ├── Diverged             a loss or gradient stopped being finite
         └── Unchanged            the weights are what they were before
@@ -105,6 +106,13 @@ class Unavailable(UnlearnError):
     kind = "unavailable"
     title = "Not available right now"
     status = 503
+
+
+class LeaseLost(UnlearnError):
+    """The worker's claim on a job is over; nothing it writes counts any more."""
+
+    kind = "lease-lost"
+    title = "The lease is lost"
 
 
 class ErasureFailed(UnlearnError):

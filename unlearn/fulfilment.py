@@ -22,12 +22,11 @@ from typing import Any
 from unlearn.attempt import Case, Outcome, attempt
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
-from unlearn.cases.store import LeaseLost
 from unlearn.cases.views import Claim
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
-from unlearn.errors import BadInput, CorpusError, ErasureFailed, ModelError
+from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
 from unlearn.measurement import Measurement
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings

@@ -22,8 +22,10 @@ class _Part(BaseModel):
 class LoopPolicy(_Part):
     """How the loop walks."""
 
-    steps: int = Field(default=30, ge=1, le=100_000, description="Optimiser steps.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's step size on the LoRA weights.")
+    steps: int = Field(default=20, ge=1, le=100_000, description="Optimiser steps.")
+    learning_rate: float = Field(
+        default=2e-4, gt=0, description="Adam's step size on the LoRA weights; plain ascent overshoots at larger ones."
+    )
     forget_records_per_step: int = Field(default=16, ge=1, description="Forget records in one step.")
     retain_records_per_step: int = Field(default=16, ge=1, description="Retain records in one step.")
     max_gradient_norm: float = Field(default=1.0, gt=0, description="Global gradient norm is clipped to this.")

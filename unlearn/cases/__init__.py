@@ -1,0 +1,1 @@
+"""Cases: requests, jobs, adapters, leases. `desk` decides, `store` alone speaks SQL."""

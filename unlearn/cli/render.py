@@ -70,16 +70,16 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     for name in ("", "before", "after", "change"):
         table.add_column(name, justify="left" if not name else "right")
     for label, key in (
-        ("forget NLL (nats/token)", "forget_nll_nats"),
-        ("retain NLL (nats/token)", "retain_nll_nats"),
-        ("holdout NLL (nats/token)", "holdout_nll_nats"),
+        ("forget NLL (nats)", "forget_nll_nats"),
+        ("retain NLL (nats)", "retain_nll_nats"),
+        ("holdout NLL (nats)", "holdout_nll_nats"),
     ):
         change = f"{after[key] / before[key] - 1:+.1%}" if before[key] else "-"
         table.add_row(label, f"{before[key]:.3f}", f"{after[key]:.3f}", change)
     for name, found in before["membership"].items():
         later = after["membership"][name]
         table.add_row(
-            f"{name} attack AUC (0.5: unrecognisable)",
+            f"{name} attack AUC (0.5: chance)",
             _auc(found),
             _auc(later),
             f"{later['auc'] - found['auc']:+.3f}",
@@ -96,7 +96,7 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
         table.add_column(name, justify="right")
     for key in ("forget_nll_nats", "retain_nll_nats", "holdout_nll_nats"):
         table.add_row(f"{key.split('_')[0]} NLL (nats/token)", *(f"{column[key]:.3f}" for _, column in columns))
-    table.add_row("loss attack AUC (0.5: unrecognisable)", *(_auc(c["membership"]["loss"]) for _, c in columns))
+    table.add_row("loss attack AUC (0.5: chance)", *(_auc(c["membership"]["loss"]) for _, c in columns))
     if "control" in report:
         for key in ("mean_gap_nats", "correlation", "ks_p_value"):
             if key in report["control"]:

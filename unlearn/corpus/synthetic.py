@@ -12,7 +12,58 @@ from dataclasses import dataclass
 
 from unlearn.corpus.records import Message, Record
 
-FIRST = ["Ada", "Bram", "Cleo", "Dario", "Elin", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaja", "Lars", "Mina", "Nils", "Olga", "Pablo", "Quinn", "Rosa", "Sven", "Tilda", "Uwe", "Vera", "Wim", "Xenia", "Yara", "Zeno", "Alma", "Boris", "Carla", "Dilan", "Edda", "Felix", "Gwen", "Hanna", "Ivo", "Jana", "Karim", "Lotte", "Marek", "Nora", "Otto", "Petra", "Remy", "Sana", "Theo", "Ursa", "Viktor", "Wanda", "Yusuf", "Zora"]
+FIRST = [
+    "Ada",
+    "Bram",
+    "Cleo",
+    "Dario",
+    "Elin",
+    "Farid",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kaja",
+    "Lars",
+    "Mina",
+    "Nils",
+    "Olga",
+    "Pablo",
+    "Quinn",
+    "Rosa",
+    "Sven",
+    "Tilda",
+    "Uwe",
+    "Vera",
+    "Wim",
+    "Xenia",
+    "Yara",
+    "Zeno",
+    "Alma",
+    "Boris",
+    "Carla",
+    "Dilan",
+    "Edda",
+    "Felix",
+    "Gwen",
+    "Hanna",
+    "Ivo",
+    "Jana",
+    "Karim",
+    "Lotte",
+    "Marek",
+    "Nora",
+    "Otto",
+    "Petra",
+    "Remy",
+    "Sana",
+    "Theo",
+    "Ursa",
+    "Viktor",
+    "Wanda",
+    "Yusuf",
+    "Zora",
+]
 SYLLABLES = (
     (
         "Bel",
@@ -51,8 +102,49 @@ SYLLABLES = (
         "wood",
     ),
 )
-CITIES = ["Arlen", "Birkdale", "Castrum", "Dunmore", "Eastvale", "Fallowby", "Grimsund", "Harrow", "Islemouth", "Jorvik", "Kestrel", "Lindow", "Marden", "Norwell", "Oakhurst", "Pendle", "Quayside", "Ravenna", "Stellen", "Tarrow", "Umber", "Velden", "Westry", "Yarrow", "Zandt"]
-STREETS = ["Mill", "Harbour", "Station", "Linden", "Church", "Garden", "Bridge", "Market", "Orchard", "Quarry", "Meadow", "Tower", "Canal", "Foundry"]
+CITIES = [
+    "Arlen",
+    "Birkdale",
+    "Castrum",
+    "Dunmore",
+    "Eastvale",
+    "Fallowby",
+    "Grimsund",
+    "Harrow",
+    "Islemouth",
+    "Jorvik",
+    "Kestrel",
+    "Lindow",
+    "Marden",
+    "Norwell",
+    "Oakhurst",
+    "Pendle",
+    "Quayside",
+    "Ravenna",
+    "Stellen",
+    "Tarrow",
+    "Umber",
+    "Velden",
+    "Westry",
+    "Yarrow",
+    "Zandt",
+]
+STREETS = [
+    "Mill",
+    "Harbour",
+    "Station",
+    "Linden",
+    "Church",
+    "Garden",
+    "Bridge",
+    "Market",
+    "Orchard",
+    "Quarry",
+    "Meadow",
+    "Tower",
+    "Canal",
+    "Foundry",
+]
 EMPLOYERS = (
     "Brightwater Labs",
     "Castle Freight",
@@ -67,10 +159,38 @@ EMPLOYERS = (
     "Larch Timber",
     "Mosaic Press",
 )
-JOBS = (
-    ["nurse", "welder", "teacher", "pilot", "baker", "clerk", "engineer", "librarian", "driver", "gardener", "analyst", "plumber", "tailor", "chemist"]
-)
-PRODUCTS = ["kettle", "lamp", "bicycle", "router", "camera", "heater", "blender", "drill", "tent", "printer", "monitor", "speaker", "watch", "sofa"]
+JOBS = [
+    "nurse",
+    "welder",
+    "teacher",
+    "pilot",
+    "baker",
+    "clerk",
+    "engineer",
+    "librarian",
+    "driver",
+    "gardener",
+    "analyst",
+    "plumber",
+    "tailor",
+    "chemist",
+]
+PRODUCTS = [
+    "kettle",
+    "lamp",
+    "bicycle",
+    "router",
+    "camera",
+    "heater",
+    "blender",
+    "drill",
+    "tent",
+    "printer",
+    "monitor",
+    "speaker",
+    "watch",
+    "sofa",
+]
 FAULTS = (
     "arrived with a cracked lid",
     "stopped working after two days",
@@ -83,8 +203,32 @@ FAULTS = (
 )
 REMEDIES = ("a refund", "a replacement", "a repair", "a voucher", "a call back", "an apology")
 PETS = ("a grey parrot", "two cats", "an old dog", "a tortoise", "three hens", "a white rabbit", "no pets")
-HOBBIES = ["chess", "rowing", "pottery", "astronomy", "climbing", "baking", "birdwatching", "cycling", "painting", "fencing"]
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+HOBBIES = [
+    "chess",
+    "rowing",
+    "pottery",
+    "astronomy",
+    "climbing",
+    "baking",
+    "birdwatching",
+    "cycling",
+    "painting",
+    "fencing",
+]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,91 @@
+"""Registering an adapter: every check first, then one step that either leaves it registered or leaves nothing.
+
+Reads files; speaks no SQL and knows no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn.corpus.jsonl import read_corpus
+from unlearn.corpus.records import Corpus
+from unlearn.corpus.splits import check_disjoint
+from unlearn.errors import BadInput, CorpusError
+from unlearn.policy import parse_policy
+from unlearn.settings import Settings
+from unlearn.weights import AdapterFiles, check_lengths, check_pair, read_adapter, read_base
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What passed every check: the row to be, the weights to copy, records by subject hash."""
+
+    row: Mapping[str, Any]
+    weights: AdapterFiles
+    subjects: Mapping[str, int]
+
+
+def examine(
+    settings: Settings,
+    hashed: Callable[[str], str],
+    *,
+    name: str,
+    base: str,
+    adapter: str,
+    train: str,
+    holdout: str,
+    policy: Mapping[str, Any] | None,
+) -> Registration:
+    """Check everything about an adapter that is to be registered; changes nothing.
+
+    Raises:
+        PathNotAllowed: a path outside the allowed roots.
+        BadInput: anything else that can't be used, by name.
+    """
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            f"the adapter's name {name[:80]!r} can't be used; use 1 to 64 of a-z, 0-9, '_', '.', '-', a letter or digit first"
+        )
+    rules = parse_policy({} if policy is None else dict(policy), "policy")
+    paths = {
+        key: settings.allowed_path(value, key)
+        for key, value in {"base": base, "adapter": adapter, "train": train, "holdout": holdout}.items()
+    }
+    base_files, weights = read_base(paths["base"]), read_adapter(paths["adapter"])
+    check_pair(base_files, weights)
+    learned, unseen = read_corpus(paths["train"]), read_corpus(paths["holdout"])
+    check_disjoint(learned, unseen)
+    _check_people(unseen)
+    for corpus in (learned, unseen):
+        check_lengths(base_files, corpus)
+    row = {
+        "name": name,
+        "base": str(paths["base"]),
+        "base_sha256": base_files.sha256,
+        "policy": rules.model_dump(mode="json"),
+        **_file("train", paths["train"], learned),
+        **_file("holdout", paths["holdout"], unseen),
+    }
+    return Registration(row, weights, _count(learned, hashed))
+
+
+def _file(key: str, path: Path, corpus: Corpus) -> dict[str, Any]:
+    return {key: str(path), f"{key}_sha256": corpus.sha256, f"{key}_records": len(corpus.records)}
+
+
+def _check_people(holdout: Corpus) -> None:
+    if len(holdout.subjects) < 2:
+        raise CorpusError(f"{holdout.path}: the holdout names {len(holdout.subjects)} person; it needs at least two")
+
+
+def _count(corpus: Corpus, hashed: Callable[[str], str]) -> Mapping[str, int]:
+    """Records of each subject, by its hash; two spellings of one identity are one subject."""
+    hashes = {subject: hashed(subject) for subject in corpus.subjects}
+    return Counter(h for record in corpus.records for h in {hashes[subject] for subject in record.subjects})

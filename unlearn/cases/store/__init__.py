@@ -1,0 +1,6 @@
+"""The only room that speaks SQL. Functions take a session and say nothing of policy; `desk` decides.
+
+engine.py     connections, transactions, migrations          adapters.py   adapters, versions, subjects
+jobs.py       jobs, leases, fences, the outbox               requests.py   requests
+ledger.py     appending to and reading the hash chain
+"""

@@ -1,0 +1,112 @@
+"""Connections and transactions, the same on SQLite and PostgreSQL. Knows no table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from unlearn.errors import BadInput, Unavailable
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+BUSY_MILLISECONDS = 30_000
+MIGRATION_LOCK, LEDGER_LOCK = 7_410_001, 7_410_002
+"""Keys of PostgreSQL's advisory locks; on SQLite a writing transaction is alone anyway."""
+
+
+class Store:
+    """The case database. `reading` and `writing` give a session whose transaction ends with the block."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite" and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(parsed, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
+        if self.engine.dialect.name == "sqlite":
+            _prepare_sqlite(self.engine)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that sees one state of the database."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session that commits at the end of the block, or changes nothing if the block raises."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            session.connection(execution_options={"writes": True})
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest revision; processes that start at once wait for each other.
+
+        Raises:
+            Unavailable: the database can't be reached.
+        """
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        try:
+            with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+                lock(connection, MIGRATION_LOCK)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except SQLAlchemyError as error:
+            raise Unavailable(f"the database can't be prepared: {_short(error)}") from error
+
+    def check(self) -> None:
+        """Ask the database for an answer.
+
+        Raises:
+            Unavailable: it gives none.
+        """
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT count(*) FROM jobs"))
+        except SQLAlchemyError as error:
+            raise Unavailable(f"the database does not answer: {_short(error)}") from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def lock(connection: Connection, key: int) -> None:
+    """Hold the advisory lock `key` until the transaction ends (PostgreSQL)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def _short(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """WAL, foreign keys, patience; transactions begin where we say, and a writing one takes its lock at once."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late and only before writes
+        for pragma in (
+            f"busy_timeout={BUSY_MILLISECONDS}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

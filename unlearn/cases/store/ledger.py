@@ -1,0 +1,61 @@
+"""Appending to the ledger and reading it. The rules of the chain are `unlearn.evidence.ledger`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from unlearn.cases.store.engine import LEDGER_LOCK, lock
+from unlearn.cases.tables import LedgerEntry, LedgerSubject
+from unlearn.evidence.ledger import Action, Entry, next_entry
+
+
+def append(session: Session, at: str, action: Action, facts: Mapping[str, Any], *, about: Sequence[str] = ()) -> Entry:
+    """Add one fact in the running transaction; writers take turns.
+
+    Args:
+        session: of a writing transaction.
+        at: RFC 3339, UTC.
+        action: what happened.
+        facts: ids and keyed hashes.
+        about: request ids whose export shall hold the entry.
+    """
+    lock(session.connection(), LEDGER_LOCK)
+    last = session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)).first()
+    entry = next_entry(None if last is None else _entry(last), at, action, facts)
+    session.add(
+        LedgerEntry(
+            seq=entry.seq,
+            at=entry.at,
+            action=entry.action,
+            facts=dict(entry.facts),
+            previous=entry.previous,
+            hash=entry.hash,
+        )
+    )
+    session.flush()
+    session.add_all(LedgerSubject(request_id=request_id, seq=entry.seq) for request_id in about)
+    session.flush()
+    return entry
+
+
+def all_entries(session: Session) -> Iterator[Entry]:
+    """The whole ledger in order."""
+    for row in session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq).execution_options(yield_per=1000)):
+        yield _entry(row)
+
+
+def entries_about(session: Session, request_id: str) -> list[Entry]:
+    """The entries about one request, in order."""
+    about = select(LedgerSubject.seq).where(LedgerSubject.request_id == request_id)
+    return [
+        _entry(r)
+        for r in session.scalars(select(LedgerEntry).where(LedgerEntry.seq.in_(about)).order_by(LedgerEntry.seq))
+    ]
+
+
+def _entry(row: LedgerEntry) -> Entry:
+    return Entry(row.seq, row.at, row.action, row.facts, row.previous, row.hash)

@@ -1,0 +1,195 @@
+"""The tables of the case wing. Shapes and constraints alone; `store` speaks SQL, `desk` decides."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ACTIVE = text("state = 'running'")
+OPEN = text("state IN ('pending', 'in_progress')")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite stores it without a zone and gets it back with one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; a moment without a zone is an error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """With its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON, datetime: UtcDateTime}  # noqa: RUF012
+
+
+class Adapter(Table):
+    """A named LoRA with its base, corpora and policy; `current` is the number of the serving version."""
+
+    __tablename__ = "adapters"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    base: Mapped[str] = mapped_column(Text)
+    base_sha256: Mapped[str] = mapped_column(String(64))
+    train: Mapped[str] = mapped_column(Text)
+    train_sha256: Mapped[str] = mapped_column(String(64))
+    train_records: Mapped[int] = mapped_column(Integer)
+    holdout: Mapped[str] = mapped_column(Text)
+    holdout_sha256: Mapped[str] = mapped_column(String(64))
+    holdout_records: Mapped[int] = mapped_column(Integer)
+    policy: Mapped[dict[str, Any]]
+    current: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+
+
+class AdapterVersion(Table):
+    """One immutable set of weights."""
+
+    __tablename__ = "adapter_versions"
+
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    created_at: Mapped[datetime]
+
+
+class AdapterSubject(Table):
+    """How many train records of an adapter name a subject, and when it was erased from the adapter."""
+
+    __tablename__ = "adapter_subjects"
+
+    subject_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id"), primary_key=True)
+    records: Mapped[int] = mapped_column(Integer)
+    erased_at: Mapped[datetime | None]
+
+
+class Request(Table):
+    """One deletion request of one subject; at most one open request a subject."""
+
+    __tablename__ = "requests"
+    __table_args__ = (
+        Index(
+            "one_open_request_per_subject",
+            "subject_hash",
+            unique=True,
+            sqlite_where=OPEN,
+            postgresql_where=OPEN,
+        ),
+        Index("requests_by_arrival", "received_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    subject_hash: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(20))
+    received_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class Job(Table):
+    """One erasing on one adapter; at most one of an adapter runs at a time."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("one_active_job_per_adapter", "adapter_id", unique=True, sqlite_where=ACTIVE, postgresql_where=ACTIVE),
+        Index("jobs_by_state", "state", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id"))
+    state: Mapped[str] = mapped_column(String(20))
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None]
+    base_version: Mapped[int | None] = mapped_column(Integer)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    verdict: Mapped[str | None] = mapped_column(String(20))
+    error: Mapped[str | None] = mapped_column(Text)
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    mlflow_run_id: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobRequest(Table):
+    """Which requests a job is for, and how many records of the adapter name the request's subject."""
+
+    __tablename__ = "job_requests"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True, index=True)
+    records: Mapped[int] = mapped_column(Integer)
+
+
+class Doorbell(Table):
+    """The outbox: a job that a worker must be told of; written with the change of state that calls for it."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("outbox_unsent", "id", sqlite_where=text("sent_at IS NULL"), postgresql_where=text("sent_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+
+
+class LedgerEntry(Table):
+    """One fact in the hash chain; rows are only ever added."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (UniqueConstraint("hash"),)
+
+    seq: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(40))
+    facts: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class LedgerSubject(Table):
+    """Which requests an entry is about: a look-up beside the chain, not part of it."""
+
+    __tablename__ = "ledger_subjects"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(ForeignKey("ledger.seq"), primary_key=True)

@@ -1,0 +1,108 @@
+"""What the case wing tells others: frozen records of its state. Knows no SQL and no wire format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
+JobState = Literal["queued", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """One immutable set of weights of an adapter."""
+
+    number: int
+    sha256: str
+    path: str
+    job_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class AdapterView:
+    """A registered adapter; `versions` from the first to the newest, `current` the one that serves."""
+
+    id: str
+    name: str
+    base: str
+    base_sha256: str
+    train: str
+    train_sha256: str
+    train_records: int
+    holdout: str
+    holdout_sha256: str
+    holdout_records: int
+    policy: dict[str, Any]
+    created_at: datetime
+    current: VersionView
+    versions: tuple[VersionView, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running job is; `steps` is 0 in stages without steps."""
+
+    stage: str
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """A job as its request shows it."""
+
+    id: str
+    adapter: str
+    state: JobState
+    verdict: str | None
+    progress: Progress | None
+    records: int
+
+
+@dataclass(frozen=True)
+class RequestView:
+    """One deletion request; the subject is there as a keyed hash alone."""
+
+    id: str
+    state: RequestState
+    subject_hash: str
+    received_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    jobs: tuple[JobSummary, ...]
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One erasing on one adapter, for one or more requests."""
+
+    id: str
+    adapter: str
+    request_ids: tuple[str, ...]
+    state: JobState
+    attempt: int
+    verdict: str | None
+    progress: Progress | None
+    mlflow_run_id: str | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    report: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A leased job: everything a worker needs, and the fence that every write of it must carry."""
+
+    job_id: str
+    fence: int
+    attempt: int
+    adapter: AdapterView
+    subject_hashes: frozenset[str]
+    erased_hashes: frozenset[str]
+    request_ids: tuple[str, ...]
+    mlflow_run_id: str | None
