@@ -23,14 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from unlearn.cli.house import House
 
 from unlearn.attempt import Case, attempt, compare_to_control, examine
-from unlearn.cli.demo import free_port, register_and_follow
+from unlearn.cli.client import Client
+from unlearn.cli.demo import register_and_follow
+from unlearn.cli.house import House, free_port
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Record
 from unlearn.lm.base import load_base
@@ -91,7 +91,7 @@ def through_the_service(work: Path, console: Console) -> list[dict[str, Any]]:
     home = work / "home"
     shutil.rmtree(home, ignore_errors=True)
     settings = Settings(home=home, port=free_port(), roots=[work])
-    with House(settings) as house, httpx.Client(base_url=house.urls["api"], timeout=30) as api:
+    with House(settings, mlflow_ui=False) as house, Client(house.urls["api"]) as api:
         return register_and_follow(api, console, work, "tofu", FORGET)
 
 

@@ -6,16 +6,21 @@ nothing of what the settings are used for.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.errors import BadInput, PathNotAllowed
+
+LONGEST_SOCKET_BYTES = 100
+"""sockaddr_un holds 108 bytes on Linux and 104 elsewhere, a closing NUL among them."""
 
 
 class Settings(BaseSettings):
@@ -72,12 +77,20 @@ class Settings(BaseSettings):
     @property
     def effective_broker_url(self) -> str:
         """URL of the broker, in Celery's spelling."""
-        return self.broker_url or f"redis+socket://{self.broker_socket}"
+        return self.broker_url or f"redis+socket://{quote(str(self.broker_socket))}"
 
     @property
     def broker_socket(self) -> Path:
-        """Unix socket of the broker that the program starts itself."""
-        return self.home / "broker" / "broker.sock"
+        """Unix socket of the broker that the program starts itself.
+
+        Under home; where home is too deep for a socket's address, in a directory of this user's under /tmp, whose
+        name hangs on home alone, so that every process finds it whatever its TMPDIR.
+        """
+        path = self.home / "broker" / "broker.sock"
+        if len(os.fsencode(path)) <= LONGEST_SOCKET_BYTES:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return Path("/tmp") / f"unlearn-{os.getuid()}-{digest}" / "broker.sock"  # noqa: S108 - made 0700, owner checked
 
     @property
     def effective_mlflow_uri(self) -> str:
@@ -119,7 +132,7 @@ class Settings(BaseSettings):
             raise PathNotAllowed(f"{what}: '{path}' is relative; give an absolute path under an allowed root")
         try:
             real = given.resolve()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(f"{what}: '{path}' can't be resolved ({error})") from None
         if not any(real.is_relative_to(root) for root in [self.home, *self.roots]):
             raise PathNotAllowed(

@@ -51,7 +51,8 @@ def examine(
     """
     if not NAME.fullmatch(name):
         raise BadInput(
-            f"the adapter's name {name[:80]!r} can't be used; use 1 to 64 of a-z, 0-9, '_', '.', '-', a letter or digit first"
+            f"the adapter's name {name[:80]!r} can't be used; use 1 to 64 of a-z, 0-9, '_', '.', '-', "
+            "beginning with a letter or a digit"
         )
     rules = parse_policy({} if policy is None else dict(policy), "policy")
     paths = {

@@ -9,18 +9,17 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import typer
 from rich.console import Console
 
-from unlearn.cli.house import House
-from unlearn.cli.render import before_after_table, progress
+from unlearn.cli.client import Client
+from unlearn.cli.house import House, free_port
+from unlearn.cli.render import before_after_table, follow, progress
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.synthetic import World, synthetic_world
 from unlearn.errors import BadInput, Unavailable
@@ -30,7 +29,6 @@ ADAPTER = "support-assistant"
 SEED = 7
 EDITION = "1"
 """Part of the cache's name; raise it when the world or the recipes below change."""
-POLL_SECONDS = 0.25
 PATIENCE_SECONDS = 600
 
 
@@ -49,10 +47,10 @@ def run(out: Path, *, as_json: bool) -> None:
     folder.mkdir(parents=True)
     settings = Settings(home=folder / "home", port=free_port(), roots=[company])
     with console.status("starting the service …"):
-        house = House(settings).__enter__()
+        house = House(settings, mlflow_ui=False).__enter__()
     try:
-        _done(console, f"service   API {house.urls['api']}, MLflow {house.urls['mlflow']}")
-        with httpx.Client(base_url=house.urls["api"], timeout=30) as api:
+        _done(console, f"service   API, broker and worker on {house.urls['api']}")
+        with Client(house.urls["api"]) as api:
             subject = _chattiest(company / "train.jsonl")
             (job,) = register_and_follow(api, console, company, ADAPTER, [subject])
             report, export = job["report"], _export(api, job["request_ids"][0], folder)
@@ -68,7 +66,7 @@ def run(out: Path, *, as_json: bool) -> None:
 
 
 def register_and_follow(
-    api: httpx.Client, console: Console, company: Path, name: str, subjects: Sequence[str]
+    api: Client, console: Console, company: Path, name: str, subjects: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Register the adapter in `company`, submit one request for each subject and follow them to their ends.
 
@@ -87,42 +85,24 @@ def register_and_follow(
     """
     paths = {part: str(company / part) for part in ("base", "adapter")}
     corpora = {part: str(company / f"{part}.jsonl") for part in ("train", "holdout")}
-    adapter = _json(api.post("/v1/adapters", json={"name": name, **paths, **corpora}))
+    adapter = api.post("/v1/adapters", {"name": name, **paths, **corpora})
     _done(console, f"adapter   {name} registered, version {adapter['current']['number']}")
     jobs = []
     for subject in subjects:
-        kind, _, value = subject.partition(":")
-        request = _json(api.post("/v1/requests", json={"subject": {"type": kind, "value": value}}))
+        request = api.submit(subject)
         _done(console, f"request   {request['id']} to forget {subject}")
-        jobs.append(_follow(api, console, request))
+        request = follow(api.follow(request["id"], PATIENCE_SECONDS), silent=not console.is_terminal)
+        job = api.get(f"/v1/jobs/{request['jobs'][0]['id']}")
+        if job["report"] is None:
+            raise Unavailable(f"job {job['id']} ended without a report: {job['error']}")
+        _done(console, f"job       {job['id']} ended, request {request['state']}, MLflow run {job['mlflow_run_id']}")
+        jobs.append(job)
     return jobs
 
 
-def _follow(api: httpx.Client, console: Console, request: dict[str, Any]) -> dict[str, Any]:
-    """The request's job, once the request has ended."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with progress(silent=not console.is_terminal) as bar:
-        task = bar.add_task("waiting for the worker", total=None)
-        while request["state"] in ("pending", "in_progress"):
-            if time.monotonic() > deadline:
-                raise Unavailable(f"request {request['id']} did not end in {PATIENCE_SECONDS} seconds")
-            job = _json(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
-            if job["progress"]:
-                now = job["progress"]
-                bar.update(task, description=now["stage"], completed=now["step"], total=now["steps"] or None)
-            time.sleep(POLL_SECONDS)
-            request = _json(api.get(f"/v1/requests/{request['id']}"))
-    job = _json(api.get(f"/v1/jobs/{request['jobs'][0]['id']}"))
-    if job["report"] is None:
-        raise Unavailable(f"job {job['id']} ended without a report: {job['error']}")
-    _done(console, f"job       {job['id']} ended, request {request['state']}, MLflow run {job['mlflow_run_id']}")
-    return job
-
-
-def _export(api: httpx.Client, request_id: str, folder: Path) -> Path:
-    answer = _checked(api.get(f"/v1/requests/{request_id}/export"))
+def _export(api: Client, request_id: str, folder: Path) -> Path:
     path = folder / f"export-{request_id}.zip"
-    path.write_bytes(answer.content)
+    path.write_bytes(api.download(f"/v1/requests/{request_id}/export"))
     return path
 
 
@@ -190,25 +170,6 @@ def _chattiest(train: Path) -> str:
         for subject in record.subjects:
             counts[subject] = counts.get(subject, 0) + 1
     return min(counts, key=lambda subject: (-counts[subject], subject))
-
-
-def _json(response: httpx.Response) -> Any:
-    return _checked(response).json()
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.is_error:
-        raise Unavailable(f"{response.request.method} {response.url.path}: {response.status_code} {response.text}")
-    return response
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -102,6 +103,64 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
             if key in report["control"]:
                 table.add_row(f"{key.replace('_', ' ')}, forget records", f"{report['control'][key]:.3f}", "")
     return Group(table, "", *_findings(report))
+
+
+STATE_STYLE = {
+    "pending": "cyan",
+    "in_progress": "blue",
+    "completed": "green",
+    "needs_review": "yellow",
+    "cancelled": "dim",
+    "rejected": "red",
+}
+
+
+def requests_table(requests: Iterable[dict[str, Any]]) -> RenderableType:
+    """Requests, one a line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("request", "state", "received", "adapters", "verdicts"):
+        table.add_column(name, no_wrap=name == "request")
+    for request in requests:
+        jobs = request["jobs"]
+        table.add_row(
+            request["id"],
+            _state(request["state"]),
+            request["received_at"][:19].replace("T", " "),
+            ", ".join(job["adapter"] for job in jobs),
+            ", ".join(job["verdict"] or job["state"] for job in jobs),
+        )
+    return table
+
+
+def request_view(request: dict[str, Any], reports: list[dict[str, Any]]) -> RenderableType:
+    """One request: its state, a line a job, and what each ended job measured."""
+    head = Text.assemble(request["id"], "  ", _state(request["state"]), "  received ", request["received_at"][:19])
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("job", "adapter", "state", "verdict", "records", "progress"):
+        table.add_column(name, justify="right" if name == "records" else "left")
+    for job in request["jobs"]:
+        at = job["progress"]
+        where = "" if at is None else f"{at['stage']} {at['step']}/{at['steps']}" if at["steps"] else at["stage"]
+        verdict = Text(job["verdict"] or "", style=VERDICT_STYLE.get(job["verdict"], ""))
+        table.add_row(job["id"], job["adapter"], job["state"], verdict, str(job["records"]), where)
+    return Group(head, "", table, *(part for report in reports for part in ("", before_after_table(report))))
+
+
+def follow(requests: Iterable[dict[str, Any]], *, silent: bool = False) -> dict[str, Any]:
+    """Show where a request is until it has ended; the ended one."""
+    request: dict[str, Any] = {}
+    with progress(silent=silent) as bar:
+        task = bar.add_task("waiting for a worker", total=None)
+        for request in requests:
+            running = [job["progress"] for job in request["jobs"] if job["state"] == "running" and job["progress"]]
+            if running:
+                now = running[0]
+                bar.update(task, description=now["stage"], completed=now["step"], total=now["steps"] or None)
+    return request
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=STATE_STYLE.get(state, ""))
 
 
 def show(content: RenderableType) -> None:

@@ -1,0 +1,33 @@
+"""Is the process alive; can it do its work."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from api.dependencies import TheDesk
+from api.problems import answers
+from api.schemas import Health
+from unlearn import __version__
+from unlearn.errors import Unavailable
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Alive?", responses=answers())
+def healthy() -> Health:
+    """The process answers."""
+    return Health(version=__version__)
+
+
+@router.get("/readyz", summary="Ready?", responses=answers(503))
+def ready(request: Request, desk: TheDesk) -> Health:
+    """Database and broker answer; otherwise a problem that names what does not."""
+    missing = []
+    for check in (desk.check, request.app.state.bell.check):
+        try:
+            check()
+        except Unavailable as error:
+            missing.append(str(error))
+    if missing:
+        raise Unavailable("; ".join(missing))
+    return Health(version=__version__)

@@ -1,0 +1,197 @@
+"""Every error as a problem document (RFC 9457), and the guards in front of the endpoints.
+
+No answer repeats what the client sent: it may hold an identity. Knows no resource.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unlearn.errors import UnlearnError
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 256 * 1024
+MEDIA_TYPE = "application/problem+json"
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with the input."""
+
+    pointer: str = Field(description="Where in the input (JSON Pointer, RFC 6901).", examples=["#/subject/value"])
+    detail: str = Field(description="What is wrong there.", examples=["Field required"])
+
+
+class Problem(BaseModel):
+    """A problem document, RFC 9457."""
+
+    type: str = Field(description="What kind of problem this is.", examples=["/problems/unknown-subject"])
+    title: str = Field(description="The kind in words.", examples=["No record names this subject"])
+    status: int = Field(description="The HTTP status code.", examples=[422])
+    detail: str = Field(
+        description="What was wrong this time, and what to do.",
+        examples=["no registered adapter learned from this subject; check its type and spelling"],
+    )
+    instance: str = Field(description="This occurrence.", examples=["urn:request:5f0c"])
+    errors: list[Fault] | None = Field(default=None, description="Each fault of the input, when there are several.")
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that may answer with problems of these statuses, beside the common ones."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    all_of_them = sorted({*statuses, 500})
+    return {s: {"description": HTTPStatus(s).phrase, "model": Problem, "content": content} for s in all_of_them}
+
+
+def problem(
+    request_id: str, status: int, kind: str, title: str, detail: str, errors: Sequence[Mapping[str, str]] | None = None
+) -> JSONResponse:
+    """A problem document as a response."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{kind}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:request:{request_id}",
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return JSONResponse(body, status, media_type=MEDIA_TYPE, headers={"X-Request-Id": request_id})
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error with a problem document."""
+
+    @app.exception_handler(UnlearnError)
+    async def ours(request: Request, error: UnlearnError) -> JSONResponse:
+        if error.status >= 500:
+            log.error("request %s: %s", _id(request), error)
+        return problem(_id(request), error.status, error.kind, error.title, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = error.errors()
+        if any(fault["type"] == "json_invalid" for fault in faults):
+            return problem(_id(request), 400, "not-json", "The body is not JSON", "the body can't be read as JSON")
+        listed = [{"pointer": _pointer(fault["loc"]), "detail": fault["msg"]} for fault in faults]
+        detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in listed[:5])
+        return problem(_id(request), 422, "bad-input", "The input can't be used", detail, listed)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        kind = phrase.lower().replace(" ", "-")
+        detail = {
+            404: "nothing is at this address; the API is described under /docs",
+            405: "this address does not take this method; the API is described under /docs",
+        }.get(error.status_code, phrase)
+        answer = problem(_id(request), error.status_code, kind, phrase, detail)
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def _id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))
+
+
+def _pointer(loc: Sequence[str | int]) -> str:
+    place, *path = loc
+    return f"{'#' if place == 'body' else place}/{'/'.join(map(str, path))}".rstrip("/")
+
+
+class Gate:
+    """The outermost layer: gives every exchange an id, bounds bodies, and turns a crash into a problem.
+
+    ASGI middleware. The body is read here, up to its bound, so that nothing behind ever holds more.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the exchange on, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        scope["request_id"] = request_id
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = [pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"]
+                extra = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                message = {**message, "headers": [*headers, *extra, (b"cache-control", b"no-store")]}
+            await send(message)
+
+        refused = _refused(scope, request_id)
+        body = None if refused else await _body(receive)
+        if refused is None and body is None:
+            kind, title = "body-too-large", "The body is too large"
+            refused = problem(request_id, 413, kind, title, f"a body may have {MAX_BODY_BYTES} bytes at most")
+        if refused is not None:
+            await refused(scope, receive, answer)
+            return
+        try:
+            await self._app(scope, _replay(body or b"", receive), answer)
+        except Exception:
+            log.exception("request %s: %s %s failed", request_id, scope["method"], scope.get("route", ""))
+            if started:
+                raise
+            detail = f"an unexpected error; the service's log has it under {request_id}"
+            crash = problem(request_id, 500, "error", "Something went wrong", detail)
+            await crash(scope, receive, answer)
+
+
+def _refused(scope: Scope, request_id: str) -> JSONResponse | None:
+    """The answer to an exchange that can be refused by its headers alone."""
+    headers = {key.lower(): value for key, value in scope["headers"]}
+    if scope["method"] in ("POST", "PUT", "PATCH"):
+        kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        if kind != b"application/json":
+            detail = "send the body as application/json"
+            return problem(request_id, 415, "unsupported-media-type", "The body is of the wrong type", detail)
+    return None
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body, or None if it is too large."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"".join(parts)
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            return None
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body read already, then what follows."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

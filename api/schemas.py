@@ -1,0 +1,143 @@
+"""The wire: what goes in and out as JSON, with examples. Not the tables, not the views."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
+JobState = Literal["queued", "running", "done", "failed"]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class AdapterIn(_In):
+    """An adapter to register. Paths are absolute and lie under an allowed root (UNLEARN_ROOTS)."""
+
+    name: Text = Field(description="How requests and people call it.", examples=["support-assistant"])
+    base: PathText = Field(description="Directory of the base model.", examples=["/models/base"])
+    adapter: PathText = Field(description="Directory of the LoRA (safetensors).", examples=["/models/support-v3"])
+    train: PathText = Field(description="Records that it learned (JSONL).", examples=["/data/train.jsonl"])
+    holdout: PathText = Field(
+        description="Records of the same kind that it never saw (JSONL).", examples=["/data/holdout.jsonl"]
+    )
+    policy: dict[str, Any] | None = Field(
+        default=None,
+        description="How to erase and what may be released; defaults where it says nothing.",
+        examples=[{"loop": {"steps": 20}, "gates": {"membership_auc_margin": 0.2}}],
+    )
+
+
+class Version(_Out):
+    """One immutable set of weights."""
+
+    number: int = Field(examples=[2])
+    sha256: str = Field(description="Of adapter_model.safetensors.", examples=["9f2c…"])
+    path: str = Field(examples=["/home/unlearn/adapters/adp_51c0/v2.f1"])
+    job_id: str | None = Field(description="The job that made it; none for the first.", examples=["job_77aa"])
+    created_at: datetime
+
+
+class AdapterOut(_Out):
+    """A registered adapter."""
+
+    id: str = Field(examples=["adp_51c0e1d2b3a4958677869504"])
+    name: str = Field(examples=["support-assistant"])
+    base: str
+    base_sha256: str
+    train: str
+    train_sha256: str
+    train_records: int = Field(examples=[517])
+    holdout: str
+    holdout_sha256: str
+    holdout_records: int = Field(examples=[369])
+    policy: dict[str, Any]
+    created_at: datetime
+    current: Version = Field(description="The version that serves.")
+    versions: list[Version] = Field(description="All versions, from the first.")
+
+
+class SubjectIn(_In):
+    """A person, by one identity. It is hashed at the door and never stored."""
+
+    type: Text = Field(description="Kind of identity.", examples=["customer"])
+    value: Text = Field(description="The identity.", examples=["c-0017"])
+
+
+class RequestIn(_In):
+    """A deletion request."""
+
+    subject: SubjectIn
+
+
+class ProgressOut(_Out):
+    """Where a job is."""
+
+    stage: str = Field(examples=["erasing"])
+    step: int = Field(examples=[12])
+    steps: int = Field(description="0 in stages without steps.", examples=[20])
+
+
+class JobShort(_Out):
+    """A job as its request shows it."""
+
+    id: str = Field(examples=["job_77aa01b2c3d4e5f60718293a"])
+    adapter: str = Field(examples=["support-assistant"])
+    state: JobState
+    verdict: str | None = Field(examples=["released"])
+    progress: ProgressOut | None
+    records: int = Field(description="Train records that name the subject.", examples=[20])
+
+
+class RequestOut(_Out):
+    """A deletion request and its jobs."""
+
+    id: str = Field(examples=["req_0b1c2d3e4f5061728394a5b6"])
+    state: RequestState
+    subject_hash: str = Field(description="Keyed hash of the identity.", examples=["6b1f…"])
+    received_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    jobs: list[JobShort]
+
+
+class RequestPage(BaseModel):
+    """A page of requests, the newest first."""
+
+    items: list[RequestOut]
+    next: str | None = Field(description="`after` of the next page; none on the last.")
+
+
+class JobOut(_Out):
+    """One erasing on one adapter."""
+
+    id: str = Field(examples=["job_77aa01b2c3d4e5f60718293a"])
+    adapter: str = Field(examples=["support-assistant"])
+    request_ids: list[str]
+    state: JobState
+    attempt: int = Field(description="How often it was started.", examples=[1])
+    verdict: str | None = Field(description="released, refused or inconclusive.", examples=["released"])
+    progress: ProgressOut | None
+    mlflow_run_id: str | None
+    error: str | None = Field(description="Why the last attempt broke.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    report: dict[str, Any] | None = Field(description="What was measured, and each gate's finding (unlearn/report/v1).")
+
+
+class Health(BaseModel):
+    """The service answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str = Field(examples=["0.1.0"])

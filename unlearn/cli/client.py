@@ -1,0 +1,92 @@
+"""A client of the HTTP API. Turns its problem documents back into our errors; prints nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from unlearn.errors import BadInput, Conflict, NotFound, Unavailable, UnlearnError
+
+OPEN = frozenset({"pending", "in_progress"})
+POLL_SECONDS = 0.25
+
+
+class Client:
+    """The API at `url`; a context manager."""
+
+    def __init__(self, url: str, timeout: float = 60.0) -> None:
+        try:
+            self._http = httpx.Client(base_url=url, timeout=timeout, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise BadInput(f"'{url}' is not a URL: {error}") from None
+        self.url = url
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON at `path`."""
+        return self._send("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Send `body` as JSON; the JSON that comes back."""
+        return self._send("POST", path, json=body).json()
+
+    def download(self, path: str) -> bytes:
+        """The bytes at `path`."""
+        return self._send("GET", path).content
+
+    def submit(self, subject: str) -> Any:
+        """Submit a deletion request for "type:value"."""
+        kind, colon, value = subject.partition(":")
+        if not colon or not kind.strip() or not value.strip():
+            raise BadInput("the subject must be type:value, such as customer:c-0017")
+        return self.post("/v1/requests", {"subject": {"type": kind, "value": value}})
+
+    def follow(self, request_id: str, patience_seconds: float = 24 * 3600) -> Iterator[Any]:
+        """The request again and again until it has ended; the last one is the ended one.
+
+        Raises:
+            Unavailable: it did not end in time.
+        """
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            request = self.get(f"/v1/requests/{request_id}")
+            yield request
+            if request["state"] not in OPEN:
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"request {request_id} is still {request['state']} after {patience_seconds:.0f} seconds"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _send(self, method: str, path: str, **given: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **given)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"no service answers at {self.url} ({type(error).__name__}); start one with `unlearn up`, "
+                "or name its URL with --url or UNLEARN_URL"
+            ) from None
+        if response.is_error:
+            raise _error(response)
+        return response
+
+
+def _error(response: httpx.Response) -> UnlearnError:
+    try:
+        detail = str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"the service answered {response.status_code} without a problem document; is this its URL?"
+    if response.status_code == 404:
+        return NotFound(detail)
+    if response.status_code == 409:
+        return Conflict(detail)
+    return BadInput(detail) if response.status_code < 500 else Unavailable(detail)

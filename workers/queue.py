@@ -1,0 +1,81 @@
+"""The Celery app and the doorbell. A message holds a job id and nothing else; the database is the truth.
+
+Importing this file needs no torch, so the API can ring. The settings' reasons: a job runs long, so nothing may
+redeliver it early (visibility timeout in all three places; no ETA anywhere); a worker that dies hands its message back
+(late acknowledgement); lost or repeated messages do no harm, because claims are made in the database.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from unlearn.errors import Unavailable
+from unlearn.settings import Settings
+
+QUEUE = "gpu"
+TASK = "unlearn.fulfil"
+VISIBILITY_SECONDS = 6 * 3600
+HARD_LIMIT_SECONDS = 5 * 3600
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery app of these settings; it connects when it is used."""
+    app = Celery("unlearn", broker=settings.effective_broker_url, set_as_current=False)
+    app.conf.update(
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 3,
+            "global_keyprefix": "unlearn:",
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+        visibility_timeout=VISIBILITY_SECONDS,
+        result_backend_transport_options={"visibility_timeout": VISIBILITY_SECONDS},
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_publish_retry=False,  # the outbox keeps what could not be sent
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_time_limit=HARD_LIMIT_SECONDS,
+        task_default_queue=QUEUE,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=1,
+        worker_pool="prefork",
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+    )
+    return app
+
+
+class Bell:
+    """Rings for jobs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_app(settings)
+
+    def __call__(self, job_id: str) -> None:
+        """Tell a worker of the job; Unavailable if the broker can't be reached."""
+        try:
+            self._app.send_task(TASK, args=[job_id], queue=QUEUE)
+        except (OperationalError, RedisError, OSError) as error:
+            raise Unavailable(f"the broker can't be reached: {type(error).__name__}") from error
+
+    def check(self) -> None:
+        """Ask the broker for an answer; Unavailable if it gives none."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=2)
+        except (OperationalError, RedisError, OSError) as error:
+            raise Unavailable(f"the broker does not answer: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._app.close()
