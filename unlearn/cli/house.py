@@ -7,16 +7,20 @@ process ends the groups if this process is killed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import httpx
+from pydantic import SecretStr
 
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
@@ -25,14 +29,22 @@ READY_SECONDS = 90.0
 STOP_SECONDS = 10.0
 RESTARTS = 3
 POLL_SECONDS = 0.05
+PYTHON = [sys.executable, "-P", "-m"]
+"""-P: a directory called `api` or `workers` where the person stands is not ours."""
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its job runners are sessions of their own, and not needed
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 @dataclass
 class Part:
-    """A child: its name, its command, the running process, how often it was started again."""
+    """A child: its name, its command, its log, the running process, how often it was started again."""
 
     name: str
     command: list[str]
+    log: Path
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
 
@@ -67,7 +79,7 @@ class House:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         try:
             self._guardian = subprocess.Popen(
-                [sys.executable, "-m", "unlearn.cli.guardian"], stdin=subprocess.PIPE, start_new_session=True
+                [*PYTHON, "unlearn.cli.guardian"], stdin=subprocess.PIPE, start_new_session=True
             )
             self._open()
         except BaseException:
@@ -79,20 +91,23 @@ class House:
         self.close()
 
     def _open(self) -> None:
-        s, python = self.settings, [sys.executable, "-m"]
+        s = self.settings
         self.urls["api"] = f"http://{s.host}:{s.port}"
         self.urls["mlflow"] = s.effective_mlflow_uri
         if s.broker_url is None:
-            self._start("broker", [*python, "workers.broker"])
-        self._start("api", [*python, "api"])
+            self._start("broker", [*PYTHON, "workers.broker"])
+            self._wait("broker", lambda: _pongs(s.broker_socket))
+        self._start("api", [*PYTHON, "api"])
         if self.mlflow_ui and s.mlflow_tracking_uri is None:
             port = free_port()
             self.urls["mlflow"] = f"http://127.0.0.1:{port}"
-            self._start("mlflow", [*python, "mlflow", "server", *_mlflow_options(s, port)])
-            self._wait("mlflow", f"{self.urls['mlflow']}/health")
-        self._wait("api", f"{self.urls['api']}/readyz")
-        options = ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "-n", f"unlearn-{os.getpid()}@%h"]
-        self._start("worker", [*python, "celery", "-A", "workers.tasks", "worker", "-Q", "gpu", *options])
+            self._start("mlflow", [*PYTHON, "mlflow", "server", *_mlflow_options(s, port)])
+            self._wait("mlflow", lambda: _answers(f"{self.urls['mlflow']}/health"))
+        self._wait("api", lambda: _answers(f"{self.urls['api']}/readyz"))
+        ready = s.home / "worker.ready"
+        ready.unlink(missing_ok=True)
+        self._start("worker", [*PYTHON, "workers"])
+        self._wait("worker", ready.exists)
 
     def check(self) -> None:
         """Start again what has died.
@@ -104,7 +119,7 @@ class House:
             if part.process is None or part.process.poll() is None:
                 continue
             if part.restarts >= RESTARTS:
-                raise Unavailable(f"the {part.name} died {RESTARTS + 1} times; its log ends:\n{self._tail(part.name)}")
+                raise Unavailable(f"the {part.name} died {RESTARTS + 1} times; its log ends:\n{_tail(part.log)}")
             self._forget(part)
             part.restarts += 1
             self._run(part)
@@ -116,23 +131,24 @@ class House:
                 self._end(part)
         self._parts.clear()
         if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._guardian.stdin.close()
             self._guardian.wait()
             self._guardian = None
 
     def _start(self, name: str, command: list[str]) -> None:
-        part = Part(name, command)
+        part = Part(name, command, self.log_dir / f"{name}.log")
         self._parts.append(part)
         self._run(part)
 
     def _run(self, part: Part) -> None:
-        with (self.log_dir / f"{part.name}.log").open("ab") as log:
+        with part.log.open("ab") as log:
             part.process = subprocess.Popen(
                 part.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(),
+                env=environment(self.settings),
                 start_new_session=True,
             )
         self._tell(f"+{part.process.pid}")
@@ -158,54 +174,64 @@ class House:
 
     def _tell(self, line: str) -> None:
         if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.write(f"{line}\n".encode())
-            self._guardian.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # a guardian that was killed must not keep us from stopping
+                self._guardian.stdin.write(f"{line}\n".encode())
+                self._guardian.stdin.flush()
 
-    def _environment(self) -> dict[str, str]:
-        s = self.settings
-        given = {
-            "UNLEARN_HOME": str(s.home),
-            "UNLEARN_HOST": s.host,
-            "UNLEARN_PORT": str(s.port),
-            "UNLEARN_ROOTS": os.pathsep.join(map(str, s.roots)),
-            "UNLEARN_DATABASE_URL": s.database_url,
-            "UNLEARN_BROKER_URL": s.broker_url,
-            "UNLEARN_MLFLOW_TRACKING_URI": s.mlflow_tracking_uri,
-            "UNLEARN_MLFLOW_EXPERIMENT": s.mlflow_experiment,
-            "UNLEARN_DEVICE": s.device,
-            "UNLEARN_LEASE_SECONDS": str(s.lease_seconds),
-            "UNLEARN_HEARTBEAT_SECONDS": str(s.heartbeat_seconds),
-            "UNLEARN_SWEEP_SECONDS": str(s.sweep_seconds),
-            "UNLEARN_MAX_ATTEMPTS": str(s.max_attempts),
-            "UNLEARN_IDENTITY_KEY": s.identity_key.get_secret_value() if s.identity_key else None,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PYTHONUNBUFFERED": "1",
-        }
-        return os.environ | {key: value for key, value in given.items() if value is not None}
-
-    def _wait(self, name: str, url: str) -> None:
-        part = next(part for part in self._parts if part.name == name)
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`; all parts started so far must live on meanwhile."""
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            if part.process is None or part.process.poll() is not None:
-                raise Unavailable(f"the {name} did not start; its log ends:\n{self._tail(name)}")
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(url, timeout=5, trust_env=False).is_success:
-                    return
+        while not ready():
+            for part in self._parts:
+                if part.process is None or part.process.poll() is not None:
+                    raise Unavailable(f"the {part.name} did not start; its log ends:\n{_tail(part.log)}")
+            if time.monotonic() > deadline:
+                log = self.log_dir / f"{name}.log"
+                raise Unavailable(
+                    f"the {name} was not ready after {READY_SECONDS:.0f} seconds; its log ends:\n{_tail(log)}"
+                )
             time.sleep(POLL_SECONDS)
-        raise Unavailable(
-            f"the {name} was not ready after {READY_SECONDS:.0f} seconds; its log ends:\n{self._tail(name)}"
-        )
 
-    def _tail(self, name: str, lines: int = 15) -> str:
-        text = (self.log_dir / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+
+def environment(settings: Settings) -> dict[str, str]:
+    """This process's environment, with `settings` in the place of whatever it says of them."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("UNLEARN_")}
+    ours.pop("MLFLOW_TRACKING_URI", None)
+    for name, value in settings.model_dump(mode="python").items():
+        if value is not None:
+            ours[f"UNLEARN_{name.upper()}"] = _spelled(value)
+    return ours | ENVIRONMENT
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list):
+        return os.pathsep.join(map(str, value))
+    return json.dumps(value) if isinstance(value, bool | dict) else str(value)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    return False
+
+
+def _pongs(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as broker:
+        broker.settimeout(1)
+        broker.connect(str(path))
+        broker.sendall(b"PING\r\n")
+        return broker.recv(64).startswith(b"+PONG")
+    return False
 
 
 def free_port() -> int:
     """A port of the loopback address that nobody listens on now."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

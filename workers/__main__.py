@@ -1,0 +1,37 @@
+"""`python -m workers`: one worker on the queue of jobs, until told to stop.
+
+The same as `celery -A workers.tasks worker -Q gpu`, without Celery's search for modules in the current directory.
+SIGTERM ends it within seconds, whatever runs: the message goes back to the broker, the lease in the database runs out,
+and the job is done by whoever claims it next.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # read when billiard is imported
+
+from celery.signals import worker_ready
+
+from unlearn.settings import Settings
+from workers.queue import QUEUE
+from workers.tasks import app
+
+READY = Path("worker.ready")
+"""Under home: exists since the newest worker of this home began to listen."""
+
+
+@worker_ready.connect
+def _ready(**_given: object) -> None:
+    (Settings().home / READY).touch()
+
+
+def main() -> None:
+    """Run the worker."""
+    name = f"unlearn-{os.getpid()}@%h"
+    app.worker_main(["worker", "-Q", QUEUE, "-n", name, "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
+
+
+if __name__ == "__main__":
+    main()
