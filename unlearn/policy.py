@@ -22,15 +22,15 @@ class _Part(BaseModel):
 class LoopPolicy(_Part):
     """How the loop walks."""
 
-    steps: int = Field(default=20, ge=1, le=100_000, description="Optimiser steps.")
+    steps: int = Field(default=25, ge=1, le=100_000, description="Optimiser steps.")
     learning_rate: float = Field(
-        default=2e-4, gt=0, description="Adam's step size on the LoRA weights; plain ascent overshoots at larger ones."
+        default=3e-4, gt=0, description="Adam's step size on the LoRA weights; plain ascent overshoots at larger ones."
     )
     forget_records_per_step: int = Field(default=16, ge=1, description="Forget records in one step.")
     retain_records_per_step: int = Field(default=16, ge=1, description="Retain records in one step.")
     max_gradient_norm: float = Field(default=1.0, gt=0, description="Global gradient norm is clipped to this.")
     retain_weight: float = Field(
-        default=5.0, ge=0, description="Weight of the retain KL beside the forget loss (lambda)."
+        default=20.0, ge=0, description="Weight of the retain KL beside the forget loss (lambda)."
     )
     retain_pool_records: int = Field(
         default=256, ge=1, description="Retain records the KL term draws from; bounds the job's cost."

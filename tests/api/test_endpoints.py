@@ -1,0 +1,216 @@
+"""The API as its users meet it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def body(company, value=None):
+    kind, _, own = company.subject.partition(":")
+    return {"subject": {"type": kind, "value": value or own}}
+
+
+def is_problem(answer, status, kind):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert {"type", "title", "status", "detail", "instance"} <= set(problem)
+    assert problem["type"] == f"/problems/{kind}"
+    assert problem["status"] == status
+    assert problem["instance"] == f"urn:request:{answer.headers['x-request-id']}"
+    assert "Traceback" not in answer.text
+    return problem
+
+
+def test_an_adapter_is_registered_listed_and_found(api, registered, company):
+    assert registered["current"]["number"] == 1
+    assert registered["train_records"] == len(company.world.train)
+    assert api.get("/v1/adapters").json() == [registered]
+    assert api.get("/v1/adapters/bot").json() == registered
+
+
+def test_a_request_is_accepted_found_and_listed(api, registered, company):
+    answer = api.post("/v1/requests", json=body(company))
+    assert answer.status_code == 201
+    request = answer.json()
+    assert answer.headers["location"] == f"/v1/requests/{request['id']}"
+    assert request["state"] == "pending"
+    assert request["jobs"][0]["adapter"] == "bot"
+    assert request["jobs"][0]["records"] >= 5
+    assert api.get(f"/v1/requests/{request['id']}").json() == request
+    assert api.get("/v1/requests").json() == {"items": [request], "next": None}
+    assert api.get("/v1/requests", params={"state": "completed"}).json()["items"] == []
+    job = api.get(f"/v1/jobs/{request['jobs'][0]['id']}").json()
+    assert (job["state"], job["request_ids"], job["report"]) == ("queued", [request["id"]], None)
+
+
+def test_pages_follow_each_other(api, registered, company):
+    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[:5]
+    made = [api.post("/v1/requests", json=body(company, p.partition(":")[2])).json()["id"] for p in people]
+    seen, after = [], None
+    for _ in range(3):
+        page = api.get("/v1/requests", params={"limit": 2, **({"after": after} if after else {})}).json()
+        seen += [item["id"] for item in page["items"]]
+        after = page["next"]
+    assert after is None
+    assert sorted(seen) == sorted(made)
+
+
+def test_the_identity_comes_back_in_no_answer(api, registered, company):
+    value = company.subject.partition(":")[2]
+    for answer in (
+        api.post("/v1/requests", json=body(company)),
+        api.post("/v1/requests", json=body(company)),
+        api.post("/v1/requests", json=body(company, "canary-4711")),
+        api.post("/v1/requests", json={"subject": {"type": "canary-4711"}}),
+        api.post("/v1/requests", json={"subject": "canary-4711"}),
+        api.post("/v1/requests", json={"subject": {"type": "a", "value": ["canary-4711"]}}),
+        api.get("/v1/requests"),
+    ):
+        assert value not in answer.text
+        assert "canary-4711" not in answer.text
+
+
+def test_an_unknown_subject_is_a_problem(api, registered, company):
+    is_problem(api.post("/v1/requests", json=body(company, "nobody")), 422, "unknown-subject")
+
+
+def test_a_subject_with_an_open_request_conflicts(api, registered, company):
+    first = api.post("/v1/requests", json=body(company)).json()
+    problem = is_problem(api.post("/v1/requests", json=body(company)), 409, "conflict")
+    assert first["id"] in problem["detail"]
+
+
+def test_an_export_before_the_end_conflicts(api, registered, company):
+    request = api.post("/v1/requests", json=body(company)).json()
+    is_problem(api.get(f"/v1/requests/{request['id']}/export"), 409, "conflict")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/requests/req_0", "/v1/requests/req_0/export", "/v1/jobs/job_0", "/v1/adapters/no", "/x"]
+)
+def test_what_is_not_there_is_a_404_problem(api, path):
+    is_problem(api.get(path), 404, "not-found")
+
+
+@pytest.mark.parametrize("id_", ["%00", "a%0Ab", "..%2f..%2fetc", "x" * 200, "%F0%9F%92%A5"])
+def test_an_id_that_is_none_is_a_problem(api, id_):
+    answer = api.get(f"/v1/requests/{id_}")
+    assert answer.status_code in (404, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_wrong_method_is_a_problem_that_names_the_right_ones(api):
+    answer = api.delete("/v1/requests")
+    is_problem(answer, 405, "method-not-allowed")
+    assert "POST" in answer.headers["allow"] or "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "kind"),
+    [
+        (b"{", 400, "not-json"),
+        (b"", 422, "bad-input"),
+        (b'{"subject": "\xff\xfe"}', 400, "bad-request"),
+        (b'{"subject": {"type": "a", "value": "\\u0000"}}', 422, "bad-input"),
+        (b'{"subject": {"type": "a", "value": "\\ud800"}}', 422, "bad-input"),
+        (b'{"subject": {"type": "a", "value": "b", "extra": 1}}', 422, "bad-input"),
+        (b"[]", 422, "bad-input"),
+        (b"null", 422, "bad-input"),
+        (b'{"subject": {"type": "a", "value": "' + b"x" * 600 + b'"}}', 422, "bad-input"),
+        (b"[" * 60_000, 400, "not-json"),
+        (b'{"subject": ' * 2000 + b"1" + b"}" * 2000, 422, "bad-input"),
+    ],
+)
+def test_a_body_that_can_not_be_used_is_a_problem(api, content, status, kind):
+    answer = api.post("/v1/requests", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code in (status, 400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+    if status == 422:
+        is_problem(answer, status, kind)
+
+
+def test_an_oversized_body_is_refused_while_it_is_read(api):
+    def forever():
+        for _ in range(100):
+            yield b" " * 65536
+
+    answer = api.post("/v1/requests", content=forever(), headers={"content-type": "application/json"})
+    is_problem(answer, 413, "body-too-large")
+
+
+def test_another_content_type_is_refused(api):
+    answer = api.post(
+        "/v1/requests", content=b"subject=a", headers={"content-type": "application/x-www-form-urlencoded"}
+    )
+    is_problem(answer, 415, "unsupported-media-type")
+
+
+def test_every_fault_of_a_registration_is_named(api):
+    problem = is_problem(api.post("/v1/adapters", json={"name": 3}), 422, "bad-input")
+    assert {fault["pointer"] for fault in problem["errors"]} == {
+        "#/name",
+        "#/base",
+        "#/adapter",
+        "#/train",
+        "#/holdout",
+    }
+
+
+def test_bad_registrations_are_problems_of_their_kind(api, inputs, company, tmp_path):
+    (tmp_path / "home" / "empty.jsonl").write_text("")
+    cases = [
+        ({"train": "/etc/passwd"}, 403, "path-not-allowed"),
+        ({"base": str(company.adapter)}, 422, "bad-model"),
+        ({"holdout": str(tmp_path / "home" / "empty.jsonl")}, 422, "bad-corpus"),
+        ({"holdout": inputs["train"]}, 422, "bad-corpus"),
+        ({"policy": {"nonsense": 1}}, 422, "bad-policy"),
+        ({"name": "../x"}, 422, "bad-input"),
+    ]
+    for change, status, kind in cases:
+        is_problem(api.post("/v1/adapters", json=inputs | change), status, kind)
+    assert api.get("/v1/adapters").json() == []
+
+
+def test_a_crash_is_a_problem_without_a_trace(api, monkeypatch):
+    def crash():
+        raise RuntimeError("canary-4711")
+
+    monkeypatch.setattr(api.app.state.desk, "adapters", crash)
+    answer = api.get("/v1/adapters")
+    is_problem(answer, 500, "error")
+    assert "canary-4711" not in answer.text
+
+
+def test_health_is_the_process_and_readiness_names_what_is_missing(api):
+    assert api.get("/healthz").json()["status"] == "ok"
+    problem = is_problem(api.get("/readyz"), 503, "unavailable")
+    assert "broker" in problem["detail"]
+
+
+def test_the_openapi_document_has_an_example_and_its_problems_for_every_endpoint(api):
+    document = api.get("/openapi.json").json()
+    assert len(document["paths"]) == 8
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], (path, method)
+            assert operation["description"], (path, method)
+            problems = [code for code in operation["responses"] if code >= "400"]
+            assert problems, (path, method)
+            for code in problems:
+                assert "application/problem+json" in operation["responses"][code]["content"], (path, method, code)
+    for schema in ("AdapterIn", "SubjectIn", "RequestOut", "Problem"):
+        properties = document["components"]["schemas"][schema]["properties"]
+        assert any("examples" in p for p in properties.values()), schema
+
+
+def test_importing_the_api_loads_no_heavy_library():
+    code = (
+        "import sys, api.app, workers.queue; "
+        "print([m for m in ('torch', 'transformers', 'peft', 'mlflow', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

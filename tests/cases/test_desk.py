@@ -1,0 +1,303 @@
+"""The desk: a request's life, its ledger, and what is never written down."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from unlearn.cases.desk import Desk
+from unlearn.cases.store import requests as request_store
+from unlearn.cases.views import Claim
+from unlearn.errors import Conflict, LeaseLost, NotFound, UnknownSubject
+from unlearn.evidence.ledger import LedgerBroken
+from unlearn.weights import copy_adapter, read_adapter
+
+REPORT = {
+    "schema": "unlearn/report/v1",
+    "verdict": "released",
+    "method": "ascent",
+    "findings": [{"gate": "membership", "outcome": "pass"}],
+    "before": {"forget_nll_nats": 1.0},
+    "after": {"forget_nll_nats": 2.0},
+    "trace": [],
+}
+REFUSED = REPORT | {"verdict": "refused"}
+
+
+def work(desk: Desk, job_id: str, owner: str = "w1") -> Claim:
+    claim = desk.claim(job_id, owner)
+    assert claim is not None
+    return claim
+
+
+def new_version(desk: Desk, claim: Claim):
+    source = read_adapter(Path(claim.adapter.current.path))
+    number = claim.adapter.current.number + 1
+    return copy_adapter(source, desk.settings.home / "adapters" / claim.adapter.id / f"v{number}.f{claim.fence}")
+
+
+def submit(desk, company, which=0):
+    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    request = desk.submit(people[which])
+    return request, request.jobs[0].id
+
+
+def actions(desk):
+    with desk.store.reading() as session:
+        from unlearn.cases.store.ledger import all_entries
+
+        return [entry.action for entry in all_entries(session)]
+
+
+def test_a_released_job_completes_its_request_and_moves_the_alias(desk, adapter, company):
+    request, job_id = submit(desk, company)
+    assert (request.state, request.jobs[0].state) == ("pending", "queued")
+    claim = work(desk, job_id)
+    assert desk.request(request.id).state == "in_progress"
+    desk.progress(claim, "erasing", 3, 20)
+    assert desk.job(job_id).progress.step == 3
+    version = new_version(desk, claim)
+    desk.release(claim, version, REPORT)
+    after = desk.adapter("bot")
+    assert (after.current.number, after.current.sha256, after.current.job_id) == (2, version.sha256, job_id)
+    ended = desk.request(request.id)
+    assert (ended.state, ended.jobs[0].verdict) == ("completed", "released")
+    assert ended.completed_at is not None
+    assert actions(desk) == [
+        "adapter_registered",
+        "request_accepted",
+        "job_planned",
+        "attempt_started",
+        "verdict",
+        "version_released",
+        "request_completed",
+    ]
+    assert desk.check_ledger() == 7
+
+
+def test_a_refused_job_leaves_the_old_version_serving_and_asks_for_a_person(desk, adapter, company):
+    request, job_id = submit(desk, company)
+    desk.hold(work(desk, job_id), REFUSED)
+    assert desk.request(request.id).state == "needs_review"
+    assert desk.adapter("bot").current.number == 1
+    assert desk.job(job_id).report["verdict"] == "refused"
+
+
+def test_the_claim_says_whom_to_forget_and_whom_earlier_jobs_erased(desk, adapter, company):
+    request, job_id = submit(desk, company, 0)
+    first = work(desk, job_id)
+    assert first.subject_hashes == {request.subject_hash}
+    assert first.erased_hashes == frozenset()
+    desk.release(first, new_version(desk, first), REPORT)
+    other, other_job = submit(desk, company, 1)
+    second = work(desk, other_job)
+    assert second.subject_hashes == {other.subject_hash}
+    assert second.erased_hashes == {request.subject_hash}
+    assert second.adapter.current.number == 2
+
+
+def test_an_unknown_an_open_and_a_forgotten_subject_are_refused_each_in_its_way(desk, adapter, company):
+    with pytest.raises(UnknownSubject):
+        desk.submit("customer:nobody")
+    request, job_id = submit(desk, company)
+    with pytest.raises(Conflict, match=request.id):
+        submit(desk, company)
+    claim = work(desk, job_id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    with pytest.raises(Conflict, match="already forgotten"):
+        submit(desk, company)
+    assert len(desk.requests()) == 1
+
+
+def test_after_a_refusal_the_same_subject_can_be_submitted_again(desk, adapter, company):
+    first, job_id = submit(desk, company)
+    desk.hold(work(desk, job_id), REFUSED)
+    second, _ = submit(desk, company)
+    assert second.id != first.id
+
+
+def test_a_request_on_two_adapters_ends_when_both_jobs_have(desk, adapter, inputs, company):
+    desk.register_adapter("bot-2", **inputs)
+    request, _ = submit(desk, company)
+    first, second = (job.id for job in request.jobs)
+    claim = work(desk, first)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert desk.request(request.id).state == "in_progress"
+    desk.hold(work(desk, second), REFUSED)
+    assert desk.request(request.id).state == "needs_review"
+
+
+def test_only_one_job_of_an_adapter_runs_and_the_next_gets_its_doorbell_when_it_ends(desk, adapter, company, clock):
+    _, first = submit(desk, company, 0)
+    clock.forward(1)
+    _, second = submit(desk, company, 1)
+    desk.rung([outbox_id for outbox_id, _ in desk.doorbells()])
+    assert desk.claim(second, "w2") is None, "the earlier job goes first"
+    claim = work(desk, first)
+    assert desk.claim(second, "w2") is None, "one at a time"
+    assert desk.doorbells() == []
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert [job for _, job in desk.doorbells()] == [second]
+    assert work(desk, second).adapter.current.number == 2
+
+
+def test_requests_are_listed_newest_first_in_pages(desk, adapter, company, clock):
+    made = []
+    for which in range(5):
+        made.append(submit(desk, company, which)[0].id)
+        clock.forward(1)
+    newest_first = made[::-1]
+    assert [r.id for r in desk.requests(limit=2)] == newest_first[:2]
+    assert [r.id for r in desk.requests(limit=2, after=newest_first[1])] == newest_first[2:4]
+    assert [r.id for r in desk.requests(state="completed")] == []
+    assert desk.requests(after="req_unknown") == []
+
+
+def test_what_is_not_there_is_not_found(desk):
+    for ask in (desk.request, desk.job, desk.adapter, desk.export):
+        with pytest.raises(NotFound):
+            ask("req_nothing")
+
+
+def test_the_export_is_the_same_twice_and_only_made_of_ended_requests(desk, adapter, company):
+    request, job_id = submit(desk, company)
+    with pytest.raises(Conflict, match="pending"):
+        desk.export(request.id)
+    desk.hold(work(desk, job_id), REFUSED)
+    first = desk.export(request.id)
+    assert desk.export(request.id) == first
+    archive = zipfile.ZipFile(io.BytesIO(first))
+    entries = [json.loads(line) for line in archive.read("ledger.jsonl").splitlines()]
+    assert [e["action"] for e in entries] == [
+        "request_accepted",
+        "job_planned",
+        "attempt_started",
+        "verdict",
+        "request_needs_review",
+    ]
+    assert actions(desk)[-2:] == ["export_made", "export_made"]
+
+
+def test_no_plain_identity_reaches_the_database_or_the_export(desk, adapter, company, settings):
+    request, job_id = submit(desk, company)
+    subject = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[0]
+    desk.hold(work(desk, job_id), REFUSED)
+    archive = zipfile.ZipFile(io.BytesIO(desk.export(request.id)))
+    held = b"".join(archive.read(name) for name in archive.namelist())
+    desk.close()
+    for file in settings.home.glob("unlearn.db*"):
+        held += file.read_bytes()
+    assert request.subject_hash.encode() in held
+    assert subject.encode() not in held
+    assert subject.split(":")[1].encode() not in held
+
+
+def test_an_edited_ledger_row_is_found(desk, adapter, company):
+    submit(desk, company)
+    with desk.store.writing() as session:
+        from sqlalchemy import text
+
+        session.execute(text("UPDATE ledger SET action = 'verdict' WHERE seq = 2"))
+    with pytest.raises(LedgerBroken, match="entry 2"):
+        desk.check_ledger()
+
+
+def test_eight_writers_at_once_keep_one_unbroken_chain(desk, adapter, company, settings, clock):
+    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[:8]
+    errors = []
+
+    def one(subject):
+        own = Desk(settings, clock)
+        try:
+            own.submit(subject)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=one, args=(subject,)) for subject in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert desk.check_ledger() == 1 + 2 * len(people)
+
+
+def test_the_same_subject_from_eight_clients_at_once_is_one_request(desk, adapter, company, settings, clock):
+    outcomes = []
+
+    def one():
+        own = Desk(settings, clock)
+        try:
+            outcomes.append(own.submit(company.subject).id)
+        except Conflict:
+            outcomes.append(None)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([o for o in outcomes if o]) == 1
+    assert len(desk.requests()) == 1
+
+
+def test_the_table_of_moves_lets_no_request_leave_an_end(desk, adapter, company, clock):
+    request, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    with desk.store.writing() as session, pytest.raises(ValueError, match="can't go from completed"):
+        request_store.move(session, request.id, "pending", clock())
+    assert all(not request_store.MOVES[state] for state in ("completed", "cancelled", "rejected"))
+
+
+def test_two_processes_may_migrate_at_once(settings):
+    desks = [Desk(settings) for _ in range(4)]
+    errors = []
+
+    def migrate(desk):
+        try:
+            desk.migrate()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=migrate, args=(desk,)) for desk in desks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert desks[0].adapters() == []
+    for desk in desks:
+        desk.close()
+
+
+def test_a_worker_that_lost_its_lease_can_write_nothing(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    late = work(desk, job_id, "late")
+    clock.forward(91)
+    assert desk.sweep() == 1
+    new = work(desk, job_id, "new")
+    assert new.fence == late.fence + 1
+    version = new_version(desk, late)
+    for write in (
+        lambda: desk.heartbeat(late),
+        lambda: desk.progress(late, "erasing", 1, 2),
+        lambda: desk.started_run(late, "run"),
+        lambda: desk.release(late, version, REPORT),
+        lambda: desk.hold(late, REFUSED),
+        lambda: desk.fail(late, "x", final=True),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert desk.adapter("bot").current.number == 1
+    assert desk.job(job_id).state == "running"
+    desk.heartbeat(new)

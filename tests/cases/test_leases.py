@@ -1,0 +1,104 @@
+"""Leases and doorbells: at-least-once messages, exactly-once work."""
+
+from __future__ import annotations
+
+import threading
+
+from test_desk import REFUSED, submit, work
+
+from unlearn.cases.desk import Desk
+
+
+def test_eight_workers_and_one_job_make_one_claim(desk, adapter, company, settings, clock):
+    _, job_id = submit(desk, company)
+    claims = []
+
+    def one(number):
+        own = Desk(settings, clock)
+        claims.append(own.claim(job_id, f"w{number}"))
+        own.close()
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claims) == 8
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_a_repeated_message_finds_nothing_to_claim(desk, adapter, company):
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    assert desk.claim(job_id, "w2") is None
+    desk.hold(claim, REFUSED)
+    assert desk.claim(job_id, "w2") is None
+    assert desk.claim("job_nothing", "w2") is None
+
+
+def test_a_heartbeat_keeps_the_lease_and_silence_loses_it(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    for _ in range(5):
+        clock.forward(80)
+        desk.heartbeat(claim)
+        assert desk.sweep() == 0
+    clock.forward(91)
+    assert desk.sweep() == 1
+    assert desk.job(job_id).state == "queued"
+    assert [job for _, job in desk.doorbells()][-1] == job_id
+
+
+def test_an_expired_lease_may_be_claimed_before_any_sweep(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    work(desk, job_id)
+    clock.forward(91)
+    assert work(desk, job_id, "w2").attempt == 2
+
+
+def test_attempts_are_bounded_and_then_a_person_decides(desk, adapter, company, clock):
+    request, job_id = submit(desk, company)
+    for attempt in range(1, 4):
+        assert work(desk, job_id).attempt == attempt
+        clock.forward(91)
+        desk.sweep()
+    job = desk.job(job_id)
+    assert (job.state, job.attempt) == ("failed", 3)
+    assert "lease ran out" in job.error
+    assert desk.claim(job_id, "w") is None
+    assert desk.request(request.id).state == "needs_review"
+
+
+def test_a_failure_that_is_not_final_goes_back_to_the_queue_with_a_doorbell(desk, adapter, company):
+    _, job_id = submit(desk, company)
+    desk.rung([outbox_id for outbox_id, _ in desk.doorbells()])
+    desk.fail(work(desk, job_id), "the disk was full", final=False)
+    assert (desk.job(job_id).state, desk.job(job_id).error) == ("queued", "the disk was full")
+    assert [job for _, job in desk.doorbells()] == [job_id]
+
+
+def test_a_final_failure_ends_the_job_at_once(desk, adapter, company):
+    request, job_id = submit(desk, company)
+    desk.fail(work(desk, job_id), "a record is too long", final=True)
+    assert desk.job(job_id).state == "failed"
+    assert desk.request(request.id).state == "needs_review"
+
+
+def test_a_doorbell_that_was_lost_is_rung_again(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    desk.rung([outbox_id for outbox_id, _ in desk.doorbells()])
+    assert desk.sweep() == 0
+    clock.forward(61)
+    assert desk.sweep() == 1
+    assert [job for _, job in desk.doorbells()] == [job_id]
+
+
+def test_doorbells_sent_long_ago_are_removed(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    desk.rung([outbox_id for outbox_id, _ in desk.doorbells()])
+    clock.forward(2 * 86400)
+    desk.sweep()
+    with desk.store.reading() as session:
+        from sqlalchemy import text
+
+        assert session.execute(text("SELECT count(*) FROM outbox")).scalar_one() == 1
