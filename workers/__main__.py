@@ -22,7 +22,7 @@ READY = Path("worker.ready")
 """Under home: exists since the newest worker of this home began to listen."""
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_given: object) -> None:
     (Settings().home / READY).touch()
 

@@ -17,12 +17,12 @@ from workers.queue import TASK, make_app
 app = make_app(Settings())
 
 
-@setup_logging.connect
+@setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_given: object) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
-@app.task(name=TASK)
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
 def fulfil(job_id: str) -> None:
     """Carry out the job `job_id`."""
     from unlearn.cases.desk import Desk

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from waiting import until
+from polling import until
 
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
@@ -27,7 +27,7 @@ class Worker:
         (home / "worker.ready").unlink(missing_ok=True)
         with (home / "worker.log").open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-P", TOY], stdout=log, stderr=log, start_new_session=True)
-        until(lambda: (home / "worker.ready").exists(), "the worker listens")
+        until(lambda: (home / "worker.ready").exists())
 
     def lines(self, name: str) -> list[list[str]]:
         path = self.home / name
@@ -40,7 +40,7 @@ class Worker:
 
 
 @pytest.fixture
-def make_worker(desk, server, home):
+def make_worker(desk, broker, home):
     workers = []
 
     def make():
@@ -59,9 +59,9 @@ def bell(settings):
     bell.close()
 
 
-def test_a_message_carries_the_job_id_and_nothing_else(server, bell):
+def test_a_message_carries_the_job_id_and_nothing_else(broker, bell):
     bell("job_7")
-    (raw,) = server.client.lrange("unlearn:gpu", 0, -1)
+    (raw,) = broker.client.lrange("unlearn:gpu", 0, -1)
     message = json.loads(raw)
     args, kwargs, embedded = json.loads(base64.b64decode(message["body"]))
     assert (args, kwargs) == (["job_7"], {})
@@ -71,9 +71,9 @@ def test_a_message_carries_the_job_id_and_nothing_else(server, bell):
     assert message["headers"]["eta"] is None
 
 
-def test_every_key_on_the_broker_has_our_prefix(server, bell):
+def test_every_key_on_the_broker_has_our_prefix(broker, bell):
     bell("job_7")
-    assert all(key.startswith(b"unlearn:") for key in server.client.scan_iter())
+    assert all(key.startswith(b"unlearn:") for key in broker.client.scan_iter())
 
 
 def test_no_message_comes_back_before_the_longest_job_has_ended(settings):
@@ -87,11 +87,11 @@ def test_only_json_is_read(settings):
     assert make_app(settings).conf.accept_content == ["json"]
 
 
-def test_a_broker_that_another_project_named_in_the_environment_is_not_ours(server, monkeypatch):
+def test_a_broker_that_another_project_named_in_the_environment_is_not_ours(broker, monkeypatch):
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         monkeypatch.setenv(name, "redis://127.0.0.1:1/0")
-    Bell(server.settings)("job_7")
-    assert server.client.llen("unlearn:gpu") == 1
+    Bell(broker.settings)("job_7")
+    assert broker.client.llen("unlearn:gpu") == 1
 
 
 def test_ringing_without_a_broker_says_so_and_soon(settings, bell):
@@ -103,15 +103,15 @@ def test_ringing_without_a_broker_says_so_and_soon(settings, bell):
     assert time.monotonic() - began < 10
 
 
-def test_a_bell_that_outlived_an_outage_rings_again(server, bell):
+def test_a_bell_that_outlived_an_outage_rings_again(broker, bell):
     bell("job_1")
-    server.kill()
+    broker.kill()
     with pytest.raises(Unavailable):
         bell("job_2")
-    server.start()
+    broker.start()
     bell.check()
     bell("job_3")
-    assert server.client.llen("unlearn:gpu") == 2
+    assert broker.client.llen("unlearn:gpu") == 2
 
 
 def test_an_error_about_a_broker_does_not_show_its_password():
@@ -121,50 +121,50 @@ def test_an_error_about_a_broker_does_not_show_its_password():
     assert "geheim" not in str(caught.value)
 
 
-def test_jobs_are_done_one_after_another_and_their_messages_are_gone_afterwards(server, bell, make_worker):
+def test_jobs_are_done_one_after_another_and_their_messages_are_gone_afterwards(broker, bell, make_worker):
     worker = make_worker()
     for number in range(3):
         bell(f"job_{number}")
-    until(lambda: len(worker.lines("finished")) == 3, "three jobs end")
+    until(lambda: len(worker.lines("finished")) == 3)
     assert worker.lines("finished") == [["job_0"], ["job_1"], ["job_2"]]
-    until(lambda: not server.client.exists("unlearn:unacked"), "the last message is acknowledged")
-    assert server.client.llen("unlearn:gpu") == 0
+    until(lambda: not broker.client.exists("unlearn:unacked"))
+    assert broker.client.llen("unlearn:gpu") == 0
 
 
 def test_a_job_whose_process_is_killed_is_delivered_again(home, bell, make_worker):
     (home / "hold").touch()
     worker = make_worker()
     bell("job_7")
-    until(lambda: worker.lines("started"), "the job starts")
+    until(lambda: worker.lines("started"))
     os.kill(int(worker.lines("started")[0][1]), signal.SIGKILL)
-    until(lambda: len(worker.lines("started")) == 2, "the job starts again")
+    until(lambda: len(worker.lines("started")) == 2)
     (home / "hold").unlink()
-    until(lambda: worker.lines("finished"), "the job ends")
+    until(lambda: worker.lines("finished"))
     (first, killed), (second, other) = worker.lines("started")
     assert first == second == "job_7"
     assert killed != other
 
 
-def test_a_worker_told_to_stop_ends_soon_and_hands_its_message_to_the_next(home, server, bell, make_worker):
+def test_a_worker_told_to_stop_ends_soon_and_hands_its_message_to_the_next(home, broker, bell, make_worker):
     (home / "hold").touch()
     worker = make_worker()
     bell("job_7")
-    until(lambda: worker.lines("started"), "the job starts")
+    until(lambda: worker.lines("started"))
     began = time.monotonic()
     worker.end(signal.SIGTERM)
     assert time.monotonic() - began < 10
-    assert server.client.llen("unlearn:gpu") == 1
+    assert broker.client.llen("unlearn:gpu") == 1
     (home / "hold").unlink()
     worker = make_worker()
-    until(lambda: worker.lines("finished"), "the next worker ends the job")
+    until(lambda: worker.lines("finished"))
 
 
-def test_a_worker_outlives_an_outage_of_the_broker(home, server, bell, make_worker):
+def test_a_worker_outlives_an_outage_of_the_broker(home, broker, bell, make_worker):
     worker = make_worker()
-    server.kill()
-    server.start()
+    broker.kill()
+    broker.start()
     bell("job_7")
-    until(lambda: worker.lines("finished"), "the job ends")
+    until(lambda: worker.lines("finished"))
 
 
 def test_a_directory_called_workers_where_the_person_stands_is_not_ours(tmp_path):

@@ -2,69 +2,93 @@
 
 from __future__ import annotations
 
-import base64
-import json
-
 import pytest
 from polling import until
 
-from unlearn.cases.desk import Desk
-from unlearn.settings import Settings
+from unlearn.errors import Unavailable
 from workers.queue import Bell
 from workers.relay import Relay
 
 
 @pytest.fixture
-def desk(tmp_path, company):
-    desk = Desk(Settings(home=tmp_path / "home", roots=[company.path]))
-    desk.migrate()
-    files = (
-        str(company.base),
-        str(company.adapter),
-        str(company.path / "train.jsonl"),
-        str(company.path / "holdout.jsonl"),
-    )
-    desk.register_adapter("bot", *files)
-    yield desk
-    desk.close()
-
-
-def test_a_doorbell_rings_once(desk, company, broker):
-    request = desk.submit(company.subject)
-    bell = Bell(desk.settings)
-    relay = Relay(desk, bell, 60)
-    assert relay.round() == 1
-    assert relay.round() == 0
-    assert broker.client.llen("unlearn:gpu") == 1
-    message = json.loads(broker.client.lindex("unlearn:gpu", 0))
-    assert request.jobs[0].id.encode() in base64.b64decode(message["body"])
+def bell(settings):
+    bell = Bell(settings)
+    yield bell
     bell.close()
 
 
-def test_a_broker_outage_only_delays(desk, company, broker):
-    broker.stop()
-    bell = Bell(desk.settings)
-    relay = Relay(desk, bell, 0.05)
+def test_a_doorbell_rings_once(broker, desk, bell, queued):
+    queued("job_1")
+    relay = Relay(desk, bell, seconds=60)
+    assert (relay.round(), relay.round()) == (1, 0)
+    assert broker.client.llen("unlearn:gpu") == 1
+
+
+def test_doorbells_ring_in_the_order_in_which_they_were_put(desk, queued):
+    rung = []
+    for number in range(3):
+        queued(f"job_{number}")
+    Relay(desk, rung.append, seconds=60).round()
+    assert rung == ["job_0", "job_1", "job_2"]
+
+
+def test_one_that_could_not_be_rung_stays_and_those_before_it_do_not_ring_twice(desk, queued):
+    rung, broken = [], [True]
+
+    def ring(job_id):
+        if job_id == "job_1" and broken:
+            raise Unavailable("the broker is away")
+        rung.append(job_id)
+
+    for number in range(3):
+        queued(f"job_{number}")
+    relay = Relay(desk, ring, seconds=60)
+    with pytest.raises(Unavailable):
+        relay.round()
+    broken.clear()
+    relay.round()
+    assert rung == ["job_0", "job_1", "job_2"]
+
+
+def test_a_broker_outage_only_delays_and_is_logged_once(broker, desk, bell, queued, caplog):
+    relay = Relay(desk, bell, seconds=0.05)
     relay.start()
     try:
-        desk.submit(company.subject)
-        relay.nudge()
-        assert len(desk.doorbells()) == 1
+        broker.kill()
+        queued("job_1")
+        until(lambda: "doorbells wait" in caplog.text)
         broker.start()
-        until(lambda: desk.doorbells() == [])
-        assert broker.client.llen("unlearn:gpu") == 1
+        until(lambda: broker.client.llen("unlearn:gpu") == 1)
+        until(lambda: not desk.doorbells())
     finally:
         relay.stop()
-        bell.close()
+    assert caplog.text.count("doorbells wait") == 1
 
 
-def test_a_nudge_begins_a_round_at_once(desk, company):
-    rung = []
-    relay = Relay(desk, rung.append, 3600)
+def test_it_goes_on_after_an_error_that_nobody_foresaw(desk, queued):
+    rung, errors = [], [OSError("disk"), ValueError("odd")]
+
+    def ring(job_id):
+        if errors:
+            raise errors.pop()
+        rung.append(job_id)
+
+    relay = Relay(desk, ring, seconds=0.01)
     relay.start()
     try:
-        request = desk.submit(company.subject)
+        queued("job_1")
+        until(lambda: rung)
+    finally:
+        relay.stop()
+
+
+def test_a_nudge_begins_a_round_at_once_and_stopping_waits_for_no_pause(desk, queued):
+    rung = []
+    relay = Relay(desk, rung.append, seconds=3600)
+    relay.start()
+    try:
+        queued("job_1")
         relay.nudge()
-        until(lambda: rung == [request.jobs[0].id])
+        until(lambda: rung == ["job_1"])
     finally:
         relay.stop()
