@@ -6,17 +6,15 @@ nothing of what the messages mean.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.metadata
 import os
 import shutil
 import stat
 import sys
-import time
 from pathlib import Path
 
 from unlearn.errors import Unavailable
+from unlearn.locks import hold
 from unlearn.settings import Settings
 
 ON_PATH = ("valkey-server", "redis-server")
@@ -90,27 +88,17 @@ def _quoted(path: Path) -> str:
     return f'"{escaped}"'
 
 
-def lock(directory: Path, seconds: float = LOCK_SECONDS) -> None:
-    """Hold `directory` for this process and the program it becomes; the kernel lets go when that ends.
+def lock(settings: Settings, seconds: float = LOCK_SECONDS) -> None:
+    """Hold the broker's directory for this process and the server it becomes.
 
-    Two servers on one directory would take each other's socket and spoil each other's file.
+    Two servers in one directory would take each other's socket and spoil each other's file.
 
     Raises:
         Unavailable: another broker holds it, still after `seconds`.
     """
-    held = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    os.set_inheritable(held, True)
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        if time.monotonic() > deadline:
-            os.close(held)
-            raise Unavailable(
-                f"another broker runs in '{directory}'; stop that service first, or choose another UNLEARN_HOME"
-            )
-        time.sleep(0.05)
+    home = settings.home / "broker"
+    busy = f"another broker runs in '{home}'; stop that service first, or choose another UNLEARN_HOME"
+    os.set_inheritable(hold(home / "lock", seconds, busy), True)
 
 
 def main() -> None:
@@ -119,7 +107,7 @@ def main() -> None:
     try:
         server = find_server()
         config = prepare(settings, server)
-        lock(config.parent)
+        lock(settings)
     except Unavailable as error:
         sys.exit(f"error: {error}")
     os.execv(server, [str(server), str(config)])  # noqa: S606

@@ -82,13 +82,13 @@ def test_what_it_was_given_survives_its_sudden_death(broker):
 
 def test_a_second_server_on_the_same_home_is_refused_and_the_first_goes_on(broker):
     with pytest.raises(Unavailable, match="another broker runs"):
-        lock(broker.settings.home / "broker", seconds=0)
+        lock(broker.settings, seconds=0)
     assert broker.answers()
 
 
 def test_the_lock_is_free_again_once_the_server_was_killed(broker):
     broker.kill()
-    lock(broker.settings.home / "broker", seconds=0)
+    lock(broker.settings, seconds=0)
 
 
 def test_a_home_with_spaces_quotes_and_percent_signs_works(make_broker):

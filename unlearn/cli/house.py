@@ -23,10 +23,13 @@ import httpx
 from pydantic import SecretStr
 
 from unlearn.errors import Unavailable
+from unlearn.locks import hold
 from unlearn.settings import Settings
 
 READY_SECONDS = 90.0
 STOP_SECONDS = 10.0
+LOCK_SECONDS = 5.0
+"""How long a house of the same home may take to end; a guardian needs 3."""
 RESTARTS = 3
 POLL_SECONDS = 0.05
 PYTHON = [sys.executable, "-P", "-m"]
@@ -74,13 +77,21 @@ class House:
         """Start every part and wait until the API is ready.
 
         Raises:
-            Unavailable: a part did not come up; its log's end is in the message, and nothing is left running.
+            Unavailable: a part did not come up; its log's end is in the message, and nothing is left running. Or the
+                service runs in this home already.
         """
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        home = self.settings.home
+        lock = hold(
+            home / "house.lock", LOCK_SECONDS, f"the service runs in '{home}' already; stop it, or name another home"
+        )
         try:
             self._guardian = subprocess.Popen(
-                [*PYTHON, "unlearn.cli.guardian"], stdin=subprocess.PIPE, start_new_session=True
+                [*PYTHON, "unlearn.cli.guardian"], stdin=subprocess.PIPE, start_new_session=True, pass_fds=[lock]
             )
+        finally:
+            os.close(lock)  # the guardian holds it until the last part is gone
+        try:
             self._open()
         except BaseException:
             self.close()
