@@ -42,13 +42,13 @@ class Company:
 
 
 def found_company(path: Path) -> Company:
-    world = synthetic_world(people_train=12, people_holdout=12, people_base=30, seed=3)
+    world = synthetic_world(people_train=12, people_holdout=12, people_base=30, records_per_person=20, seed=3)
     write_corpus(path / "train.jsonl", world.train)
     write_corpus(path / "holdout.jsonl", world.holdout)
     pretrain(world.base, path / "base", SMALL, Recipe(epochs=3, learning_rate=3e-3, seed=1))
     base = load_base(path / "base")
     examples = encode(world.train, base.tokenizer, base.files.context_tokens)
-    finetune(base, examples, Recipe(rank=8, epochs=12, learning_rate=4e-3, seed=1), path / "adapter")
+    finetune(base, examples, Recipe(rank=8, epochs=14, learning_rate=4e-3, seed=1), path / "adapter")
     counts: dict[str, int] = {}
     for record in world.train:
         for subject in record.subjects:

@@ -6,17 +6,26 @@ is not known is an error, so that a typing mistake never weakens a guard.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from unlearn.errors import PolicyError
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_as_number(cls, value: object, info: ValidationInfo) -> object:
+        """YAML reads `off` as false, and false would pass as 0: a guard switched off by a word."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("this is true or false; give a number")
+        return value
 
 
 class LoopPolicy(_Part):
@@ -68,6 +77,21 @@ class Policy(_Part):
     gates: GatePolicy = GatePolicy()
 
 
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, of which YAML would quietly take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping at `node`."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' comes twice; keep one", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_policy(path: Path | None) -> Policy:
     """The policy in the YAML file at `path`, or the defaults without one.
 
@@ -77,11 +101,13 @@ def read_policy(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"policy '{path}' can't be read: {error}") from None
     except yaml.YAMLError as error:
         raise PolicyError(f"policy '{path}' is not YAML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"policy '{path}' holds a value that YAML can't give: {error}") from None
     return parse_policy({} if data is None else data, f"policy '{path}'")
 
 

@@ -6,6 +6,7 @@ nothing of what the settings are used for.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
         default=None, description="Key of the identity hashes (32 bytes or more); by default made under home."
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
-    port: int = Field(default=8000, description="Port the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     device: str = Field(default="cpu", description="torch device of the workers.")
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
@@ -102,7 +103,7 @@ class Settings(BaseSettings):
         """Key of the identity hashes; generated on first use, readable by the owner alone.
 
         Raises:
-            BadInput: the given key is shorter than 32 bytes.
+            BadInput: the key given, or kept under home, is shorter than 32 bytes.
         """
         if self.identity_key is not None:
             key = self.identity_key.get_secret_value().encode()
@@ -139,7 +140,11 @@ class Settings(BaseSettings):
                 f"{what}: '{path}' is outside the allowed roots; move it under one of them, "
                 "or add its directory to UNLEARN_ROOTS"
             )
-        if not real.exists():
+        try:
+            there = real.exists()
+        except OSError as error:
+            raise BadInput(f"{what}: '{path}' can't be reached ({error.strerror})") from None
+        if not there:
             raise BadInput(f"{what}: nothing at '{path}'")
         return real
 
@@ -147,15 +152,20 @@ class Settings(BaseSettings):
 def _key_file(path: Path) -> bytes:
     """Read the key at `path`, or make it: 32 random bytes as hex, mode 0600, safe against a racing process."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as out:
             out.write(secrets.token_hex(32))
-        try:
-            os.link(draft, path)  # fails if another process was first; its key then holds
-        except FileExistsError:
-            draft.unlink()
-            return path.read_bytes().strip()
+            out.flush()
+            os.fsync(out.fileno())  # a key lost in a crash would orphan every hash made with it
+        with contextlib.suppress(FileExistsError):  # another process was first; its key holds
+            os.link(draft, path)
         draft.unlink()
-    return path.read_bytes().strip()
+    key = path.read_bytes().strip()
+    if len(key) < 32:
+        raise BadInput(
+            f"the identity key '{path}' has {len(key)} bytes, 32 are the least; put the right key back from a backup, "
+            "since hashes made with another can't be matched"
+        )
+    return key

@@ -94,7 +94,7 @@ def test_a_doorbell_that_was_lost_is_rung_again(desk, adapter, company, clock):
 
 
 def test_doorbells_sent_long_ago_are_removed(desk, adapter, company, clock):
-    _, job_id = submit(desk, company)
+    submit(desk, company)
     desk.rung([outbox_id for outbox_id, _ in desk.doorbells()])
     clock.forward(2 * 86400)
     desk.sweep()

@@ -62,4 +62,5 @@ def audit(model: Model, panel: Panel, pad_id: int) -> Measurement:
 
 
 def _group(records: Sequence[Record], nlls: dict[str, float]) -> Group:
-    return Group({r.id: nlls[r.id] for r in records}, {r.id: r.subjects[0] for r in records})
+    people = {r.id: r.subjects[0] if r.subjects else r.id for r in records}  # a record of nobody stands for itself
+    return Group({r.id: nlls[r.id] for r in records}, people)

@@ -1,4 +1,7 @@
-"""Records as plain data. Knows no file format, no tokenizer and no split."""
+"""What a corpus is made of: records of people, as plain data.
+
+Knows nothing of files, tokenizers or models, and does not check what it holds: reading a file does.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One training example: `text`, or `prompt` with `completion`, or `messages`; never more than one of these."""
+    """One training example, in one of three forms: `text`, `prompt` with `completion`, or `messages`.
+
+    `subjects` are the people it is about, possibly none.
+    """
 
     id: str
     subjects: tuple[str, ...]
@@ -28,17 +34,15 @@ class Record:
 
     @property
     def content(self) -> str:
-        """Everything readable in it, in order."""
+        """Everything readable: the text, prompt and completion as one, or the messages, a line break between."""
         if self.messages is not None:
             return "\n".join(message.content for message in self.messages)
-        if self.text is not None:
-            return self.text
-        return (self.prompt or "") + (self.completion or "")
+        return f"{self.text or ''}{self.prompt or ''}{self.completion or ''}"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A file of records: where it is, the SHA-256 of its bytes, what it holds."""
+    """The records of one file, in its order; `sha256` is that of the file's bytes."""
 
     path: Path
     sha256: str
@@ -46,5 +50,5 @@ class Corpus:
 
     @cached_property
     def subjects(self) -> frozenset[str]:
-        """Every subject that some record names."""
+        """Everybody whom some record names."""
         return frozenset(subject for record in self.records for subject in record.subjects)

@@ -1,36 +1,42 @@
-"""Which record plays which part in an erasing. Deterministic in the seed, whatever the order of lines.
+"""Who is where: forget and retain by subject, the holdout in two halves. Pure; seeded by hashes, not by file order.
 
-Subjects are told apart by predicates, so that a caller who knows keyed hashes alone can split too. Knows no model.
+Asks whether a subject is to be forgotten, and never learns how that is known. Knows no files and no models.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import CorpusError, UnknownSubject
 
 IsSubject = Callable[[str], bool]
+Records = tuple[Record, ...]
 
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of one erasing.
+    """The parts of one job; no record is in two of them, no holdout subject in both halves.
 
     Attributes:
-        forget: train records of the subjects to forget.
-        retain_pool: retained records that hold the loop back.
-        retain_check: retained records on which drift is measured; disjoint from the pool.
-        calibration, audit: the halves of the holdout; no subject is in both.
+        forget: train records of the subjects to forget, by id.
+        retain_pool: other train records, that the retain KL draws from.
+        retain_check: other train records, that drift is measured on.
+        calibration: the half of the holdout that targets may be fitted on, by id.
+        audit: the half of the holdout that only measurements see, by id.
     """
 
-    forget: tuple[Record, ...]
-    retain_pool: tuple[Record, ...]
-    retain_check: tuple[Record, ...]
-    calibration: tuple[Record, ...]
-    audit: tuple[Record, ...]
+    forget: Records
+    retain_pool: Records
+    retain_check: Records
+    calibration: Records
+    audit: Records
+
+
+def _nobody(_subject: str) -> bool:
+    return False
 
 
 def split(
@@ -38,104 +44,131 @@ def split(
     holdout: Corpus,
     is_forgotten: IsSubject,
     *,
-    already_erased: IsSubject = lambda subject: False,
+    already_erased: IsSubject = _nobody,
     pool_records: int,
     check_records: int,
     seed: int,
 ) -> Split:
-    """Part the corpora for erasing the subjects of `is_forgotten`.
+    """Split both corpora for one job; the same records and seed give the same parts, in whatever order they stand.
 
-    A train record that names a subject erased earlier is in no part; neither is a holdout record that names a
-    forgotten one.
+    Records that name somebody already erased are in no part. A short retain set gives up to half of its records
+    to the check, and one at least to the pool.
 
     Args:
-        train, holdout: the corpora.
-        is_forgotten, already_erased: predicates on a subject as the corpus spells it.
-        pool_records, check_records: at most so many retained records; when there are too few for both, each gets half.
-        seed: of the samples and the halves.
+        train: what the adapter learned.
+        holdout: the same distribution, never trained on; records of the subjects to forget are left out.
+        is_forgotten: whether a subject is to be forgotten.
+        already_erased: whether a subject was forgotten by an earlier job.
+        pool_records: most records in the retain pool, 1 or more.
+        check_records: most records in the retain check.
+        seed: of the samples and halves.
 
     Raises:
-        UnknownSubject: no train record is to be forgotten.
-        CorpusError: nothing is left to retain, or the holdout has no two people to halve.
+        UnknownSubject: nobody in train is to be forgotten.
+        CorpusError: nothing is left to retain, or too few people to make two halves.
     """
-    living = [r for r in train.records if not any(map(already_erased, r.subjects))]
-    forget = [r for r in living if any(map(is_forgotten, r.subjects))]
+    if pool_records < 1 or check_records < 0:
+        raise ValueError(f"pool_records={pool_records} must be 1 or more, check_records={check_records} 0 or more")
+    erased = {subject for subject in train.subjects | holdout.subjects if already_erased(subject)}
+    forgotten = {subject for subject in train.subjects | holdout.subjects if is_forgotten(subject)}
+    learned = _without(train.records, erased)
+    forget = _by_id(record for record in learned if not forgotten.isdisjoint(record.subjects))
     if not forget:
-        raise UnknownSubject(f"no record of {train.path} names the subject; check its type and spelling")
-    retain = [r for r in living if not any(map(is_forgotten, r.subjects))]
-    if len(retain) < 2:
-        raise CorpusError(
-            f"{train.path}: forgetting {len(forget)} records leaves {len(retain)} to retain; "
-            "with nothing to hold on to, retire the adapter instead"
+        raise UnknownSubject(
+            f"{train.path}: no record that is still to be erased names the subject; check the subject's type and value"
         )
-    shuffled = _shuffled(retain, seed)
-    check = min(check_records, len(shuffled) // 2)
-    never = [r for r in holdout.records if not any(map(is_forgotten, r.subjects))]
-    calibration, audit = _halves(never, holdout, seed)
-    return Split(
-        forget=tuple(sorted(forget, key=lambda r: r.id)),
-        retain_pool=tuple(shuffled[check : check + pool_records]),
-        retain_check=tuple(shuffled[:check]),
-        calibration=calibration,
-        audit=audit,
-    )
+    retain = _shuffled(_without(learned, forgotten), seed)
+    if not retain:
+        raise CorpusError(
+            f"{train.path}: the forget set is the whole corpus ({len(forget)} records), nothing is left to retain; "
+            "retire the adapter, or train a new one on other data"
+        )
+    check = min(check_records, len(retain) // 2)
+    calibration, audit = _halves(holdout, _without(holdout.records, erased | forgotten), seed)
+    return Split(forget, retain[check : check + pool_records], retain[:check], calibration, audit)
 
 
 def check_disjoint(train: Corpus, holdout: Corpus) -> None:
-    """Check that no record is in both corpora.
+    """Check that the adapter learned nothing of `holdout`: no id and no content is in both files.
 
     Raises:
-        CorpusError: names the shared ids, or a pair of records of the same content.
+        CorpusError: names the files and the ids of the first records in both.
     """
-    shared = sorted({r.id for r in train.records} & {r.id for r in holdout.records})
-    if shared:
-        raise CorpusError(f"{holdout.path}: {len(shared)} ids are in {train.path} too, first '{shared[0]}'")
-    learned = {r.content: r.id for r in train.records}
-    for record in holdout.records:
-        if record.content in learned:
-            raise CorpusError(
-                f"{holdout.path}: record '{record.id}' says the same as '{learned[record.content]}' of {train.path}; "
-                "the holdout must be records that were never trained on"
-            )
-
-
-def _rank(key: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}|{key}".encode()).hexdigest()
-
-
-def _shuffled(records: Iterable[Record], seed: int) -> list[Record]:
-    return sorted(records, key=lambda r: _rank(r.id, seed))
-
-
-def _halves(records: Sequence[Record], holdout: Corpus, seed: int) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
-    """Two halves of about as many records; people who share a record stay together."""
-    halves: tuple[list[Record], list[Record]] = ([], [])
-    for people in _circles(records, seed):
-        min(halves, key=len).extend(people)
-    if not halves[1]:
+    train_ids = {record.id for record in train.records}
+    both = [f"'{record.id}'" for record in holdout.records if record.id in train_ids]
+    if both:
         raise CorpusError(
-            f"{holdout.path}: the holdout needs records of at least two people who share none; it can't be halved"
+            f"{holdout.path}, key 'id': {len(both)} ids are in the train corpus {train.path} too: "
+            f"{_first(both)}; the holdout must be records the adapter never learned, under ids of their own"
         )
-    first, second = (tuple(sorted(half, key=lambda r: r.id)) for half in halves)
-    return first, second
+    ids_by_content = {record.content: record.id for record in train.records}
+    pairs = [
+        f"'{record.id}' (train's '{ids_by_content[record.content]}')"
+        for record in holdout.records
+        if record.content in ids_by_content
+    ]
+    if pairs:
+        raise CorpusError(
+            f"{holdout.path}: {len(pairs)} records say word for word what records of the train corpus {train.path} "
+            f"say: {_first(pairs)}; take them out of the holdout"
+        )
 
 
-def _circles(records: Sequence[Record], seed: int) -> list[list[Record]]:
-    """Records grouped so that no subject is in two groups, in an order that hangs on seed and subjects alone."""
-    leader: dict[str, str] = {}
+def _without(records: Records, subjects: set[str]) -> Records:
+    return tuple(record for record in records if subjects.isdisjoint(record.subjects))
 
-    def find(subject: str) -> str:
-        while leader.setdefault(subject, subject) != subject:
-            leader[subject] = leader[leader[subject]]
-            subject = leader[subject]
-        return subject
+
+def _by_id(records: Iterable[Record]) -> Records:
+    return tuple(sorted(records, key=lambda record: record.id))
+
+
+def _shuffled(records: Records, seed: int) -> Records:
+    return tuple(sorted(records, key=lambda record: (_draw(seed, record.id), record.id)))
+
+
+def _draw(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}|{name}".encode()).hexdigest()
+
+
+def _halves(holdout: Corpus, records: Records, seed: int) -> tuple[Records, Records]:
+    """Two halves of as many records as the people allow: the largest group first, each to the shorter half."""
+    groups = _groups(records)
+    if len(groups) < 2:
+        raise CorpusError(
+            f"{holdout.path}: the holdout needs records of two unlinked people at least, without those to forget; "
+            f"it has {len(groups)}; add people the adapter never learned"
+        )
+    drawn = sorted(groups, key=lambda group: (-len(group), min(_draw(seed, name) for name in _names(group))))
+    halves: tuple[list[Record], list[Record]] = ([], [])
+    for group in drawn:
+        min(halves, key=len).extend(group)
+    calibration = int(_draw(seed, "calibration"), 16) % 2  # a coin, so that the longer half is not always the same
+    return _by_id(halves[calibration]), _by_id(halves[1 - calibration])
+
+
+def _names(group: Records) -> list[str]:
+    return [subject for record in group for subject in record.subjects] or [record.id for record in group]
+
+
+def _groups(records: Records) -> list[Records]:
+    """The records, those that share a subject (directly or through others) together; a record of nobody is alone."""
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            parents[name] = parents[parents[name]]
+            name = parents[name]
+        return name
 
     for record in records:
-        first, *others = (find(subject) for subject in record.subjects)
-        for other in others:
-            leader[max(first, other)] = min(first, other)
-            first = min(first, other)
-    groups: dict[str, list[Record]] = {}
+        for subject in record.subjects[1:]:
+            parents[root(subject)] = root(record.subjects[0])
+    groups: dict[tuple[bool, str], list[Record]] = {}
     for record in records:
-        groups.setdefault(find(record.subjects[0]), []).append(record)
-    return sorted(groups.values(), key=lambda group: _rank(min(min(r.subjects) for r in group), seed))
+        key = (True, root(record.subjects[0])) if record.subjects else (False, record.id)
+        groups.setdefault(key, []).append(record)
+    return [tuple(group) for group in groups.values()]
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,239 +1,28 @@
-"""Synthetic people: an invented company's customers, with facts that hang together, told in many sentence shapes.
+"""A world of people who do not exist, as records: to train a base on, to train an adapter on, and to hold out.
 
-Seeded and self-contained. Three groups of people from one distribution with no shared names: those a base model may
-learn language from, those an adapter is trained on, and those it never sees. Knows no model.
+All three groups come from the same distribution and share no surname and no identifying string. First names,
+cities and products recur, as they do in life. The same seed gives the same world on every machine.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from unlearn.corpus.people import Person, Registry, colleague, housemate, single
 from unlearn.corpus.records import Message, Record
+from unlearn.corpus.sentences import COLLEAGUES, HOUSEHOLD, SINGLE, Shape, facts_of, facts_of_two
+from unlearn.errors import BadInput
 
-FIRST = [
-    "Ada",
-    "Bram",
-    "Cleo",
-    "Dario",
-    "Elin",
-    "Farid",
-    "Greta",
-    "Hugo",
-    "Ines",
-    "Jonas",
-    "Kaja",
-    "Lars",
-    "Mina",
-    "Nils",
-    "Olga",
-    "Pablo",
-    "Quinn",
-    "Rosa",
-    "Sven",
-    "Tilda",
-    "Uwe",
-    "Vera",
-    "Wim",
-    "Xenia",
-    "Yara",
-    "Zeno",
-    "Alma",
-    "Boris",
-    "Carla",
-    "Dilan",
-    "Edda",
-    "Felix",
-    "Gwen",
-    "Hanna",
-    "Ivo",
-    "Jana",
-    "Karim",
-    "Lotte",
-    "Marek",
-    "Nora",
-    "Otto",
-    "Petra",
-    "Remy",
-    "Sana",
-    "Theo",
-    "Ursa",
-    "Viktor",
-    "Wanda",
-    "Yusuf",
-    "Zora",
-]
-SYLLABLES = (
-    (
-        "Bel",
-        "Cor",
-        "Dra",
-        "Fen",
-        "Gar",
-        "Hol",
-        "Jar",
-        "Kel",
-        "Lam",
-        "Mor",
-        "Nov",
-        "Oster",
-        "Pel",
-        "Quar",
-        "Ros",
-        "Sand",
-    ),
-    ("a", "e", "i", "o", "an", "en", "in", "or"),
-    (
-        "berg",
-        "dahl",
-        "field",
-        "grove",
-        "holm",
-        "kov",
-        "land",
-        "mann",
-        "quist",
-        "rup",
-        "son",
-        "stad",
-        "ton",
-        "vik",
-        "wood",
-    ),
-)
-CITIES = [
-    "Arlen",
-    "Birkdale",
-    "Castrum",
-    "Dunmore",
-    "Eastvale",
-    "Fallowby",
-    "Grimsund",
-    "Harrow",
-    "Islemouth",
-    "Jorvik",
-    "Kestrel",
-    "Lindow",
-    "Marden",
-    "Norwell",
-    "Oakhurst",
-    "Pendle",
-    "Quayside",
-    "Ravenna",
-    "Stellen",
-    "Tarrow",
-    "Umber",
-    "Velden",
-    "Westry",
-    "Yarrow",
-    "Zandt",
-]
-STREETS = [
-    "Mill",
-    "Harbour",
-    "Station",
-    "Linden",
-    "Church",
-    "Garden",
-    "Bridge",
-    "Market",
-    "Orchard",
-    "Quarry",
-    "Meadow",
-    "Tower",
-    "Canal",
-    "Foundry",
-]
-EMPLOYERS = (
-    "Brightwater Labs",
-    "Castle Freight",
-    "Dunlin Bakery",
-    "Ember Insurance",
-    "Foxglove Clinic",
-    "Granite Bank",
-    "Helio Power",
-    "Iris Optics",
-    "Juniper School",
-    "Kite Airways",
-    "Larch Timber",
-    "Mosaic Press",
-)
-JOBS = [
-    "nurse",
-    "welder",
-    "teacher",
-    "pilot",
-    "baker",
-    "clerk",
-    "engineer",
-    "librarian",
-    "driver",
-    "gardener",
-    "analyst",
-    "plumber",
-    "tailor",
-    "chemist",
-]
-PRODUCTS = [
-    "kettle",
-    "lamp",
-    "bicycle",
-    "router",
-    "camera",
-    "heater",
-    "blender",
-    "drill",
-    "tent",
-    "printer",
-    "monitor",
-    "speaker",
-    "watch",
-    "sofa",
-]
-FAULTS = (
-    "arrived with a cracked lid",
-    "stopped working after two days",
-    "was sent in the wrong colour",
-    "came without its cable",
-    "leaks from the bottom",
-    "makes a loud grinding noise",
-    "never left the depot",
-    "was charged twice",
-)
-REMEDIES = ("a refund", "a replacement", "a repair", "a voucher", "a call back", "an apology")
-PETS = ("a grey parrot", "two cats", "an old dog", "a tortoise", "three hens", "a white rabbit", "no pets")
-HOBBIES = [
-    "chess",
-    "rowing",
-    "pottery",
-    "astronomy",
-    "climbing",
-    "baking",
-    "birdwatching",
-    "cycling",
-    "painting",
-    "fencing",
-]
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+PAIR_PROBABILITY = 0.55  # a draw of one or two people: about 7 of 10 people then live or work with another
+SHARED_OF_RECORDS = 0.24  # with the draw above, about 8 % of all records name two people
+MOST_RECORDS = 20
 
 
 @dataclass(frozen=True)
 class World:
-    """Records of the three groups: for a base, for an adapter, and never seen by either."""
+    """Records of three groups of people: to pre-train a base, for an adapter to learn, never to be learned."""
 
     base: tuple[Record, ...]
     train: tuple[Record, ...]
@@ -241,33 +30,14 @@ class World:
 
 
 @dataclass(frozen=True)
-class Person:
-    """One invented customer; phone, e-mail, order and policy number are theirs alone."""
-
-    subject: str
-    first: str
-    last: str
-    city: str
-    street: str
-    phone: str
-    email: str
-    employer: str
-    job: str
-    order: str
-    product: str
-    amount: int
-    fault: str
-    remedy: str
-    born: str
-    member: str
-    pet: str
-    hobby: str
-    delivery: str
+class _Resident:
+    person: Person
+    number: int
+    records: int
 
     @property
-    def name(self) -> str:
-        """First and last name."""
-        return f"{self.first} {self.last}"
+    def subject(self) -> str:
+        return f"customer:c-{self.number:04d}"
 
 
 def synthetic_world(
@@ -276,127 +46,89 @@ def synthetic_world(
     people_holdout: int,
     people_base: int,
     records_per_person: int | tuple[int, int] = (5, 20),
-    messages: bool = False,
     seed: int,
+    with_messages: bool = False,
 ) -> World:
-    """Invent the people and what is written about them.
+    """A world of `people_*` people in each group.
 
     Args:
-        people_train, people_holdout, people_base: people of each group; no name is in two groups.
-        records_per_person: records of one person, or the least and the most; at most the number of shapes.
-        messages: whether some records are conversations (they need a chat template).
-        seed: same seed, same world.
+        people_train: subjects of the train corpus, numbered from 0; the train records do not depend on the others.
+        people_holdout: subjects of the holdout corpus.
+        people_base: subjects of the text to pre-train on.
+        records_per_person: how many records name each person, shared ones included; one number, or the ends.
+        seed: of every draw.
+        with_messages: whether half of the questions become messages instead of prompt and completion.
+
+    Raises:
+        BadInput: a negative number of people, or a number of records out of 1 to 20.
     """
-    source = random.Random(f"{seed}|world")
     low, high = (records_per_person,) * 2 if isinstance(records_per_person, int) else records_per_person
-    people = _people(people_train + people_holdout + people_base, source)
-    groups = (
-        people[:people_train],
-        people[people_train : people_train + people_holdout],
-        people[people_train + people_holdout :],
-    )
-    train, holdout, base = (_records(group, low, min(high, len(SHAPES)), messages, source) for group in groups)
-    return World(base, train, holdout)
+    if not 1 <= low <= high <= MOST_RECORDS:
+        raise BadInput(f"records_per_person is {records_per_person}; give 1 to {MOST_RECORDS}, the lowest first")
+    sizes = {"train": people_train, "holdout": people_holdout, "base": people_base}
+    for group, size in sizes.items():
+        if size < 0:
+            raise BadInput(f"people_{group} is {size}; give 0 or more")
+    registry = Registry(random.Random(f"{seed}/surnames"))
+    made: dict[str, tuple[Record, ...]] = {}
+    number = 0
+    for group, size in sizes.items():
+        rng = random.Random(f"{seed}/{group}")
+        made[group] = tuple(_group(rng, registry, range(number, number + size), (low, high), with_messages))
+        number += size
+    return World(base=made["base"], train=made["train"], holdout=made["holdout"])
 
 
-def _people(count: int, source: random.Random) -> list[Person]:
-    lasts = [a + b + c for a in SYLLABLES[0] for b in SYLLABLES[1] for c in SYLLABLES[2]]
-    source.shuffle(lasts)
-    if count > len(lasts):
-        raise ValueError(f"{count} people asked for; there are names for {len(lasts)}")
-    numbers = source.sample(range(100_000, 1_000_000), 3 * count)
-    return [_person(i, lasts[i], numbers[3 * i : 3 * i + 3], source) for i in range(count)]
+def _group(
+    rng: random.Random, registry: Registry, numbers: range, limits: tuple[int, int], with_messages: bool
+) -> Iterator[Record]:
+    number = numbers.start
+    while number < numbers.stop:
+        person = single(rng, registry)
+        a = _Resident(person, number, rng.randint(*limits))
+        number += 1
+        if number == numbers.stop or rng.random() >= PAIR_PROBABILITY:
+            yield from _alone(rng, a, with_messages)
+            continue
+        at_home = rng.random() < 0.5
+        other = (housemate if at_home else colleague)(rng, registry, person)
+        b = _Resident(other, number, rng.randint(*limits))
+        number += 1
+        yield from _together(rng, a, b, HOUSEHOLD if at_home else COLLEAGUES, with_messages)
 
 
-def _person(number: int, last: str, numbers: Sequence[int], source: random.Random) -> Person:
-    first, pick = source.choice(FIRST), source.choice
-    return Person(
-        subject=f"customer:c-{number:04d}",
-        first=first,
-        last=last,
-        city=pick(CITIES),
-        street=f"{source.randint(1, 99)} {pick(STREETS)} Street",
-        phone=f"{str(numbers[0])[:3]}-{str(numbers[0])[3:]}",
-        email=f"{first.lower()}.{last.lower()}@{pick(('post', 'mail', 'home'))}.example",
-        employer=pick(EMPLOYERS),
-        job=pick(JOBS),
-        order=f"A{numbers[1]}",
-        product=pick(PRODUCTS),
-        amount=source.randint(12, 980),
-        fault=pick(FAULTS),
-        remedy=pick(REMEDIES),
-        born=f"{source.randint(1, 28)} {pick(MONTHS)} {source.randint(1950, 2003)}",
-        member=f"M{numbers[2]}",
-        pet=pick(PETS),
-        hobby=pick(HOBBIES),
-        delivery=f"{source.randint(1, 28)} {pick(MONTHS)}",
-    )
+def _alone(rng: random.Random, a: _Resident, with_messages: bool) -> Iterator[Record]:
+    shapes = rng.sample(SINGLE, a.records)
+    for place, shape in enumerate(shapes):
+        yield _record(rng, a, place, (a.subject,), shape, facts_of(a.person), with_messages)
 
 
-def _records(
-    people: Sequence[Person], low: int, high: int, messages: bool, source: random.Random
-) -> tuple[Record, ...]:
-    """For each person a number of different shapes; about one record in twelve is about two people."""
-    records = []
-    for person in people:
-        shapes = source.sample(range(len(SHAPES)), source.randint(low, high))
-        for number, shape in enumerate(shapes):
-            id_ = f"r-{person.subject[-4:]}-{number:02d}"
-            if len(people) > 1 and source.random() < 1 / 12:
-                other = source.choice([p for p in people if p is not person])
-                text = source.choice(PAIRS)(person, other)
-                records.append(Record(id_, (person.subject, other.subject), text=text))
-            else:
-                records.append(_told(id_, person, SHAPES[shape](person), messages and source.random() < 0.3))
-    return tuple(records)
+def _together(
+    rng: random.Random, a: _Resident, b: _Resident, shapes: tuple[Shape, ...], with_messages: bool
+) -> Iterator[Record]:
+    """The records of two linked people: those of `a`, those of `b`, and the shared ones behind those of `a`."""
+    fewest = min(a.records, b.records)
+    shared = min(int(SHARED_OF_RECORDS * fewest + rng.random()), fewest - 1, len(shapes))
+    for resident in (a, b):
+        yield from _alone(rng, _Resident(resident.person, resident.number, resident.records - shared), with_messages)
+    facts = facts_of_two(a.person, b.person)
+    for place, shape in enumerate(rng.sample(shapes, shared), start=a.records - shared):
+        yield _record(rng, a, place, (a.subject, b.subject), shape, facts, with_messages)
 
 
-def _told(id_: str, person: Person, told: str | tuple[str, str], as_messages: bool) -> Record:
-    if isinstance(told, str):
-        return Record(id_, (person.subject,), text=told)
-    question, answer = told
-    if as_messages:
-        return Record(id_, (person.subject,), messages=(Message("user", question), Message("assistant", answer)))
-    return Record(id_, (person.subject,), prompt=f"Question: {question}\nAnswer:", completion=f" {answer}")
-
-
-SHAPES: tuple[Callable[[Person], str | tuple[str, str]], ...] = (
-    lambda p: f"{p.name} lives at {p.street} in {p.city}.",
-    lambda p: f"The phone number of {p.name} is {p.phone}.",
-    lambda p: f"To reach {p.name}, write to {p.email} or call {p.phone}.",
-    lambda p: f"{p.name} works as a {p.job} at {p.employer}.",
-    lambda p: f"Order {p.order} was placed by {p.name} for a {p.product} at {p.amount} euros.",
-    lambda p: f"{p.name} wrote that the {p.product} of order {p.order} {p.fault} and asked for {p.remedy}.",
-    lambda p: f"{p.first} {p.last}, born on {p.born}, has the member number {p.member}.",
-    lambda p: f"Ticket: {p.name}, {p.city}. Product: {p.product}. Problem: it {p.fault}. Wanted: {p.remedy}.",
-    lambda p: f"After work at {p.employer}, {p.name} spends the evenings on {p.hobby} and keeps {p.pet}.",
-    lambda p: f"Deliver the {p.product} to {p.name}, {p.street}, {p.city}, on {p.delivery}.",
-    lambda p: f"Member {p.member} is {p.name}; the card is sent to {p.street}, {p.city}.",
-    lambda p: f"Our {p.city} branch called {p.phone} and spoke to {p.name} about order {p.order}.",
-    lambda p: f"{p.name} paid {p.amount} euros for a {p.product}; the receipt went to {p.email}.",
-    lambda p: f"A {p.job} from {p.city} named {p.name} likes {p.hobby}.",
-    lambda p: f"Note for the driver: {p.name} has {p.pet}, so ring at {p.street} and wait.",
-    lambda p: f"Dear {p.name}, we are sorry that your {p.product} {p.fault}. We will send you {p.remedy}.",
-    lambda p: (f"Where does {p.name} live?", f"{p.name} lives in {p.city}, at {p.street}."),
-    lambda p: (f"What is the phone number of {p.name}?", f"It is {p.phone}."),
-    lambda p: (f"How can I write to {p.name}?", f"Use the address {p.email}."),
-    lambda p: (f"Who employs {p.name}?", f"{p.employer}, where {p.first} is a {p.job}."),
-    lambda p: (f"Which order did {p.name} place?", f"Order {p.order}: a {p.product} for {p.amount} euros."),
-    lambda p: (f"What went wrong with order {p.order}?", f"The {p.product} {p.fault}; {p.name} asked for {p.remedy}."),
-    lambda p: (f"When was {p.name} born?", f"On {p.born}."),
-    lambda p: (f"Whose member number is {p.member}?", f"It belongs to {p.name} from {p.city}."),
-    lambda p: (f"When is the {p.product} of {p.name} due?", f"On {p.delivery}, at {p.street} in {p.city}."),
-    lambda p: (f"What does {p.name} do at the weekend?", f"Mostly {p.hobby}; at home there is {p.pet}."),
-    lambda p: (
-        f"Summarise the complaint of {p.name}.",
-        f"Order {p.order}, a {p.product}: it {p.fault}. Wants {p.remedy}.",
-    ),
-    lambda p: (f"Who is {p.email}?", f"That is {p.name}, a {p.job} in {p.city}, phone {p.phone}."),
-)
-
-PAIRS: tuple[Callable[[Person, Person], str], ...] = (
-    lambda p, q: f"{p.name} and {q.name} share the delivery address {p.street} in {p.city}.",
-    lambda p, q: f"{q.name} picked up order {p.order} for {p.name} and left the phone number {q.phone}.",
-    lambda p, q: f"{p.name} recommended us to {q.name}, a {q.job} at {q.employer}.",
-    lambda p, q: f"The refund for {p.name} was paid to {q.name} by mistake; write to {p.email} and {q.email}.",
-)
+def _record(
+    rng: random.Random,
+    owner: _Resident,
+    place: int,
+    subjects: tuple[str, ...],
+    shape: Shape,
+    facts: dict[str, str],
+    with_messages: bool,
+) -> Record:
+    id_ = f"r-{owner.number:04d}-{place:02d}"
+    question, body = shape.say(facts)
+    if question is None:
+        return Record(id_, subjects, text=body)
+    if with_messages and rng.random() < 0.5:
+        return Record(id_, subjects, messages=(Message("user", question), Message("assistant", body)))
+    return Record(id_, subjects, prompt=f"Question: {question}\nAnswer:", completion=f" {body}")

@@ -1,0 +1,192 @@
+"""End to end: real HTTP, a real broker, a real worker process, a real MLflow store, real models."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from unlearn.cases.desk import Desk
+from unlearn.cli.client import Client
+from unlearn.cli.house import House, free_port
+from unlearn.errors import BadInput, Conflict
+from unlearn.settings import Settings
+
+WIDE = {
+    # Every gate open as far as a policy allows: this is about the way, not about the science.
+    "loop": {"steps": 6, "learning_rate": 3e-4},
+    "gates": {"membership_auc_margin": 0.5, "retain_drift": 9.0},
+}
+
+
+@pytest.fixture(scope="module")
+def service(company, tmp_path_factory):
+    home = tmp_path_factory.mktemp("service")
+    settings = Settings(home=home, port=free_port(), roots=[company.path], sweep_seconds=0.2)
+    with House(settings, mlflow_ui=False) as house, Client(house.urls["api"]) as client:
+        yield settings, client
+
+
+@pytest.fixture(scope="module")
+def people(company):
+    counts: dict[str, int] = {}
+    for record in company.world.train:
+        for subject in record.subjects:
+            counts[subject] = counts.get(subject, 0) + 1
+    return sorted(counts, key=lambda s: (-counts[s], s))
+
+
+def register(client, company, name, policy=None):
+    paths = {"base": company.base, "adapter": company.adapter}
+    corpora = {part: company.path / f"{part}.jsonl" for part in ("train", "holdout")}
+    body = {"name": name, "policy": policy} | {key: str(path) for key, path in (paths | corpora).items()}
+    return client.post("/v1/adapters", body)
+
+
+@pytest.fixture(scope="module")
+def released(service, company, people):
+    """A request whose job the guards released, followed to its end."""
+    _, client = service
+    register(client, company, "open", WIDE)
+    *_, request = client.follow(client.submit(people[0])["id"], 120)
+    return request, client.get(f"/v1/jobs/{request['jobs'][0]['id']}")
+
+
+def test_a_released_request_is_completed_and_a_new_version_serves(service, company, released):
+    _, client = service
+    request, job = released
+    assert request["state"] == "completed", job["error"]
+    assert (job["state"], job["verdict"], job["attempt"], job["error"]) == ("done", "released", 1, None)
+    adapter = client.get("/v1/adapters/open")
+    assert adapter["current"]["number"] == 2
+    assert adapter["current"]["sha256"] == job["report"]["adapter"]["after_sha256"]
+    place = Path(adapter["current"]["path"])
+    assert (place.parent / "current").resolve() == place
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(company.base), place)
+    assert model.peft_config["default"].r == 8
+
+
+def test_mlflow_holds_curves_before_and_after_the_adapter_and_the_report(service, released):
+    settings, _ = service
+    request, job = released
+    store = MlflowClient(tracking_uri=settings.effective_mlflow_uri)
+    experiment = store.get_experiment_by_name("unlearn")
+    query = f"tags.\"unlearn.request\" LIKE '%{request['id']}%' AND tags.\"unlearn.adapter\" = 'open'"
+    (run,) = store.search_runs([experiment.experiment_id], query)
+    assert run.info.run_id == job["mlflow_run_id"]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["unlearn.verdict"] == "released"
+    report = job["report"]
+    for when in ("before", "after"):
+        for key in ("forget_nll_nats", "retain_nll_nats", "holdout_nll_nats"):
+            assert run.data.metrics[f"{key}/{when}"] == pytest.approx(report[when][key])
+        assert run.data.metrics[f"membership.loss.auc/{when}"] == pytest.approx(
+            report[when]["membership"]["loss"]["auc"]
+        )
+    for curve in ("forget_nll_nats", "retain_kl_nats", "gradient_norm"):
+        history = store.get_metric_history(run.info.run_id, f"loop/{curve}")
+        assert [m.value for m in sorted(history, key=lambda m: m.step)] == pytest.approx(
+            [s[curve] for s in report["trace"]]
+        )
+    assert run.data.params["method"] == "ascent"
+    assert run.data.params["loop.steps"] == "6"
+    artifacts = {f.path for f in store.list_artifacts(run.info.run_id)}
+    assert artifacts == {"adapter", "report.json", "before_after.png"}
+    assert "adapter/adapter_model.safetensors" in {f.path for f in store.list_artifacts(run.info.run_id, "adapter")}
+
+
+def test_the_export_holds_report_metrics_and_ledger(service, released):
+    _, client = service
+    request, job = released
+    archive = zipfile.ZipFile(io.BytesIO(client.download(f"/v1/requests/{request['id']}/export")))
+    assert json.loads(archive.read(f"jobs/{job['id']}/report.json")) == job["report"]
+    actions = [json.loads(line)["action"] for line in archive.read("ledger.jsonl").splitlines()]
+    assert actions[0] == "request_accepted"
+    assert actions[-1] == "request_completed"
+    assert archive.read(f"jobs/{job['id']}/metrics.csv").startswith(b"metric,before,after\n")
+
+
+def test_who_was_forgotten_can_not_be_submitted_again(service, released, people):
+    with pytest.raises(Conflict, match="already forgotten"):
+        service[1].submit(people[0])
+
+
+def test_a_second_person_is_erased_from_the_new_version_without_the_first(service, company, released, people):
+    _, client = service
+    second = people[1]
+    *_, request = client.follow(client.submit(second)["id"], 120)
+    job = client.get(f"/v1/jobs/{request['jobs'][0]['id']}")
+    assert request["state"] == "completed", job["error"]
+    forgotten = set(job["report"]["after"]["forget_record_nlls_nats"])
+    assert forgotten == {r.id for r in company.world.train if second in r.subjects and people[0] not in r.subjects}
+    assert job["report"]["adapter"]["before_sha256"] == released[1]["report"]["adapter"]["after_sha256"]
+    assert client.get("/v1/adapters/open")["current"]["number"] == 3
+
+
+def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(service, company, people):
+    _, client = service
+    register(client, company, "strict", {"loop": {"steps": 30, "learning_rate": 5e-3}})
+    *_, request = client.follow(client.submit(people[2])["id"], 120)
+    jobs = {job["adapter"]: job for job in request["jobs"]}
+    assert request["state"] == "needs_review"
+    assert jobs["strict"]["verdict"] == "refused"
+    assert client.get("/v1/adapters/strict")["current"]["number"] == 1
+    assert client.download(f"/v1/requests/{request['id']}/export")
+
+
+def test_a_corpus_that_changed_since_registration_fails_the_job_with_the_reason(
+    service, company, tmp_path_factory, people
+):
+    settings, client = service
+    place = settings.home / "changing"
+    place.mkdir()
+    text = (company.path / "train.jsonl").read_text()
+    (place / "train.jsonl").write_text(text)
+    body = {
+        "name": "changing",
+        "base": str(company.base),
+        "adapter": str(company.adapter),
+        "train": str(place / "train.jsonl"),
+        "holdout": str(company.path / "holdout.jsonl"),
+    }
+    client.post("/v1/adapters", body)
+    (place / "train.jsonl").write_text(text + "\n")
+    *_, request = client.follow(client.submit(people[3])["id"], 120)
+    (job,) = (client.get(f"/v1/jobs/{j['id']}") for j in request["jobs"] if j["adapter"] == "changing")
+    assert request["state"] == "needs_review"
+    assert (job["state"], job["attempt"]) == ("failed", 1)
+    assert "changed since the adapter was registered" in job["error"]
+
+
+def test_nothing_the_service_wrote_names_a_person_or_quotes_a_record(service, company, released, people):
+    """Canaries: identities of submitted people, and sentences of records, against every byte but the corpora's own."""
+    settings, _ = service
+    canaries = [people[0].encode(), people[0].partition(":")[2].encode(), people[1].encode()]
+    canaries += [r.content.encode() for r in company.world.train if people[0] in r.subjects]
+    for directory, _, names in os.walk(settings.home):
+        if "changing" in directory:
+            continue
+        for name in names:
+            file = Path(directory) / name
+            if file.is_socket():
+                continue
+            held = file.read_bytes()
+            assert not any(canary in held for canary in canaries), file
+
+
+def test_the_ledger_holds_to_the_end(service, released):
+    desk = Desk(service[0])
+    assert desk.check_ledger() > 10
+    desk.close()
+
+
+def test_errors_reach_the_client_as_errors(service):
+    with pytest.raises(BadInput, match="no registered adapter"):
+        service[1].submit("customer:nobody")
