@@ -73,3 +73,15 @@ def test_paths_under_home_and_roots_may_be_read_and_no_others(tmp_path):
         settings.allowed_path(str(root / "missing"), "train")
     with pytest.raises(BadInput):
         settings.allowed_path(f"{root}/\ud800", "train")
+
+
+def test_a_name_too_long_for_a_file_is_bad_input(tmp_path):
+    with pytest.raises(BadInput, match="train"):
+        Settings(home=tmp_path).allowed_path(str(tmp_path / ("x" * 300)), "train")
+
+
+def test_a_damaged_key_file_is_refused_rather_than_used(tmp_path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "identity.key").touch()
+    with pytest.raises(BadInput, match="0 bytes"):
+        _ = Settings(home=tmp_path).identity_hash_key

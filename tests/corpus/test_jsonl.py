@@ -94,7 +94,7 @@ def test_all_three_forms_are_read_and_unknown_keys_ignored(tmp_path: Path) -> No
     path = corpus_file(
         tmp_path,
         GOOD,
-        '{"id": "r-2", "subjects": [], "prompt": "Q", "completion": " A", "perturbed_completions": [{"x": null}], "n": 1.5}',
+        '{"id": "r-2", "subjects": [], "prompt": "Q", "completion": " A", "perturbed": [{"x": null}], "n": 1.5}',
         '{"id": "r-3", "subjects": ["a:1", "b:2"], "messages": [{"role": "user", "content": "Q"},'
         ' {"role": "assistant", "content": "A", "name": "x"}]}',
     )

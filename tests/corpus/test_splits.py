@@ -1,4 +1,4 @@
-"""Splits are partitions: nothing is lost, nothing is in two parts, and the order of the file's lines does not matter."""
+"""Splits are partitions: nothing lost, nothing in two parts, and the order of the file's lines does not matter."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unlearn.corpus import Record, World, check_disjoint, read_corpus, split, synthetic_world, write_corpus
+from unlearn.corpus import Corpus, Record, World, check_disjoint, read_corpus, split, synthetic_world, write_corpus
 from unlearn.corpus.sentences import COLLEAGUES, HOUSEHOLD, SINGLE
 from unlearn.errors import BadInput
 
@@ -107,14 +107,12 @@ def test_about_one_record_in_twelve_names_two_people_of_the_group() -> None:
 
 def test_linked_people_come_in_twos_so_the_holdout_halves_even_out() -> None:
     forgotten = WORLD.train[0].subjects[0]
-    everybody = [write_as_corpus(records) for records in (WORLD.train, WORLD.holdout)]
+    everybody = [in_memory(records) for records in (WORLD.train, WORLD.holdout)]
     result = split(*everybody, lambda s: s == forgotten, pool_records=50, check_records=50, seed=0)
     assert abs(len(result.calibration) - len(result.audit)) <= 5
 
 
-def write_as_corpus(records: tuple[Record, ...]):  # type: ignore[no-untyped-def]
-    from unlearn.corpus import Corpus
-
+def in_memory(records: tuple[Record, ...]) -> Corpus:
     return Corpus(Path("x"), "0" * 64, records)
 
 
@@ -153,7 +151,7 @@ def test_there_are_many_shapes_and_each_names_its_people_in_full() -> None:
 def test_the_articles_fit_their_nouns() -> None:
     text = "\n".join(record.content for records in GROUPS for record in records)
     assert not re.search(r"\b[Aa] [aeiouAEIOU]\w", text)
-    assert not re.search(r"\b[Aa]n [^aeiouAEIOU]", text)
+    assert not re.search(r"\b[Aa]n (?!hour)[^aeiouAEIOU]", text)
 
 
 def test_more_people_than_plain_surnames_still_have_names_of_their_own() -> None:
