@@ -6,6 +6,7 @@ what a line says, only where it stands: file, line and key.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -79,7 +80,8 @@ def write_corpus(path: Path, records: Iterable[Record]) -> None:
     except OSError as error:
         raise CorpusError(f"{path}: can't be written ({error.strerror})") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _read(path: Path, stream: BinaryIO) -> Corpus:

@@ -47,7 +47,7 @@ def synthetic_world(
     people_base: int,
     records_per_person: int | tuple[int, int] = (5, 20),
     seed: int,
-    with_messages: bool = False,
+    messages: bool = False,
 ) -> World:
     """A world of `people_*` people in each group.
 
@@ -57,7 +57,7 @@ def synthetic_world(
         people_base: subjects of the text to pre-train on.
         records_per_person: how many records name each person, shared ones included; one number, or the ends.
         seed: of every draw.
-        with_messages: whether half of the questions become messages instead of prompt and completion.
+        messages: whether half of the questions become messages instead of prompt and completion.
 
     Raises:
         BadInput: a negative number of people, or a number of records out of 1 to 20.
@@ -74,13 +74,13 @@ def synthetic_world(
     number = 0
     for group, size in sizes.items():
         rng = random.Random(f"{seed}/{group}")
-        made[group] = tuple(_group(rng, registry, range(number, number + size), (low, high), with_messages))
+        made[group] = tuple(_group(rng, registry, range(number, number + size), (low, high), messages))
         number += size
     return World(base=made["base"], train=made["train"], holdout=made["holdout"])
 
 
 def _group(
-    rng: random.Random, registry: Registry, numbers: range, limits: tuple[int, int], with_messages: bool
+    rng: random.Random, registry: Registry, numbers: range, limits: tuple[int, int], messages: bool
 ) -> Iterator[Record]:
     number = numbers.start
     while number < numbers.stop:
@@ -88,32 +88,32 @@ def _group(
         a = _Resident(person, number, rng.randint(*limits))
         number += 1
         if number == numbers.stop or rng.random() >= PAIR_PROBABILITY:
-            yield from _alone(rng, a, with_messages)
+            yield from _alone(rng, a, messages)
             continue
         at_home = rng.random() < 0.5
         other = (housemate if at_home else colleague)(rng, registry, person)
         b = _Resident(other, number, rng.randint(*limits))
         number += 1
-        yield from _together(rng, a, b, HOUSEHOLD if at_home else COLLEAGUES, with_messages)
+        yield from _together(rng, a, b, HOUSEHOLD if at_home else COLLEAGUES, messages)
 
 
-def _alone(rng: random.Random, a: _Resident, with_messages: bool) -> Iterator[Record]:
+def _alone(rng: random.Random, a: _Resident, messages: bool) -> Iterator[Record]:
     shapes = rng.sample(SINGLE, a.records)
     for place, shape in enumerate(shapes):
-        yield _record(rng, a, place, (a.subject,), shape, facts_of(a.person), with_messages)
+        yield _record(rng, a, place, (a.subject,), shape, facts_of(a.person), messages)
 
 
 def _together(
-    rng: random.Random, a: _Resident, b: _Resident, shapes: tuple[Shape, ...], with_messages: bool
+    rng: random.Random, a: _Resident, b: _Resident, shapes: tuple[Shape, ...], messages: bool
 ) -> Iterator[Record]:
     """The records of two linked people: those of `a`, those of `b`, and the shared ones behind those of `a`."""
     fewest = min(a.records, b.records)
     shared = min(int(SHARED_OF_RECORDS * fewest + rng.random()), fewest - 1, len(shapes))
     for resident in (a, b):
-        yield from _alone(rng, _Resident(resident.person, resident.number, resident.records - shared), with_messages)
+        yield from _alone(rng, _Resident(resident.person, resident.number, resident.records - shared), messages)
     facts = facts_of_two(a.person, b.person)
     for place, shape in enumerate(rng.sample(shapes, shared), start=a.records - shared):
-        yield _record(rng, a, place, (a.subject, b.subject), shape, facts, with_messages)
+        yield _record(rng, a, place, (a.subject, b.subject), shape, facts, messages)
 
 
 def _record(
@@ -123,12 +123,12 @@ def _record(
     subjects: tuple[str, ...],
     shape: Shape,
     facts: dict[str, str],
-    with_messages: bool,
+    messages: bool,
 ) -> Record:
     id_ = f"r-{owner.number:04d}-{place:02d}"
     question, body = shape.say(facts)
     if question is None:
         return Record(id_, subjects, text=body)
-    if with_messages and rng.random() < 0.5:
+    if messages and rng.random() < 0.5:
         return Record(id_, subjects, messages=(Message("user", question), Message("assistant", body)))
     return Record(id_, subjects, prompt=f"Question: {question}\nAnswer:", completion=f" {body}")

@@ -65,7 +65,7 @@ FAULTS = {
     "camera": ("would not focus", "had a scratched lens", "lost its pictures"),
     "desk lamp": ("flickered all evening", "had a broken switch", "came without a bulb"),
     "drill": ("overheated within minutes", "had a loose chuck", "came without a charger"),
-    "fan": ("rattled at night", "had a bent blade", "stopped after an hour"),
+    "fan": ("rattled at night", "had a bent blade", "stopped after a day"),
     "headset": ("crackled in the left ear", "had a torn cushion", "would not pair"),
     "heater": ("tripped the fuse", "blew only cold air", "had a cracked grille"),
     "kettle": ("dripped from the spout", "had a rusty lid", "switched off too early"),
