@@ -169,7 +169,8 @@ def _refused(scope: Scope, request_id: str) -> JSONResponse | None:
 
 async def _body(receive: Receive) -> bytes | None:
     """The whole body, or None if it is too large."""
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

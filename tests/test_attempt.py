@@ -110,6 +110,6 @@ def test_an_unknown_subject_and_a_subject_of_everything_write_nothing(company, t
     everything = Case(
         company.base, read_adapter(company.adapter), company.train, company.holdout, lambda s: True, POLICY
     )
-    with pytest.raises(CorpusError, match="to retain"):
+    with pytest.raises(CorpusError, match="left to retain"):
         attempt(everything, tmp_path / "adapter")
     assert not list(tmp_path.glob("*dapter*"))

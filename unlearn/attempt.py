@@ -22,6 +22,7 @@ from unlearn.attacks.audit import Panel, audit, panel
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.loop import Step, erase
+from unlearn.errors import CorpusError
 from unlearn.guards import GATES, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import encode
@@ -205,7 +206,7 @@ def _measure(base: Base, adapter: AdapterFiles, records: Panel) -> Measurement:
 def _split(case: Case) -> Split:
     check_disjoint(case.train, case.holdout)
     loop = case.policy.loop
-    return split(
+    parts = split(
         case.train,
         case.holdout,
         case.is_forgotten,
@@ -214,6 +215,12 @@ def _split(case: Case) -> Split:
         check_records=loop.retain_check_records,
         seed=case.policy.seed,
     )
+    if not parts.retain_check:
+        raise CorpusError(
+            f"{case.train.path}: one record is left to retain, and two are the least: one to hold on to, one to check "
+            "drift on; retire the adapter instead"
+        )
+    return parts
 
 
 def _recipe(adapter: AdapterFiles) -> dict[str, str]:

@@ -12,10 +12,10 @@ import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.errors import BadInput, PathNotAllowed
@@ -58,6 +58,15 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
     max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
+
+    @model_validator(mode="after")
+    def _beat_within_the_lease(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                f"UNLEARN_HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}) must be at most half of UNLEARN_LEASE_SECONDS "
+                f"({self.lease_seconds:g}), or a busy worker loses its job"
+            )
+        return self
 
     @field_validator("roots", mode="before")
     @classmethod

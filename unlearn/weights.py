@@ -299,17 +299,17 @@ def _check_lora(adapter: AdapterFiles) -> None:
 
 def _lora_pairs(adapter: AdapterFiles) -> dict[str, tuple[int, int]]:
     """Module name -> (output features, input features), from its lora_B [out, r] and lora_A [r, in]."""
-    halves: dict[str, dict[str, tuple[int, ...]]] = {}
+    matrices: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in adapter.shapes.items():
-        for half in ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"):
-            module, mark, _ = name.partition(f".{half}")
+        for kind in ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"):
+            module, mark, _ = name.partition(f".{kind}")
             if mark:
-                halves.setdefault(module.removeprefix("base_model.model."), {})[half[-1]] = shape
+                matrices.setdefault(module.removeprefix("base_model.model."), {})[kind[-1]] = shape
     pairs: dict[str, tuple[int, int]] = {}
-    for module, half in halves.items():
-        if set(half) != {"A", "B"} or len(half["A"]) != 2 or len(half["B"]) != 2:
+    for module, pair in matrices.items():
+        if set(pair) != {"A", "B"} or len(pair["A"]) != 2 or len(pair["B"]) != 2:
             raise ModelError(f"adapter '{adapter.path}': module '{module}' has no complete pair of LoRA matrices")
-        (rank, inputs), (outputs, rank_b) = half["A"], half["B"]
+        (rank, inputs), (outputs, rank_b) = pair["A"], pair["B"]
         if rank != rank_b or rank < 1:
             raise ModelError(f"adapter '{adapter.path}': module '{module}' has ranks {rank} and {rank_b}")
         pairs[module] = (outputs, inputs)

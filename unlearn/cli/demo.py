@@ -155,7 +155,7 @@ def _found(place: Path, console: Console) -> None:
         )
 
 
-BASE_EPOCHS, ADAPTER_EPOCHS = 8, 16
+BASE_EPOCHS, ADAPTER_EPOCHS = 8, 6
 
 
 def invent() -> World:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ def up(
     from unlearn.cli.house import House
     from unlearn.settings import Settings
 
-    given = {"home": home, "port": port}
+    given: dict[str, Any] = {"home": home, "port": port}
     settings = Settings(**{key: value for key, value in given.items() if value is not None})
     if settings.home.exists() and not settings.home.is_dir():
         raise BadInput(f"--home '{settings.home}' is not a directory; name another")

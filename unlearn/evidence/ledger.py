@@ -70,7 +70,7 @@ def next_entry(previous: Entry | None, at: str, action: Action, facts: Mapping[s
 
 def entry_hash(seq: int, at: str, action: str, facts: Mapping[str, Any], previous: str) -> str:
     """SHA-256 of the canonical JSON of an entry without its hash: 64 hex digits."""
-    body = {"seq": seq, "at": at, "action": action, "facts": dict(facts), "previous": previous}
+    body: dict[str, Any] = {"seq": seq, "at": at, "action": action, "facts": dict(facts), "previous": previous}
     return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from peft import PeftModel
@@ -22,8 +23,8 @@ from unlearn.lm.batches import Batch, Example, by_length, collate
 LOGITS_BYTES = 64 * 2**20
 """Size that a chunk of float32 logits may have; below it one chunk does, and nothing is computed twice."""
 
-Model = PreTrainedModel | PeftModel
-Head = Callable[[torch.Tensor], torch.Tensor]
+Model: TypeAlias = PreTrainedModel | PeftModel
+Head: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def row_means(values: torch.Tensor, scored: Scored) -> torch.Tensor:
 @torch.no_grad()
 def record_nlls(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, float]:
     """Mean NLL of each record's scored tokens, nats per token, by record id. Padding does not change it."""
-    head, nlls = head_of(model), {}
+    head = head_of(model)
+    nlls: dict[str, float] = {}
     for batch, scored in _passes(model, examples, pad_id):
         means = -row_means(token_log_probs(head, scored), scored)
         nlls.update(zip(batch.ids, means.tolist(), strict=True))
