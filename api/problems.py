@@ -92,6 +92,9 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         phrase = HTTPStatus(error.status_code).phrase
         kind = phrase.lower().replace(" ", "-")
+        if error.status_code == 400:  # the framework's word for a body that it could not parse
+            detail = "the body can't be read as JSON in UTF-8"
+            return problem(_id(request), 400, "not-json", "The body is not JSON", detail)
         detail = {
             404: "nothing is at this address; the API is described under /docs",
             405: "this address does not take this method; the API is described under /docs",

@@ -85,3 +85,12 @@ def test_a_damaged_key_file_is_refused_rather_than_used(tmp_path):
     (tmp_path / "keys" / "identity.key").touch()
     with pytest.raises(BadInput, match="0 bytes"):
         _ = Settings(home=tmp_path).identity_hash_key
+
+
+def test_a_setting_that_can_not_be_is_refused_by_the_name_of_its_variable(monkeypatch):
+    monkeypatch.setenv("UNLEARN_PORT", "http")
+    with pytest.raises(BadInput, match="UNLEARN_PORT: .*integer"):
+        Settings()
+    monkeypatch.setenv("UNLEARN_PORT", "8000")
+    with pytest.raises(BadInput, match="UNLEARN_HEARTBEAT_SECONDS"):
+        Settings(lease_seconds=10)

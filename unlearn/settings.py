@@ -12,10 +12,10 @@ import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.errors import BadInput, PathNotAllowed
@@ -58,6 +58,18 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
     max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
+
+    def __init__(self, **given: Any) -> None:
+        """Read the environment; `given` goes before it.
+
+        Raises:
+            BadInput: a value that can't be, by the name of its variable.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            faults = (f"{_variable(e['loc'])}{e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+            raise BadInput("; ".join(faults)) from None
 
     @model_validator(mode="after")
     def _beat_within_the_lease(self) -> Self:
@@ -156,6 +168,10 @@ class Settings(BaseSettings):
         if not there:
             raise BadInput(f"{what}: nothing at '{path}'")
         return real
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    return f"UNLEARN_{str(loc[0]).upper().removeprefix('UNLEARN_')}: " if loc else ""
 
 
 def _key_file(path: Path) -> bytes:

@@ -114,7 +114,7 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_ones(api):
     [
         (b"{", 400, "not-json"),
         (b"", 422, "bad-input"),
-        (b'{"subject": "\xff\xfe"}', 400, "bad-request"),
+        (b'{"subject": "\xff\xfe"}', 400, "not-json"),
         (b'{"subject": {"type": "a", "value": "\\u0000"}}', 422, "bad-input"),
         (b'{"subject": {"type": "a", "value": "\\ud800"}}', 422, "bad-input"),
         (b'{"subject": {"type": "a", "value": "b", "extra": 1}}', 422, "bad-input"),
@@ -122,15 +122,12 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_ones(api):
         (b"null", 422, "bad-input"),
         (b'{"subject": {"type": "a", "value": "' + b"x" * 600 + b'"}}', 422, "bad-input"),
         (b"[" * 60_000, 400, "not-json"),
-        (b'{"subject": ' * 2000 + b"1" + b"}" * 2000, 422, "bad-input"),
+        (b'{"subject": ' * 2000 + b"1" + b"}" * 2000, 400, "not-json"),
     ],
 )
 def test_a_body_that_can_not_be_used_is_a_problem(api, content, status, kind):
     answer = api.post("/v1/requests", content=content, headers={"content-type": "application/json"})
-    assert answer.status_code in (status, 400, 422)
-    assert answer.headers["content-type"] == "application/problem+json"
-    if status == 422:
-        is_problem(answer, status, kind)
+    is_problem(answer, status, kind)
 
 
 def test_an_oversized_body_is_refused_while_it_is_read(api):

@@ -185,6 +185,7 @@ def test_the_parts_get_exactly_the_settings_of_the_house(tmp_path, monkeypatch):
         mlflow_tracking_uri=None,
         device="cpu",
         lease_seconds=7.5,
+        heartbeat_seconds=2.5,
     )
     monkeypatch.setattr("os.environ", environment(given))
     assert Settings() == given
