@@ -89,7 +89,7 @@ def test_a_damaged_key_file_is_refused_rather_than_used(tmp_path):
 
 def test_a_setting_that_can_not_be_is_refused_by_the_name_of_its_variable(monkeypatch):
     monkeypatch.setenv("UNLEARN_PORT", "http")
-    with pytest.raises(BadInput, match="UNLEARN_PORT: .*integer"):
+    with pytest.raises(BadInput, match=r"UNLEARN_PORT: .*integer"):
         Settings()
     monkeypatch.setenv("UNLEARN_PORT", "8000")
     with pytest.raises(BadInput, match="UNLEARN_HEARTBEAT_SECONDS"):

@@ -32,6 +32,12 @@ EDITION = "1"
 PATIENCE_SECONDS = 600
 
 
+NEXT = {
+    True: "The new version serves. The old one is still there.",
+    False: "The guards did not release it: the old version serves on, and the request waits for a person.",
+}
+
+
 def run(out: Path, *, as_json: bool) -> None:
     """Run the demo; the folder of this run under `out` keeps home, export and figure.
 
@@ -62,6 +68,7 @@ def run(out: Path, *, as_json: bool) -> None:
         return
     console.print()
     console.print(before_after_table(report))
+    console.print(NEXT[report["verdict"] == "released"], style="dim")
     console.print(f"\nexport   {export}\nMLflow   {settings.effective_mlflow_uri}", soft_wrap=True)
 
 

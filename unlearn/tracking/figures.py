@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,7 +26,7 @@ def before_after(before: Measurement, after: Measurement, control: Group | None 
         _steps(left, control, "#e08214", "forget, retrained without", linestyle=":")
     auc = f"{before.membership['loss'].auc:.2f} → {after.membership['loss'].auc:.2f}"
     left.set(xlabel="NLL of a record (nats per token)", ylabel="share of records", title=f"Loss attack AUC {auc}")
-    left.legend(frameon=False, loc="lower right", fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower left", ncols=4, fontsize=8)
     _pairs(right, before.retain, after.retain)
     change = after.retain.mean / before.retain.mean - 1
     right.set(
@@ -42,9 +40,10 @@ def before_after(before: Measurement, after: Measurement, control: Group | None 
 
 
 def _steps(axes: Axes, group: Group, colour: str, label: str, linestyle: str = "-") -> None:
-    values: Sequence[float] = sorted(group.nlls.values())
-    heights = np.arange(1, len(values) + 1) / len(values)
-    axes.step(values, heights, where="post", color=colour, label=f"{label} (n = {len(values)})", linestyle=linestyle)
+    values = np.sort(list(group.nlls.values()))
+    heights = np.arange(len(values) + 1) / len(values)
+    steps = np.concatenate([values[:1], values])
+    axes.step(steps, heights, where="post", color=colour, label=f"{label} (n = {len(values)})", linestyle=linestyle)
 
 
 def _pairs(axes: Axes, before: Group, after: Group) -> None:
