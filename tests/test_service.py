@@ -190,3 +190,58 @@ def test_the_ledger_holds_to_the_end(service, released):
 def test_errors_reach_the_client_as_errors(service):
     with pytest.raises(BadInput, match="no registered adapter"):
         service[1].submit("customer:nobody")
+
+
+def test_the_request_commands_submit_follow_show_list_and_export(service, company, released, people, run, tmp_path):
+    _, client = service
+    url = ("--url", client.url)
+    code, out, _ = run("request", "submit", people[5], "--wait", "--json", *url)
+    request = json.loads(out)
+    assert request["state"] in ("completed", "needs_review")
+    assert code == (0 if request["state"] == "completed" else 3)
+    code, out, _ = run("request", "show", request["id"], *url)
+    assert code == 0
+    assert request["id"] in out
+    assert "loss attack AUC" in out
+    code, out, _ = run("request", "list", "--limit", 1, *url)
+    assert code == 0
+    assert request["id"] in out
+    assert "--after" in out
+    code, out, _ = run("request", "list", "--state", request["state"], "--json", *url)
+    assert request["id"] in {item["id"] for item in json.loads(out)["items"]}
+    code, out, _ = run("request", "export", request["id"], "--out", tmp_path / "e.zip", *url)
+    assert code == 0
+    assert "ledger.jsonl" in zipfile.ZipFile(tmp_path / "e.zip").namelist()
+    code, _, told = run("request", "export", request["id"], "--out", tmp_path / "e.zip", *url)
+    assert code == 2
+    assert "exists" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["submit", "customer:nobody"], 2, "no registered adapter"),
+        (["submit", "no-colon"], 2, "type:value"),
+        (["show", "req_nothing"], 2, "no request has the id"),
+        (["export", "req_nothing"], 2, "no request has the id"),
+        (["list", "--state", "lost"], 2, "state"),
+    ],
+)
+def test_a_request_command_that_can_not_be_says_why(service, run, words, code, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, _, told = run("request", *words, "--url", service[1].url)
+    assert found == code
+    assert message in told
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_a_service_that_is_not_there_is_named_with_the_way_out(run):
+    code, _, told = run("request", "list", "--url", f"http://127.0.0.1:{free_port()}")
+    assert code == 1
+    assert "unlearn up" in told
+
+
+def test_a_url_that_is_none_is_refused(run):
+    code, _, told = run("request", "list", "--url", "nonsense")
+    assert code == 2
+    assert "nonsense" in told

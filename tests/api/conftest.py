@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from company import Company
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from company import Company
 from unlearn.settings import Settings
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from company import Company
 
+from company import Company
 from unlearn.cases.desk import Desk
 from unlearn.settings import Settings
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from polling import until
 
+from polling import until
 from unlearn.cli.house import House, environment, free_port
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings

@@ -10,24 +10,8 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from unlearn.cli.app import main
 from unlearn.corpus.jsonl import write_corpus
 from unlearn.corpus.records import Record
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line in this process: exit code, standard output, standard error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["unlearn", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return ended.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture

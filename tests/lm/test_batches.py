@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lm_bases import CHAT, small_tokenizer
 
+from lm_bases import CHAT, small_tokenizer
 from unlearn.corpus.records import Message, Record
 from unlearn.errors import CorpusError, ModelError
 from unlearn.lm.batches import Example, by_length, collate, encode

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import redis
-from polling import until
 
+from polling import until
 from unlearn.cases.desk import Desk
 from unlearn.cases.tables import Adapter, Doorbell, Job
 from unlearn.settings import Settings

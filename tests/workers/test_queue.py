@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from polling import until
 
+from polling import until
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
 from workers.queue import VISIBILITY_SECONDS, Bell, make_app

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from polling import until
 
+from polling import until
 from unlearn.errors import Unavailable
 from workers.queue import Bell
 from workers.relay import Relay

@@ -140,7 +140,14 @@ class Desk:
             UnknownSubject: no adapter learned from it.
             Conflict: it is being forgotten already, or was.
         """
-        hashed, now = self._hash(subject), self._clock()
+        hashed = self._hash(subject)
+        try:
+            return self._accept(hashed)
+        except IntegrityError:  # PostgreSQL: a request for the same subject was accepted since we looked
+            return self._accept(hashed)
+
+    def _accept(self, hashed: str) -> RequestView:
+        now = self._clock()
         with self.store.writing() as session:
             busy = requests.open_for(session, hashed)
             if busy is not None:

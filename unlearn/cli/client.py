@@ -19,9 +19,12 @@ class Client:
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
         try:
-            self._http = httpx.Client(base_url=url, timeout=timeout, trust_env=False)
+            parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise BadInput(f"'{url}' is not a URL: {error}") from None
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise BadInput(f"'{url}' is not the URL of a service; give one such as http://127.0.0.1:8000")
+        self._http = httpx.Client(base_url=parsed, timeout=timeout, trust_env=False)
         self.url = url
 
     def __enter__(self) -> Client:
