@@ -131,6 +131,7 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, outcome:
         shutil.rmtree(version.path, ignore_errors=True)
         raise
     _point_current(shelf, version)
+    shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # the version is the candidate now
 
 
 def _point_current(shelf: Path, version: AdapterFiles) -> None:
