@@ -1,11 +1,17 @@
-"""A desk on a real SQLite file, with an adapter registered, and a clock that tests move."""
+"""A desk on a real database, with an adapter registered, and a clock that tests move.
+
+The database is an SQLite file; with UNLEARN_TEST_DATABASE_URL, an empty schema of that PostgreSQL for each test.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from company import Company
 from unlearn.cases.desk import Desk
@@ -29,8 +35,25 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def settings(tmp_path, company: Company) -> Settings:
-    return Settings(home=tmp_path / "home", roots=[company.path])
+def database_url() -> Iterator[str | None]:
+    given = os.environ.get("UNLEARN_TEST_DATABASE_URL")
+    if given is None:
+        yield None
+        return
+    schema = f"test_{secrets.token_hex(6)}"
+    engine = create_engine(given)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    url = make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path, company: Company, database_url: str | None) -> Settings:
+    return Settings(home=tmp_path / "home", roots=[company.path], database_url=database_url)
 
 
 @pytest.fixture

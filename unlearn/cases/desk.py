@@ -6,24 +6,21 @@ or not at all. Speaks no SQL (`store` does), knows no HTTP, no queue and no torc
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from unlearn.cases import registration
+from unlearn.cases import endings, registration
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Job
-from unlearn.cases.views import AdapterView, Claim, JobView, RequestView
+from unlearn.cases.views import AdapterView, Claim, JobView, RequestView, as_json
 from unlearn.errors import Conflict, LeaseLost, NotFound, UnknownSubject
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.ledger import Action, check_chain
@@ -31,6 +28,8 @@ from unlearn.settings import Settings
 from unlearn.weights import AdapterFiles, copy_adapter
 
 T = TypeVar("T")
+
+SILENT = "its worker fell silent and the lease ran out"
 
 RING_AGAIN = timedelta(seconds=60)
 """After this long a queued job whose doorbell brought no worker is rung for again."""
@@ -93,11 +92,11 @@ class Desk:
         with self.store.reading() as session:
             taken = adapters.by_name(session, name)
         if taken is not None:
-            return _same(taken, found)
+            return registration.the_same(taken, found)
         id_ = _new("adp")
         shelf = self.settings.home / "adapters" / id_
-        weights = copy_adapter(found.weights, shelf / "v1")
         try:
+            weights = copy_adapter(found.weights, shelf / "v1")
             with self.store.writing() as session:
                 adapters.add(session, {"id": id_, **found.row}, weights, found.subjects, self._clock())
                 facts = {
@@ -112,7 +111,7 @@ class Desk:
                 return adapters.by_id(session, id_)
         except IntegrityError:  # somebody else took the name since we looked
             shutil.rmtree(shelf, ignore_errors=True)
-            return _same(self.adapter(name), found)
+            return registration.the_same(self.adapter(name), found)
         except BaseException:
             shutil.rmtree(shelf, ignore_errors=True)
             raise
@@ -196,7 +195,7 @@ class Desk:
                 raise Conflict(f"request {request_id} is {request.state}; its export is made once it has ended")
             views = [_found(jobs.view(session, job.id), "job", job.id) for job in request.jobs]
             entries = ledger.entries_about(session, request_id)
-            bundle = build_bundle(_plain(request), [_plain(view) for view in views], entries)
+            bundle = build_bundle(as_json(request), [as_json(view) for view in views], entries)
             self._enter(session, "export_made", {"request": request_id})
         return bundle
 
@@ -259,23 +258,25 @@ class Desk:
             if not adapters.move_current(session, job.adapter_id, number - 1, number):
                 raise _lost(claim)
             adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
-            self._end_with_verdict(session, job, claim, report, now)
+            endings.judge(session, job, claim.request_ids, report, now)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
-            self._settle(session, job, claim.request_ids, now)
+            endings.settle(session, job, claim.request_ids, now)
 
     def hold(self, claim: Claim, report: dict[str, Any]) -> None:
         """End a job whose candidate the guards did not release: the old version serves on, a person decides."""
         now = self._clock()
         with self.store.writing() as session:
             job = self._held(session, claim)
-            self._end_with_verdict(session, job, claim, report, now)
-            self._settle(session, job, claim.request_ids, now)
+            endings.judge(session, job, claim.request_ids, report, now)
+            endings.settle(session, job, claim.request_ids, now)
 
     def fail(self, claim: Claim, reason: str, *, final: bool) -> None:
         """End an attempt that broke: back to the queue, or for good when `final` or when all attempts are spent."""
         with self.store.writing() as session:
-            self._break_off(session, self._held(session, claim), reason, final=final)
+            job = self._held(session, claim)
+            over = final or self._spent(job)
+            endings.break_off(session, job, reason, self._clock(), over=over)
 
     # -- for the relay --------------------------------------------------------------------------------------------
 
@@ -293,12 +294,12 @@ class Desk:
         """Take jobs from workers that fell silent, and ring again for jobs that nobody came for; how many."""
         now = self._clock()
         with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
-            if not jobs.expired(session, now) and not jobs.unheard(session, now - RING_AGAIN):
+            if not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN):
                 return 0
         with self.store.writing() as session:
             silent = jobs.expired(session, now)
             for job in silent:
-                self._break_off(session, job, "its worker fell silent and the lease ran out", final=False)
+                endings.break_off(session, job, SILENT, now, over=self._spent(job))
             unheard = jobs.unheard(session, now - RING_AGAIN)
             for job_id in unheard:
                 jobs.ring(session, job_id, now)
@@ -314,7 +315,10 @@ class Desk:
         return now + timedelta(seconds=self.settings.lease_seconds)
 
     def _enter(self, session: Session, action: Action, facts: dict[str, Any], about: Sequence[str] = ()) -> None:
-        ledger.append(session, _rfc3339(self._clock()), action, facts, about=about)
+        ledger.append(session, self._clock(), action, facts, about)
+
+    def _spent(self, job: Job) -> bool:
+        return job.attempt >= self.settings.max_attempts
 
     def _held(self, session: Session, claim: Claim) -> Job:
         job = jobs.held(session, claim.job_id, claim.fence)
@@ -326,56 +330,6 @@ class Desk:
         with self.store.writing() as session:
             if not jobs.note(session, claim.job_id, claim.fence, **values):
                 raise _lost(claim)
-
-    def _end_with_verdict(
-        self, session: Session, job: Job, claim: Claim, report: dict[str, Any], now: datetime
-    ) -> None:
-        jobs.end(session, job, "done", now, verdict=report["verdict"], report=report)
-        facts = {
-            "job": job.id,
-            "verdict": report["verdict"],
-            "method": report["method"],
-            "findings": {finding["gate"]: finding["outcome"] for finding in report["findings"]},
-        }
-        self._enter(session, "verdict", facts, claim.request_ids)
-
-    def _break_off(self, session: Session, job: Job, reason: str, *, final: bool) -> None:
-        now = self._clock()
-        ids = [request.id for request in jobs.requests_of(session, job.id)]
-        over = final or job.attempt >= self.settings.max_attempts
-        facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence, "final": over}
-        self._enter(session, "attempt_failed", facts, ids)
-        jobs.end(session, job, "failed" if over else "queued", now, error=reason)
-        if over:
-            self._settle(session, job, ids, now)
-        else:
-            jobs.ring(session, job.id, now)
-
-    def _settle(self, session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
-        """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job."""
-        for request_id in request_ids:
-            siblings = jobs.of_request(session, request_id)
-            if any(sibling.state in ("queued", "running") for sibling in siblings):
-                continue
-            if all(sibling.verdict == "released" for sibling in siblings):
-                requests.move(session, request_id, "completed", now)
-                self._enter(session, "request_completed", {"request": request_id}, [request_id])
-            else:
-                requests.move(session, request_id, "needs_review", now)
-                self._enter(session, "request_needs_review", {"request": request_id}, [request_id])
-        following = jobs.next_queued(session, job.adapter_id)
-        if following is not None:
-            jobs.ring(session, following, now)
-
-
-def _same(taken: AdapterView, found: registration.Registration) -> AdapterView:
-    """The adapter that has the name, if it is the one to be registered."""
-    before = dataclasses.asdict(taken)
-    if taken.versions[0].sha256 == found.weights.sha256 and all(before[key] == v for key, v in found.row.items()):
-        return taken
-    raise Conflict(
-        f"the name '{taken.name}' belongs to adapter {taken.id}, registered from other inputs; choose another"
-    )
 
 
 def _found(thing: T | None, what: str, id_: str) -> T:
@@ -390,22 +344,3 @@ def _lost(claim: Claim) -> LeaseLost:
 
 def _new(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(12)}"
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _plain(view: RequestView | JobView) -> dict[str, Any]:
-    """The view as JSON types."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, datetime):
-            return _rfc3339(value)
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
-    return {key: plain(value) for key, value in asdict(view).items()}

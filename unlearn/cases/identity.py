@@ -33,7 +33,8 @@ def canonical(subject: str) -> str:
         raise BadInput(f"the subject has {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise BadInput("the subject holds control characters; give plain text")
-    return f"{kind}:{value.casefold() if kind == 'email' else value}"
+    whole = f"{kind}:{value.casefold() if kind == 'email' else value}"
+    return unicodedata.normalize("NFC", whole)  # casefolding can leave a letter and its accent apart
 
 
 def subject_hash(key: bytes, subject: str) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from unlearn.cases.views import AdapterView
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import check_disjoint
-from unlearn.errors import BadInput, CorpusError
+from unlearn.errors import BadInput, Conflict, CorpusError
 from unlearn.policy import parse_policy
 from unlearn.settings import Settings
 from unlearn.weights import AdapterFiles, check_lengths, check_pair, read_adapter, read_base
@@ -75,6 +76,16 @@ def examine(
         **_file("holdout", paths["holdout"], unseen),
     }
     return Registration(row, weights, _count(learned, hashed))
+
+
+def the_same(taken: AdapterView, found: Registration) -> AdapterView:
+    """The adapter that has the name, if it is the one to be registered; Conflict if it is another."""
+    before = asdict(taken)
+    if taken.versions[0].sha256 == found.weights.sha256 and all(before[key] == v for key, v in found.row.items()):
+        return taken
+    raise Conflict(
+        f"the name '{taken.name}' belongs to adapter {taken.id}, registered from other inputs; choose another"
+    )
 
 
 def _file(key: str, path: Path, corpus: Corpus) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
@@ -106,3 +106,23 @@ class Claim:
     erased_hashes: frozenset[str]
     request_ids: tuple[str, ...]
     mlflow_run_id: str | None
+
+
+def rfc3339(moment: datetime) -> str:
+    """The moment in UTC with milliseconds, as RFC 3339 spells it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_json(view: RequestView | JobView) -> dict[str, Any]:
+    """The view as JSON types."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return rfc3339(value)
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    return {key: plain(value) for key, value in asdict(view).items()}

@@ -65,7 +65,7 @@ def _zip(files: Mapping[str, str]) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, date_time=EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.compress_type = zipfile.ZIP_STORED  # builds of zlib differ in the bytes they make
             entry.external_attr = 0o644 << 16
             entry.create_system = 3
             archive.writestr(entry, files[name])
@@ -73,13 +73,15 @@ def _zip(files: Mapping[str, str]) -> bytes:
 
 
 def _pretty(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, sort_keys=True) + "\n"
+    return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _metrics(report: Mapping[str, Any]) -> str:
-    """Every number of `before` beside that of `after`, by its path."""
+    """Every number of `before` beside that of `after`, by its path; a figure that only one of them has stays."""
     before, after = _flat(report["before"]), _flat(report["after"])
-    return _rows([{"metric": name, "before": before[name], "after": after.get(name)} for name in before])
+    return _rows(
+        [{"metric": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
+    )
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -100,11 +102,12 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(rows[0])
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer.writerow([_inert(column) for column in columns])
     for row in rows:
-        writer.writerow([_inert(value) for value in row.values()])
+        writer.writerow([_inert(row.get(column)) for column in columns])
     return out.getvalue()
 
 
 def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r\n" and value else value

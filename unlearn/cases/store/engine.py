@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +12,17 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError,
+)
 from sqlalchemy.orm import Session
 
 from unlearn.errors import BadInput, Unavailable
@@ -30,7 +41,7 @@ class Store:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(parsed, pool_pre_ping=True)
+            self.engine = create_engine(parsed, pool_pre_ping=True, json_serializer=_json)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
         if self.engine.dialect.name == "sqlite":
@@ -39,21 +50,31 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the database."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self._answering(), Session(self.engine, expire_on_commit=False) as session:
+            if self.engine.dialect.name == "postgresql":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or changes nothing if the block raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._answering(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.connection(execution_options={"writes": True})
             yield session
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError, TimeoutError) as error:
+            raise Unavailable(f"the database does not answer: {_short(error)}") from error
 
     def migrate(self) -> None:
         """Bring the tables to the newest revision; processes that start at once wait for each other.
 
         Raises:
             Unavailable: the database can't be reached.
+            BadInput: a newer version of this program made its tables.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
@@ -64,6 +85,10 @@ class Store:
                 command.upgrade(config, "head")
         except SQLAlchemyError as error:
             raise Unavailable(f"the database can't be prepared: {_short(error)}") from error
+        except CommandError as error:
+            raise BadInput(
+                f"a newer version of this program made the database's tables; install that one ({error})"
+            ) from None
 
     def check(self) -> None:
         """Ask the database for an answer.
@@ -71,11 +96,8 @@ class Store:
         Raises:
             Unavailable: it gives none.
         """
-        try:
-            with self.engine.connect() as connection:
-                connection.execute(text("SELECT count(*) FROM jobs"))
-        except SQLAlchemyError as error:
-            raise Unavailable(f"the database does not answer: {_short(error)}") from error
+        with self.reading() as session:
+            session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
 
     def close(self) -> None:
         """Close every connection."""
@@ -98,15 +120,28 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late and only before writes
-        for pragma in (
-            f"busy_timeout={BUSY_MILLISECONDS}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
+        for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
+        _write_ahead(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch to the write-ahead log; SQLite does not wait for a process that switches right now, so we do."""
+    deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)  # PostgreSQL and every reader of an export would choke on NaN

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, exists, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -48,6 +48,7 @@ def claim(session: Session, job_id: str, owner: str, until: datetime, now: datet
             base_version=serving,
             started_at=func.coalesce(Job.started_at, now),
             error=None,
+            progress=null(),
         )
         .returning(Job.id)
         .execution_options(synchronize_session=False)
@@ -61,8 +62,10 @@ def claim(session: Session, job_id: str, owner: str, until: datetime, now: datet
 
 
 def held(session: Session, job_id: str, fence: int) -> Job | None:
-    """The job, if this fence still holds it."""
-    query = select(Job).where(Job.id == job_id, Job.fence == fence, Job.state == "running")
+    """The job, if this fence still holds it; nobody else can take or end it before the transaction ends."""
+    query = (
+        select(Job).where(Job.id == job_id, Job.fence == fence, Job.state == "running").with_for_update(key_share=True)
+    )
     return session.scalars(query.execution_options(populate_existing=True)).first()
 
 
@@ -105,9 +108,15 @@ def next_queued(session: Session, adapter_id: str) -> str | None:
     return session.scalars(query.order_by(Job.created_at, Job.id).limit(1)).first()
 
 
+def any_expired(session: Session, now: datetime) -> bool:
+    """Is there a running job whose lease ran out?"""
+    return bool(session.scalar(select(exists().where(Job.state == "running", Job.lease_until < now))))
+
+
 def expired(session: Session, now: datetime) -> list[Job]:
-    """Running jobs whose lease ran out."""
-    return list(session.scalars(select(Job).where(Job.state == "running", Job.lease_until < now)))
+    """Running jobs whose lease ran out, kept from their workers until the transaction ends."""
+    query = select(Job).where(Job.state == "running", Job.lease_until < now).order_by(Job.id)
+    return list(session.scalars(query.with_for_update(key_share=True)))
 
 
 def unheard(session: Session, before: datetime) -> list[str]:

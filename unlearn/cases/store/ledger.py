@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -10,22 +11,25 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
 from unlearn.cases.tables import LedgerEntry, LedgerSubject
+from unlearn.cases.views import rfc3339
 from unlearn.evidence.ledger import Action, Entry, next_entry
 
 
-def append(session: Session, at: str, action: Action, facts: Mapping[str, Any], *, about: Sequence[str] = ()) -> Entry:
+def append(
+    session: Session, now: datetime, action: Action, facts: Mapping[str, Any], about: Sequence[str] = ()
+) -> Entry:
     """Add one fact in the running transaction; writers take turns.
 
     Args:
         session: of a writing transaction.
-        at: RFC 3339, UTC.
+        now: when it happened.
         action: what happened.
         facts: ids and keyed hashes.
         about: request ids whose export shall hold the entry.
     """
     lock(session.connection(), LEDGER_LOCK)
     last = session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)).first()
-    entry = next_entry(None if last is None else _entry(last), at, action, facts)
+    entry = next_entry(None if last is None else _entry(last), rfc3339(now), action, facts)
     session.add(
         LedgerEntry(
             seq=entry.seq,

@@ -78,16 +78,16 @@ def page(session: Session, state: str | None, limit: int, after: str | None) -> 
 def _views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
     rows = list(rows)
     query = (
-        select(JobRequest.request_id, JobRequest.records, Job, Adapter.name)
+        select(JobRequest.request_id, JobRequest.records, Job.id, Job.state, Job.verdict, Job.progress, Adapter.name)
         .join(Job, Job.id == JobRequest.job_id)
         .join(Adapter, Adapter.id == Job.adapter_id)
         .where(JobRequest.request_id.in_([row.id for row in rows]))
         .order_by(Job.created_at, Job.id)
     )
     jobs: dict[str, list[JobSummary]] = {}
-    for request_id, records, job, name in session.execute(query):
-        progress = None if job.progress is None else Progress(**job.progress)
-        summary = JobSummary(job.id, name, cast("JobState", job.state), job.verdict, progress, records)
+    for request_id, records, job_id, state, verdict, place, name in session.execute(query):
+        progress = None if place is None else Progress(**place)
+        summary = JobSummary(job_id, name, cast("JobState", state), verdict, progress, records)
         jobs.setdefault(request_id, []).append(summary)
     return [
         RequestView(

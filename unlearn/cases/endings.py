@@ -1,0 +1,56 @@
+"""How attempts, jobs and requests end: what each ending leaves behind, inside the transaction that `desk` opened.
+
+Speaks no SQL of its own and decides nothing about leases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from unlearn.cases.store import jobs, ledger, requests
+from unlearn.cases.tables import Job
+
+
+def judge(session: Session, job: Job, request_ids: Sequence[str], report: Mapping[str, Any], now: datetime) -> None:
+    """End the job with the verdict of its report."""
+    jobs.end(session, job, "done", now, verdict=report["verdict"], report=dict(report))
+    facts = {
+        "job": job.id,
+        "verdict": report["verdict"],
+        "method": report["method"],
+        "findings": {finding["gate"]: finding["outcome"] for finding in report["findings"]},
+    }
+    ledger.append(session, now, "verdict", facts, request_ids)
+
+
+def break_off(session: Session, job: Job, reason: str, now: datetime, *, over: bool) -> None:
+    """End an attempt without a verdict: the job goes back to the queue, or has failed when it is `over`."""
+    request_ids = [request.id for request in jobs.requests_of(session, job.id)]
+    facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence, "final": over}
+    ledger.append(session, now, "attempt_failed", facts, request_ids)
+    jobs.end(session, job, "failed" if over else "queued", now, error=reason)
+    if over:
+        settle(session, job, request_ids, now)
+    else:
+        jobs.ring(session, job.id, now)
+
+
+def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
+    """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job."""
+    for request_id in request_ids:
+        siblings = jobs.of_request(session, request_id)
+        if any(sibling.state in ("queued", "running") for sibling in siblings):
+            continue
+        if all(sibling.verdict == "released" for sibling in siblings):
+            requests.move(session, request_id, "completed", now)
+            ledger.append(session, now, "request_completed", {"request": request_id}, [request_id])
+        else:
+            requests.move(session, request_id, "needs_review", now)
+            ledger.append(session, now, "request_needs_review", {"request": request_id}, [request_id])
+    following = jobs.next_queued(session, job.adapter_id)
+    if following is not None:
+        jobs.ring(session, following, now)
