@@ -1,0 +1,54 @@
+"""The database itself: what its tables are, and what is said when it is not there or not ours."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from unlearn.cases.desk import Desk
+from unlearn.cases.store.engine import Store
+from unlearn.cases.tables import Table
+from unlearn.errors import BadInput, Unavailable
+
+
+def test_the_revisions_make_the_tables_that_the_code_describes(desk):
+    with desk.store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_migrating_again_changes_nothing(desk, adapter):
+    desk.migrate()
+    assert desk.adapters() == [adapter]
+
+
+def test_tables_of_a_newer_program_are_refused_and_left_alone(desk, adapter):
+    with desk.store.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(BadInput, match="newer version"):
+        desk.migrate()
+    assert desk.adapters() == [adapter]
+
+
+def test_a_database_that_does_not_answer_is_unavailable_whatever_is_asked(settings):
+    unprepared = Desk(settings)
+    for ask in (unprepared.check, unprepared.adapters, unprepared.sweep, lambda: unprepared.submit("customer:c-1")):
+        with pytest.raises(Unavailable, match="does not answer"):
+            ask()
+    unprepared.close()
+
+
+def test_a_file_that_is_no_database_is_unavailable_and_stays_as_it_is(tmp_path):
+    file = tmp_path / "note.db"
+    file.write_text("this is no database, and somebody may need it" * 100)
+    store = Store(f"sqlite:///{file}")
+    with pytest.raises(Unavailable):
+        store.migrate()
+    assert file.read_text().startswith("this is no database")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle+nothing://x", "ftp://x/y"])
+def test_a_url_of_no_database_is_bad_input(url):
+    with pytest.raises(BadInput, match="UNLEARN_DATABASE_URL"):
+        Store(url)

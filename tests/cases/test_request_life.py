@@ -1,0 +1,185 @@
+"""Any order of events: requests, claims, crashes, verdicts, lost leases, sweeps. What must hold holds after each."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from test_desk import REFUSED, REPORT
+
+from company import Company
+from unlearn.cases.desk import RING_AGAIN, Desk
+from unlearn.cases.identity import subject_hash
+from unlearn.cases.views import Claim
+from unlearn.errors import Conflict, LeaseLost
+from unlearn.settings import Settings
+from unlearn.weights import read_adapter
+
+PEOPLE = 4
+OPEN, ENDED = {"pending", "in_progress"}, {"completed", "needs_review"}
+
+
+class Life(RuleBasedStateMachine):
+    """Two adapters that learned from the same people, and workers that may die at any time."""
+
+    def __init__(self, template: Path, company: Company, clock) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(dir=template.parent))
+        shutil.copytree(template, self.home, dirs_exist_ok=True)
+        self.clock = clock
+        self.desk = Desk(Settings(home=self.home, max_attempts=2), clock)
+        self.weights = read_adapter(company.adapter)
+        people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+        self.people = people[:PEOPLE]
+        self.claims: list[Claim] = []
+        self.holder: dict[str, Claim] = {}
+
+    def teardown(self) -> None:
+        self._drain()
+        self.desk.close()
+        shutil.rmtree(self.home)
+
+    def _jobs(self):
+        return {job.id: job for request in self.desk.requests() for job in request.jobs}
+
+    def _tell(self, claim: Claim, act) -> None:
+        """Act with a claim: it counts if no later claim or sweep took the job, and is refused otherwise."""
+        if self.holder.get(claim.job_id) is claim:
+            act()
+        else:
+            with pytest.raises(LeaseLost):
+                act()
+
+    @rule(which=st.integers(0, PEOPLE - 1))
+    def submit(self, which: int) -> None:
+        try:
+            request = self.desk.submit(self.people[which])
+        except Conflict as refused:
+            hashed = subject_hash(self.desk.settings.identity_hash_key, self.people[which])
+            mine = [r for r in self.desk.requests() if r.subject_hash == hashed]
+            still_open = [r.id for r in mine if r.state in OPEN]
+            assert (still_open and still_open[0] in str(refused)) or "already forgotten" in str(refused)
+        else:
+            assert request.state == "pending"
+        self.clock.forward(1)
+
+    @precondition(lambda self: self._jobs())
+    @rule(data=st.data())
+    def claim(self, data) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self._jobs())))
+        before = self.desk.job(job_id)
+        claim = self.desk.claim(job_id, "w")
+        if claim is None:
+            return
+        assert before.state in ("queued", "running")
+        earlier = [c.fence for c in self.claims if c.job_id == job_id]
+        assert claim.fence > max(earlier, default=0)
+        self.claims.append(claim)
+        self.holder[job_id] = claim
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), how=st.sampled_from(["release", "hold", "retry", "final", "beat", "progress"]))
+    def tell(self, data, how: str) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        number = claim.adapter.current.number + 1
+        version = dataclasses.replace(self.weights, path=self.home / f"{claim.job_id}.v{number}")
+        acts = {
+            "release": lambda: self.desk.release(claim, version, REPORT),
+            "hold": lambda: self.desk.hold(claim, REFUSED),
+            "retry": lambda: self.desk.fail(claim, "broken", final=False),
+            "final": lambda: self.desk.fail(claim, "broken", final=True),
+            "beat": lambda: self.desk.heartbeat(claim),
+            "progress": lambda: self.desk.progress(claim, "erasing", 1, 2),
+        }
+        self._tell(claim, acts[how])
+        if how not in ("beat", "progress") and self.holder.get(claim.job_id) is claim:
+            del self.holder[claim.job_id]
+
+    @rule()
+    def silence(self) -> None:
+        self.clock.forward(91)
+
+    @rule()
+    def sweep(self) -> None:
+        self.desk.sweep()
+        running = {id_ for id_, job in self._jobs().items() if job.state == "running"}
+        self.holder = {id_: claim for id_, claim in self.holder.items() if id_ in running}
+
+    @rule()
+    def ring(self) -> None:
+        self.desk.rung([outbox_id for outbox_id, _ in self.desk.doorbells()])
+
+    @invariant()
+    def a_request_is_what_its_jobs_are(self) -> None:
+        for request in self.desk.requests():
+            states = {job.state for job in request.jobs}
+            if request.state in OPEN:
+                assert states & {"queued", "running"}
+            else:
+                assert states <= {"done", "failed"}
+                released = all(job.verdict == "released" for job in request.jobs)
+                assert request.state == ("completed" if released else "needs_review")
+                assert (request.completed_at is not None) == released
+
+    @invariant()
+    def an_adapter_is_worked_on_by_one_and_changed_by_releases_alone(self) -> None:
+        jobs = self._jobs().values()
+        running = Counter(job.adapter for job in jobs if job.state == "running")
+        assert all(count == 1 for count in running.values())
+        for adapter in self.desk.adapters():
+            released = [job.id for job in jobs if job.adapter == adapter.name and job.verdict == "released"]
+            assert adapter.current.number == 1 + len(released) == len(adapter.versions)
+            assert sorted(version.job_id for version in adapter.versions[1:]) == sorted(released)
+
+    @invariant()
+    def the_ledger_holds(self) -> None:
+        self.desk.check_ledger()
+
+    def _drain(self) -> None:
+        """Workers that come when the doorbell rings, and nothing else, bring every request to its end."""
+        for _ in range(200):
+            self.clock.forward(RING_AGAIN.total_seconds() + 91)
+            self.desk.sweep()
+            bells = self.desk.doorbells()
+            self.desk.rung([outbox_id for outbox_id, _ in bells])
+            for _, job_id in bells:
+                claim = self.desk.claim(job_id, "last")
+                if claim is not None:
+                    self.desk.hold(claim, REFUSED)
+            if all(request.state in ENDED for request in self.desk.requests()):
+                return
+        raise AssertionError("a request was left without an end")
+
+
+def test_in_any_order_of_events_fences_hold_and_every_request_comes_to_an_end(
+    tmp_path, company, inputs, clock, database_url
+):
+    if database_url is not None:
+        pytest.skip("begins from a copy of an SQLite file")
+    template = tmp_path / "template"
+    first = Desk(Settings(home=template, roots=[company.path]), clock)
+    first.migrate()
+    first.register_adapter("bot", **inputs)
+    first.register_adapter("bot-2", **inputs)
+    with first.store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    first.close()
+    run_state_machine_as_test(
+        lambda: Life(template, company, clock),
+        settings=effort(
+            max_examples=12,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+            derandomize=True,
+        ),
+    )
