@@ -4,7 +4,7 @@
 
 A small base is trained on authors 050-149; an adapter on 000-049 and 180-189; 150-179 are the holdout. Authors 180
 and 181 ask to be forgotten, one request each, over HTTP. The control is an adapter retrained without both. Beside
-that, both are erased in one go (`unlearn.attempt`) with three seeds. Models are kept in --work for the next run.
+that, both are erased in one go (`unlearn.ladder`) with three seeds. Models are kept in --work for the next run.
 
 TOFU: Maini et al. 2024, arXiv 2401.06121, MIT licence.
 """
@@ -27,12 +27,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from unlearn.attempt import Case, attempt, compare_to_control, examine
+from unlearn.attempt import Case
 from unlearn.cli.client import Client
 from unlearn.cli.demo import register_and_follow
 from unlearn.cli.house import House, free_port
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Record
+from unlearn.ladder import climb, compare_to_control, examine
 from unlearn.lm.base import load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import Recipe, finetune
@@ -136,7 +137,7 @@ def one_go(work: Path, console: Console) -> list[str]:
     for seed in SEEDS:
         place = work / f"erased-{seed}"
         shutil.rmtree(place, ignore_errors=True)
-        outcome = attempt(case(work, work / "adapter", FORGET, seed), place)
+        outcome = climb(case(work, work / "adapter", FORGET, seed), place)
         control = examine(case(work, work / "control-0", FORGET, seed), None)
         gaps = gaps_to(outcome.report["after"], control["after"])
         took = f"{outcome.report['seconds']:.1f}"
@@ -146,7 +147,7 @@ def one_go(work: Path, console: Console) -> list[str]:
 
 
 def gaps_to(found: dict[str, Any], control: dict[str, Any]) -> dict[str, float]:
-    """The comparison of `unlearn.attempt.compare_to_control`, from two reports."""
+    """The comparison of `unlearn.ladder.compare_to_control`, from two reports."""
     return compare_to_control(found["forget_record_nlls_nats"], control["forget_record_nlls_nats"])
 
 

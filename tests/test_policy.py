@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from unlearn.errors import PolicyError
-from unlearn.policy import GatePolicy, LoopPolicy, Policy, read_policy
+from unlearn.methods import METHODS, Walk
+from unlearn.policy import GatePolicy, GovernorPolicy, Policy, RetainPolicy, SequencePolicy, TargetPolicy, read_policy
 
 
 def write(tmp_path, text):
@@ -18,24 +19,44 @@ def test_without_a_file_the_defaults_hold_and_an_empty_one_is_the_same(tmp_path)
 
 
 def test_a_file_overrides_what_it_names(tmp_path):
-    policy = read_policy(write(tmp_path, "seed: 9\nloop: {steps: 3}\n"))
-    assert (policy.seed, policy.loop.steps, policy.loop.learning_rate) == (9, 3, LoopPolicy().learning_rate)
+    policy = read_policy(write(tmp_path, "seed: 9\nladder: [{method: ascent, steps: 3}]\nretain: {neighbours: 0}\n"))
+    (rung,) = policy.ladder
+    assert (policy.seed, rung.method, rung.steps) == (9, "ascent", 3)
+    assert rung.learning_rate == METHODS["ascent"]().learning_rate
+    assert (policy.retain.neighbours, policy.retain.pool_records) == (0, RetainPolicy().pool_records)
+
+
+def test_one_method_by_its_name_is_a_ladder_of_one(tmp_path):
+    policy = read_policy(write(tmp_path, "method: ascent\n"))
+    assert policy.ladder == (METHODS["ascent"](),)
+
+
+def test_what_a_policy_dumps_is_the_same_policy():
+    assert Policy.model_validate(Policy().model_dump(mode="json")) == Policy()
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("stepps: 3", "stepps"),
-        ("loop: {stepps: 3}", "loop.stepps"),
-        ("method: magic", "method"),
-        ("loop: {steps: 0}", "loop.steps"),
-        ("loop: {learning_rate: .nan}", "loop.learning_rate"),
-        ("loop: {retain_weight: -1}", "loop.retain_weight"),
+        ("ladder: [{method: ascent, stepps: 3}]", "ladder.0.ascent.stepps"),
+        ("method: magic", "magic"),
+        ("ladder: [{method: magic}]", "magic"),
+        ("ladder: [{steps: 3}]", "method"),
+        ("ladder: []", "ladder"),
+        ("ladder: [{method: retrain}, {method: ascent}]", "must be the last"),
+        ("method: ascent\nladder: [{method: ascent}]", "not both"),
+        ("governors: {retain_kl_nats: 0}", "governors.retain_kl_nats"),
+        ("retain: {neighbours: 1.5}", "retain.neighbours"),
+        ("ladder: [{method: ascent, steps: 0}]", "ladder.0.ascent.steps"),
+        ("ladder: [{method: ascent, learning_rate: .nan}]", "learning_rate"),
+        ("ladder: [{method: ascent, retain_weight: -1}]", "retain_weight"),
         ("gates: {membership_auc_margin: 0.6}", "gates.membership_auc_margin"),
         ("gates: {retain_drift: 0}", "gates.retain_drift"),
-        ("loop: {retain_weight: off}", "loop.retain_weight"),
+        ("ladder: [{method: ascent, retain_weight: off}]", "'retain_weight' is true or false"),
+        ("gates: {retain_drift: on}", "'retain_drift' is true or false"),
         ("gates: {retain_drift: 1}\ngates: {}", "'gates' comes twice"),
-        ("loop: {steps: 2024-13-45}", "YAML can't give"),
+        ("seed: 2024-13-45", "YAML can't give"),
         ("[" * 5000, "YAML can't give|not YAML"),
         ("- a list", "top level"),
         ("a: [", "not YAML"),
@@ -53,6 +74,14 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_every_default_is_explained():
-    for part in (Policy, LoopPolicy, GatePolicy):
+    parts = (Policy, RetainPolicy, TargetPolicy, GovernorPolicy, SequencePolicy, GatePolicy, *METHODS.values())
+    for part in parts:
+        assert part.__doc__
         for name, field in part.model_fields.items():
-            assert field.description or name in ("loop", "gates"), name
+            assert field.description or name == "method", (part, name)
+
+
+def test_every_method_is_called_by_the_name_it_is_listed_under():
+    for name, kind in METHODS.items():
+        assert kind().method == name
+        assert issubclass(kind, Walk) or name == "retrain"

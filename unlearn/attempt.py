@@ -1,42 +1,42 @@
-"""One attempt at an erasing: measure, erase, measure again, let the gates judge. No queue, no database.
+"""One attempt at an erasing: one method of the ladder, from the adapter as it was given to a judged candidate.
 
-This is the whole science of a job in the order it happens; `unlearn.fulfilment` puts a request around it and the
-command line runs it bare.
+Prepares a case once (records, targets, the measurement before) and runs one rung on it: erase or retrain, measure,
+let the gates judge. `unlearn.ladder` says which rung comes next. No queue, no database.
 """
 
 from __future__ import annotations
 
-import platform
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import peft
-import torch
-import transformers
-
-from unlearn import __version__
 from unlearn.attacks.audit import Panel, audit, panel
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import Split, check_disjoint, split
-from unlearn.erasure.loop import Step, erase
+from unlearn.erasure.answers import alternates, refusals
+from unlearn.erasure.general import general_texts
+from unlearn.erasure.loop import Step, Walked, erase
+from unlearn.erasure.shadows import ShadowTable, check_shadows
+from unlearn.erasure.targets import targets_from_calibration, targets_from_shadows
+from unlearn.erasure.task import Task
 from unlearn.errors import CorpusError
-from unlearn.guards import GATES, Finding, Verdict, verdict
+from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
-from unlearn.lm.batches import encode
+from unlearn.lm.batches import Example, encode
+from unlearn.lm.finetune import finetune, recorded_recipe
 from unlearn.measurement import Measurement
-from unlearn.objectives import OBJECTIVES
+from unlearn.methods import Retrain, Rung, Walk
+from unlearn.objectives import objective_of
 from unlearn.policy import Policy
-from unlearn.weights import RECIPE, AdapterFiles
-
-SCHEMA = "unlearn/report/v1"
+from unlearn.weights import LINEAGE, RECIPE, AdapterFiles
 
 
 @dataclass(frozen=True)
 class Case:
-    """What an attempt is about.
+    """What an erasing is about.
 
     Attributes:
         base: directory of the base model.
@@ -44,8 +44,9 @@ class Case:
         train, holdout: the corpora.
         is_forgotten: whether a subject, as the corpus spells it, is to be forgotten.
         already_erased: whether an earlier job erased it; its records are in no part of the split.
-        policy: objective, loop, gates and seed.
+        policy: ladder, governors, gates and seed.
         device: torch device.
+        shadows: the adapter's shadow table, if there is one.
     """
 
     base: Path
@@ -56,16 +57,20 @@ class Case:
     policy: Policy
     device: str = "cpu"
     already_erased: Callable[[str], bool] = lambda subject: False
+    shadows: ShadowTable | None = None
 
 
 class Watcher(Protocol):
-    """Who follows an attempt. Any method may raise to stop it."""
+    """Who follows an erasing. Any method may raise to stop it."""
 
     def stage(self, name: str) -> None:
         """A stage begins."""
 
     def step(self, step: Step, steps: int) -> None:
         """The loop took a step."""
+
+    def training(self, step: int, steps: int, loss: float) -> None:
+        """A retraining took a step."""
 
     def measured(self, when: str, measurement: Measurement) -> None:
         """A measurement was made: "before", "after" or "control"."""
@@ -80,139 +85,219 @@ class Unwatched:
     def step(self, step: Step, steps: int) -> None:
         """Ignore it."""
 
+    def training(self, step: int, steps: int, loss: float) -> None:
+        """Ignore it."""
+
     def measured(self, when: str, measurement: Measurement) -> None:
         """Ignore it."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What an attempt made: the candidate's files, its verdict, both measurements, and the report."""
+class Prepared:
+    """A case with everything that its rungs share."""
 
-    adapter: AdapterFiles
-    verdict: Verdict
+    case: Case
+    parts: Split
+    base: Base
+    records: Panel
+    task: Task
     before: Measurement
-    after: Measurement
-    report: dict[str, Any]
+
+    @property
+    def pad_id(self) -> int:
+        """The token that pads."""
+        return int(self.base.tokenizer.pad_token_id)
 
 
-def attempt(case: Case, destination: Path, watcher: Watcher | None = None) -> Outcome:
-    """Erase and judge. The candidate is written to `destination` whatever the verdict; releasing it is not done here.
+@dataclass(frozen=True)
+class Tried:
+    """What one rung made.
 
-    Args:
-        case: what to erase from what.
-        destination: directory of the new adapter; must not exist.
-        watcher: told of stages, steps and measurements.
-
-    Raises:
-        BadInput: the case can't be run; nothing was written.
-        ErasureFailed: the loop diverged or changed nothing; nothing was written.
+    Attributes:
+        rung: the method and its parameters.
+        adapter: the candidate's files; None if the rung could not run, and `reason` says why.
+        after: its measurement.
+        findings: the gates'.
+        walked: how the loop went; None for a retraining.
+        seconds: wall time of the rung, its measurement included.
+        erasing_seconds: of the loop or the retraining alone.
+        reason: why the rung was passed over or failed.
     """
-    watcher, started = watcher or Unwatched(), time.monotonic()
-    watcher.stage("loading")
-    parts = _split(case)
-    base = load_base(case.base, case.device)
-    pad_id = int(base.tokenizer.pad_token_id)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit)
-    pool = encode(parts.retain_pool, base.tokenizer, base.files.context_tokens)
-    with attached(base, case.adapter) as model:
-        watcher.stage("measuring before")
-        before = audit(model, records, pad_id)
-        watcher.measured("before", before)
-        watcher.stage("erasing")
-        steps = case.policy.loop.steps
-        trace = erase(
-            model,
-            [records.examples[r.id] for r in parts.forget],
-            pool,
-            OBJECTIVES[case.policy.method],
-            case.policy.loop,
-            pad_id=pad_id,
-            seed=case.policy.seed,
-            on_step=lambda step: watcher.step(step, steps),
-        )
-        watcher.stage("measuring after")
-        after = audit(model, records, pad_id)
-        watcher.measured("after", after)
-        watcher.stage("judging")
-        findings = [make(case.policy.gates)(before, after) for make in GATES.values()]
-        adapter = save_adapter(model, destination, _recipe(case.adapter))
-    report = _report(case, parts, base, before, after, findings, trace, time.monotonic() - started)
-    report["adapter"]["after_sha256"] = adapter.sha256
-    return Outcome(adapter, verdict(findings), before, after, report)
+
+    rung: Rung
+    adapter: AdapterFiles | None
+    after: Measurement | None
+    findings: tuple[Finding, ...]
+    walked: Walked | None
+    seconds: float
+    erasing_seconds: float
+    reason: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the gates; refused if there is no candidate."""
+        return "refused" if self.adapter is None else verdict(self.findings)
+
+    def as_report(self) -> dict[str, Any]:
+        """How it went, without the long lists, as JSON types."""
+        report: dict[str, Any] = {
+            "method": self.rung.method,
+            "parameters": self.rung.model_dump(mode="json"),
+            "verdict": self.verdict,
+            "findings": [finding.as_report() for finding in self.findings],
+            "seconds": self.seconds,
+            "erasing_seconds": self.erasing_seconds,
+            "reason": self.reason,
+        }
+        if self.after is not None:
+            report["after"] = self.after.metrics()
+        if self.walked is not None:
+            report |= {
+                "steps": len(self.walked.trace),
+                "end": self.walked.end,
+                "governors": [{"before_step": n, **why.as_report()} for n, why in self.walked.interventions],
+                "last_look": asdict(self.walked.pulse),
+            }
+        return report
 
 
-def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Measure one adapter as it is, and a control beside it if there is one; the report has an attempt's shape.
-
-    `before` and `after` are the same measurement; the gates that compare the two have nothing to say, so the
-    membership gate alone judges.
+def prepare(case: Case, watcher: Watcher) -> Prepared:
+    """Split and encode the records, measure the adapter as it is, and find the targets.
 
     Raises:
         BadInput: the case can't be run.
     """
-    watcher, started = watcher or Unwatched(), time.monotonic()
     watcher.stage("loading")
-    parts = _split(case)
+    parts = split_of(case)
     base = load_base(case.base, case.device)
+    if case.shadows is not None:
+        check_shadows(case.shadows, base.files.sha256, case.train)
     records = panel(base, parts.forget, parts.retain_check, parts.audit)
-    watcher.stage("measuring")
-    found = _measure(base, case.adapter, records)
-    watcher.measured("after", found)
-    findings = [GATES["membership"](case.policy.gates)(found, found)]
-    seconds = time.monotonic() - started
-    report = _report(case, parts, base, found, found, findings, [], seconds) | {
-        "method": "audit",
-        "seconds": seconds,
-    }
-    report["adapter"]["after_sha256"] = case.adapter.sha256
-    if control is not None:
-        watcher.stage("measuring the control")
-        other = _measure(base, control, records)
-        watcher.measured("control", other)
-        report["control"] = {
-            "sha256": control.sha256,
-            **other.as_report(),
-            **compare_to_control(found.forget.nlls, other.forget.nlls),
-        }
-    return report
+    pool = encode(parts.retain_pool, base.tokenizer, base.files.context_tokens)
+    probe = encode(general_texts(case.policy.governors.general_text), base.tokenizer, None)
+    forget = [records.examples[r.id] for r in parts.forget]
+    pad_id = int(base.tokenizer.pad_token_id)
+    needs = {need for rung in case.policy.ladder if isinstance(rung, Walk) for need in objective_of(rung).needs}
+    with attached(base, case.adapter) as model:
+        watcher.stage("measuring before")
+        before = audit(model, records, pad_id)
+        watcher.measured("before", before)
+        targets = None
+        if case.shadows is not None:
+            targets = targets_from_shadows(case.shadows, parts.forget, records.examples, case.is_forgotten)
+        if targets is None:
+            calibration = encode(parts.calibration, base.tokenizer, base.files.context_tokens)
+            targets = targets_from_calibration(model, forget, calibration, pad_id)
+        others: dict[str, list[Example]] = {}
+        if "alternates" in needs:
+            watcher.stage("writing alternates")
+            others = alternates(model, base, parts.forget, case.policy.seed)
+    task = Task(
+        forget=forget,
+        retain=pool,
+        targets=targets,
+        refusals=refusals(base, parts.forget) if "refusals" in needs else {},
+        alternates=others,
+        probe=_within(probe, base),
+    )
+    return Prepared(case, parts, base, records, task, before)
 
 
-def compare_to_control(found: Mapping[str, float], control: Mapping[str, float]) -> dict[str, float]:
-    """How far the forget records are, one by one, from where the control has them.
+def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher, number: int = 1) -> Tried:
+    """Run one rung and judge its candidate, which is written to `destination` whatever the verdict.
 
     Args:
-        found, control: NLL of each forget record, nats per token, by record id; the same ids.
+        prepared: the case.
+        rung: the method and its parameters.
+        destination: directory of the candidate; must not exist.
+        watcher: told of stages, steps and measurements.
+        number: of the rung, from 1; a later one walks another order of records.
 
-    Returns:
-        Mean absolute gap in nats per token, Pearson correlation of the records' NLLs, p-value of the two-sample
-        Kolmogorov-Smirnov test between their distributions.
+    Raises:
+        ErasureFailed: the rung diverged or changed nothing; nothing was written.
     """
-    from scipy import stats
+    started = time.monotonic()
+    if isinstance(rung, Retrain):
+        recipe = recorded_recipe(prepared.case.adapter)
+        if recipe is None:
+            reason = f"no {RECIPE} beside the adapter says how it was trained, so it can't be trained again without"
+            return Tried(rung, None, None, (), None, 0.0, 0.0, reason)
+        adapter, after, took = _retrain(prepared, recipe, destination, watcher)
+        walked = None
+    else:
+        adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
+    watcher.measured("after", after)
+    watcher.stage("judging")
+    policy = prepared.case.policy
+    findings = tuple(make(policy, adapter.lineage)(prepared.before, after) for make in GATES.values())
+    return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took)
 
-    ids = sorted(found)
-    ours, theirs = [found[i] for i in ids], [control[i] for i in ids]
-    gap = sum(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / len(ids)
-    numbers = {"mean_gap_nats": gap, "ks_p_value": float(stats.ks_2samp(ours, theirs).pvalue)}
-    if len(set(ours)) > 1 and len(set(theirs)) > 1:
-        numbers["correlation"] = float(stats.pearsonr(ours, theirs).statistic)
-    return numbers
+
+def _erase(
+    prepared: Prepared, rung: Walk, destination: Path, watcher: Watcher, number: int
+) -> tuple[AdapterFiles, Measurement, float, Walked]:
+    case, policy = prepared.case, prepared.case.policy.governors
+    method = rung.method  # type: ignore[attr-defined]
+    with attached(prepared.base, case.adapter) as model:
+        watcher.stage(f"erasing: {method}")
+        started = time.monotonic()
+        walked = erase(
+            model,
+            prepared.task,
+            objective_of(rung),
+            rung,
+            [make(policy) for make in GOVERNORS.values()],
+            pad_id=prepared.pad_id,
+            seed=case.policy.seed + number - 1,
+            every_steps=policy.every_steps,
+            rollbacks=policy.rollbacks,
+            kl_budget_nats=policy.retain_kl_nats,
+            on_step=lambda step: watcher.step(step, rung.steps),
+        )
+        took = time.monotonic() - started
+        watcher.stage("measuring after")
+        after = audit(model, prepared.records, prepared.pad_id)
+        adapter = save_adapter(model, destination, _beside(case.adapter, method, prepared.before, after))
+    return adapter, after, took, walked
 
 
-def _measure(base: Base, adapter: AdapterFiles, records: Panel) -> Measurement:
+def _retrain(
+    prepared: Prepared, recipe: Any, destination: Path, watcher: Watcher
+) -> tuple[AdapterFiles, Measurement, float]:
+    """A fresh adapter on everybody else: the recorded recipe, in the train corpus' own order."""
+    case, base = prepared.case, prepared.base
+    retained = [r for r in case.train.records if not any(map(_gone(case), r.subjects))]
+    watcher.stage("retraining")
+    started = time.monotonic()
+    examples = encode(retained, base.tokenizer, base.files.context_tokens)
+    checkpoint = destination.parent / f"{destination.name}.training.safetensors"
+    adapter = finetune(base, examples, recipe, destination, watcher.training, checkpoint)
+    took = time.monotonic() - started
+    watcher.stage("measuring after")
     with attached(base, adapter) as model:
-        return audit(model, records, int(base.tokenizer.pad_token_id))
+        return adapter, audit(model, prepared.records, prepared.pad_id), took
 
 
-def _split(case: Case) -> Split:
+def _gone(case: Case) -> Callable[[str], bool]:
+    return lambda subject: case.is_forgotten(subject) or case.already_erased(subject)
+
+
+def split_of(case: Case) -> Split:
+    """The parts of the case's corpora.
+
+    Raises:
+        CorpusError: the corpora overlap, or nothing is left to hold on to and to check.
+    """
     check_disjoint(case.train, case.holdout)
-    loop = case.policy.loop
+    retain = case.policy.retain
     parts = split(
         case.train,
         case.holdout,
         case.is_forgotten,
         already_erased=case.already_erased,
-        pool_records=loop.retain_pool_records,
-        check_records=loop.retain_check_records,
+        pool_records=retain.pool_records,
+        check_records=retain.check_records,
+        neighbours=retain.neighbours,
         seed=case.policy.seed,
     )
     if not parts.retain_check:
@@ -223,53 +308,20 @@ def _split(case: Case) -> Split:
     return parts
 
 
-def _recipe(adapter: AdapterFiles) -> dict[str, str]:
-    file = adapter.path / RECIPE
-    return {RECIPE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+def _within(probe: list[Example], base: Base) -> list[Example]:
+    """The probe's passages, cut to what the model takes."""
+    limit = base.files.context_tokens
+    return [Example(e.id, e.tokens[:limit], e.scored[:limit]) for e in probe]
 
 
-def _report(
-    case: Case,
-    parts: Split,
-    base: Base,
-    before: Measurement,
-    after: Measurement,
-    findings: Iterable[Finding],
-    trace: Sequence[Step],
-    seconds: float,
-) -> dict[str, Any]:
-    findings = list(findings)
-    return {
-        "schema": SCHEMA,
-        "verdict": verdict(findings),
-        "findings": [finding.as_report() for finding in findings],
-        "method": case.policy.method,
-        "seed": case.policy.seed,
-        "records_forgotten": len(parts.forget),
-        "steps": len(trace),
-        "seconds": seconds,
-        "before": before.as_report(),
-        "after": after.as_report(),
-        "trace": [asdict(step) for step in trace],
-        "policy": case.policy.model_dump(mode="json"),
-        "base": {"sha256": base.files.sha256},
-        "adapter": {"before_sha256": case.adapter.sha256},
-        "corpora": {
-            "train_sha256": case.train.sha256,
-            "holdout_sha256": case.holdout.sha256,
-            "retain_pool_records": len(parts.retain_pool),
-            "calibration_records": len(parts.calibration),
-        },
-        "versions": versions(),
+def _beside(adapter: AdapterFiles, method: str, before: Measurement, after: Measurement) -> dict[str, str]:
+    """The text files beside the new weights: the recipe as it was, and the lineage with one erasure more."""
+    erasure: Mapping[str, Any] = {
+        "method": method,
+        "retain_nll_nats": before.retain.mean,
+        "retain_rise_nats": after.retain.mean - before.retain.mean,
     }
-
-
-def versions() -> dict[str, str]:
-    """What ran: this program, its libraries, Python."""
-    return {
-        "unlearn": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "peft": peft.__version__,
-        "python": platform.python_version(),
-    }
+    files = {LINEAGE: json.dumps({"erasures": [*adapter.lineage, erasure]}, indent=2) + "\n"}
+    if adapter.recipe is not None:
+        files[RECIPE] = (adapter.path / RECIPE).read_text(encoding="utf-8")
+    return files

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from unlearn.attempt import Case, Outcome, attempt
+from unlearn.attempt import Case
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim
@@ -27,6 +27,7 @@ from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
+from unlearn.ladder import Outcome, climb
 from unlearn.measurement import Measurement
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
@@ -56,7 +57,7 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         with Heart(desk, claim, settings.heartbeat_seconds) as heart:
             run = _open_run(claim, settings)
             desk.started_run(claim, run.id)
-            outcome = attempt(_case(claim, settings), workshop / "adapter", Follower(desk, claim, heart, run))
+            outcome = climb(_case(claim, settings), workshop / "adapter", Follower(desk, claim, heart, run))
             _record(run, outcome)
             _decide(desk, claim, settings, heart, outcome)
             run.finish()
@@ -173,10 +174,9 @@ def _open_run(claim: Claim, settings: Settings) -> Run:
     policy = _policy(claim)
     run.params(
         {
-            "method": policy.method,
+            "ladder": " > ".join(rung.method for rung in policy.ladder),
             "seed": policy.seed,
-            **{f"loop.{key}": value for key, value in policy.loop.model_dump().items()},
-            **{f"gates.{key}": value for key, value in policy.gates.model_dump().items()},
+            **_flat(policy.model_dump(mode="json")),
             "base_sha256": claim.adapter.base_sha256,
             "adapter_sha256": claim.adapter.current.sha256,
         }
@@ -184,10 +184,22 @@ def _open_run(claim: Claim, settings: Settings) -> Run:
     return run
 
 
+def _flat(data: dict[str, Any]) -> dict[str, Any]:
+    """A policy's leaves by dotted names, the rungs by their number from 1."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if key == "ladder":
+            for number, rung in enumerate(value, 1):
+                flat |= {f"ladder.{number}.{name}": leaf for name, leaf in rung.items()}
+        elif isinstance(value, dict):
+            flat |= {f"{key}.{name}": leaf for name, leaf in value.items()}
+    return flat
+
+
 def _record(run: Run, outcome: Outcome) -> None:
     """Everything a reviewer opens: verdict, report, figure, the candidate itself."""
     run.tag({"unlearn.verdict": outcome.verdict, "unlearn.adapter_sha256": outcome.adapter.sha256})
-    run.params({"records_forgotten": outcome.report["records_forgotten"]})
+    run.params({"records_forgotten": outcome.report["records_forgotten"], "method": outcome.report["method"]})
     run.document(outcome.report, "report.json")
     run.figure(before_after(outcome.before, outcome.after), "before_after.png")
     run.directory(outcome.adapter.path, "adapter")
@@ -235,7 +247,7 @@ class Follower:
 
     def __init__(self, desk: Desk, claim: Claim, heart: Heart, run: Run, clock: Callable[[], float] = time.monotonic):
         self._desk, self._claim, self._heart, self._run, self._clock = desk, claim, heart, run, clock
-        self._stage, self._noted = "", 0.0
+        self._stage, self._noted, self._steps = "", 0.0, 0
 
     def stage(self, name: str) -> None:
         """Note the stage at once."""
@@ -243,17 +255,28 @@ class Follower:
         self._note(0, 0)
 
     def step(self, step: Step, steps: int) -> None:
-        """Log the step's curves; note the progress now and then."""
+        """Log the step's curves, those of a later rung behind those of an earlier; note the progress now and then."""
         self._heart.check()
+        self._steps += 1
         curves: dict[str, Any] = {
             "loop/forget_nll_nats": step.forget_nll_nats,
             "loop/retain_kl_nats": step.retain_kl_nats,
             "loop/gradient_norm": step.gradient_norm,
             "loop/loss": step.loss,
+            "loop/retain_weight": step.retain_weight,
         }
-        self._run.metrics(curves, step.step)
+        if step.gap_nats is not None:
+            curves["loop/gap_nats"] = step.gap_nats
+        self._run.metrics(curves, self._steps)
         if step.step == steps or self._clock() - self._noted > 1.0:
             self._note(step.step, steps)
+
+    def training(self, step: int, steps: int, loss: float) -> None:
+        """Log a retraining's loss; note the progress now and then."""
+        self._heart.check()
+        if step == steps or self._clock() - self._noted > 1.0:
+            self._run.metrics({"retrain/nll_nats": loss}, step)
+            self._note(step, steps)
 
     def measured(self, when: str, measurement: Measurement) -> None:
         """Log the figures so that before and after stand side by side."""

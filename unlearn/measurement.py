@@ -1,4 +1,4 @@
-"""The figures of one adapter version: plain numbers that attacks make, guards judge and reports show.
+"""The figures of an adapter version, and of one moment in a loop: plain numbers that guards judge and reports show.
 
 Knows no torch, no model and no threshold. People's names are keys of a grouping in memory; `as_report` gives
 numbers alone.
@@ -97,3 +97,40 @@ class Measurement:
             "holdout_nll_nats": self.holdout.mean,
         }
         return flat | {f"membership.{name}.auc": found.auc for name, found in self.membership.items()}
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """One moment of an erasing loop: the weights as they are, before the step's update.
+
+    Attributes:
+        step: from 1; steps that were rolled back count.
+        steps: most steps the rung may take.
+        seconds: since the loop began.
+        loss: what the step would minimise.
+        gradient_norm: global norm before clipping; None at the last look, where no gradient is taken.
+        forget_nll_nats: mean over the forget set, each record as it was last seen, nats per token.
+        gap_nats: mean of target minus NLL over the forget set; positive: still too likely. None without targets.
+        absolute_gap_nats: mean of its absolute value; None without targets or before every record was seen.
+        retain_kl_nats: mean KL to the original adapter over the retain records of the window, nats per token.
+        retain_rise_nats: mean rise of the same records' NLL over the original adapter's, paired.
+        retain_nll_nats: the original adapter's mean NLL on the same records.
+        general_rise_nats: rise of the NLL on the probe of general text; None between its looks.
+        general_nll_nats: the original adapter's NLL on the probe; None without one.
+        window_records: retain records behind the window's means.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+    loss: float
+    gradient_norm: float | None
+    forget_nll_nats: float
+    gap_nats: float | None
+    absolute_gap_nats: float | None
+    retain_kl_nats: float
+    retain_rise_nats: float
+    retain_nll_nats: float
+    general_rise_nats: float | None
+    general_nll_nats: float | None
+    window_records: int

@@ -1,55 +1,85 @@
 """The policy: how to erase and what may be released. Plain data, read from YAML; knows no torch.
 
-A policy names an objective and the gates' thresholds. Every default is explained at its field; a key that
-is not known is an error, so that a typing mistake never weakens a guard.
+A policy names the methods to try in order, what is held on to, what the governors allow, and the gates'
+thresholds. Every default is explained at its field; a key that is not known is an error, so that a typing mistake
+never weakens a guard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, model_validator
 
 from unlearn.errors import PolicyError
+from unlearn.methods import Calibrated, Part, Retrain, Rung
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class RetainPolicy(Part):
+    """Which retained records the loop holds on to, and which it is checked on."""
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_as_number(cls, value: object, info: ValidationInfo) -> object:
-        """YAML reads `off` as false, and false would pass as 0: a guard switched off by a word."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
-            raise ValueError("this is true or false; give a number")
-        return value
-
-
-class LoopPolicy(_Part):
-    """How the loop walks."""
-
-    steps: int = Field(default=25, ge=1, le=100_000, description="Optimiser steps.")
-    learning_rate: float = Field(
-        default=3e-4, gt=0, description="Adam's step size on the LoRA weights; plain ascent overshoots at larger ones."
+    pool_records: int = Field(
+        default=256, ge=1, description="Retain records the retain term draws from; bounds the job's cost."
     )
-    forget_records_per_step: int = Field(default=16, ge=1, description="Forget records in one step.")
-    retain_records_per_step: int = Field(default=16, ge=1, description="Retain records in one step.")
-    max_gradient_norm: float = Field(default=1.0, gt=0, description="Global gradient norm is clipped to this.")
-    retain_weight: float = Field(
-        default=20.0, ge=0, description="Weight of the retain KL beside the forget loss (lambda)."
+    neighbours: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the pool that are the forget set's nearest neighbours (TF-IDF); the rest is random.",
     )
-    retain_pool_records: int = Field(
-        default=256, ge=1, description="Retain records the KL term draws from; bounds the job's cost."
-    )
-    retain_check_records: int = Field(
+    check_records: int = Field(
         default=256, ge=1, description="Retain records, apart from the pool, on which drift is measured."
     )
 
 
-class GatePolicy(_Part):
+class TargetPolicy(Part):
+    """Where the counterfactual targets of the forget records come from."""
+
+    shadow_folds: int = Field(
+        default=6,
+        ge=2,
+        le=100,
+        description="Fold adapters of a shadow table; each is trained without one part of the subjects.",
+    )
+    shadows_at_registration: bool = Field(
+        default=False, description="Whether registering an adapter queues the making of its shadow table."
+    )
+
+
+class GovernorPolicy(Part):
+    """What the guards inside the loop allow."""
+
+    every_steps: int = Field(
+        default=5, ge=1, description="Steps between two looks of the governors; a good look makes a snapshot."
+    )
+    rollbacks: int = Field(
+        default=3, ge=0, description="Times the loop may return to a snapshot before it ends at it instead."
+    )
+    retain_kl_nats: float = Field(
+        default=0.10, gt=0, description="Largest mean KL to the original adapter on retained records, nats per token."
+    )
+    retain_rise: float = Field(
+        default=0.05, gt=0, description="Largest rise of the retain NLL inside the loop, as a share."
+    )
+    retain_rise_floor_nats: float = Field(
+        default=0.02, ge=0, description="A rise below this many nats per token is never too much."
+    )
+    overshoot_nats: float = Field(
+        default=0.25, gt=0, description="How far past its targets the forget set may lie on the mean, nats per token."
+    )
+    general_text_rise: float = Field(
+        default=0.05, gt=0, description="Largest rise of the NLL on the probe of general text, as a share."
+    )
+    general_text: Path | None = Field(
+        default=None, description="Probe of general text, one passage a line; a small built-in one without."
+    )
+    seconds: float = Field(default=3600.0, gt=0, description="Longest that one rung may take.")
+
+
+class GatePolicy(Part):
     """What may be released."""
 
     membership_auc_margin: float = Field(
@@ -68,13 +98,49 @@ class GatePolicy(_Part):
     )
 
 
-class Policy(_Part):
-    """One erasing: the objective, the loop and the gates."""
+class SequencePolicy(Part):
+    """What several erasings of one adapter, one after another, may do to it together."""
 
-    method: Literal["ascent"] = Field(default="ascent", description="Objective by its name in the menu.")
+    retain_drift: float = Field(
+        default=0.03,
+        gt=0,
+        description="Largest rise of the retain NLL since the last exact fit, as a share; past it only `retrain` "
+        "is left.",
+    )
+
+
+class Policy(Part):
+    """One erasing: the methods to try, what they hold on to, and what may be released."""
+
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the split and of the order of records.")
-    loop: LoopPolicy = LoopPolicy()
-    gates: GatePolicy = GatePolicy()
+    ladder: tuple[Rung, ...] = Field(
+        default=(Calibrated(), Calibrated(learning_rate=1e-3, retain_weight=20.0), Retrain()),
+        min_length=1,
+        description="Methods in the order they are tried; after each the gates decide whether to go on.",
+    )
+    retain: RetainPolicy = Field(default=RetainPolicy(), description="Which retained records are held on to.")
+    targets: TargetPolicy = Field(default=TargetPolicy(), description="Where counterfactual targets come from.")
+    governors: GovernorPolicy = Field(default=GovernorPolicy(), description="What the loop's guards allow.")
+    sequence: SequencePolicy = Field(default=SequencePolicy(), description="What erasings may add up to.")
+    gates: GatePolicy = Field(default=GatePolicy(), description="What may be released.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_method(cls, data: Any) -> Any:
+        """`method: X` is short for a ladder of that one method with its defaults."""
+        if not isinstance(data, dict) or "method" not in data:
+            return data
+        if "ladder" in data:
+            raise ValueError("'method' is short for a ladder of one; give 'method' or 'ladder', not both")
+        rest = {key: value for key, value in data.items() if key != "method"}
+        return rest | {"ladder": [{"method": data["method"]}]}
+
+    @model_validator(mode="after")
+    def _budgets_fit_together(self) -> Self:
+        for number, rung in enumerate(self.ladder):
+            if isinstance(rung, Retrain) and number + 1 < len(self.ladder):
+                raise ValueError("'retrain' is exact and must be the last of the ladder; nothing can better it")
+        return self
 
 
 class _Loader(yaml.SafeLoader):

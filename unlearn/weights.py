@@ -25,6 +25,7 @@ from unlearn.errors import CorpusError, ModelError
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 RECIPE = "recipe.json"
+LINEAGE = "lineage.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 Shapes = dict[str, tuple[int, ...]]
 
@@ -49,13 +50,18 @@ class BaseFiles:
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """A LoRA's directory: `sha256` is that of the weight file; `recipe` how it was trained, when recorded."""
+    """A LoRA's directory: `sha256` is that of the weight file; `recipe` how it was trained, when recorded.
+
+    `lineage` is what erasures did to it since it was last fitted: for each the method, and the retain NLL before and
+    its rise, nats per token; empty for an exact fit.
+    """
 
     path: Path
     sha256: str
     config: dict[str, Any]
     shapes: Shapes
     recipe: dict[str, Any] | None
+    lineage: tuple[dict[str, Any], ...] = ()
 
     @property
     def rank(self) -> int:
@@ -93,7 +99,7 @@ def read_adapter(path: Path) -> AdapterFiles:
     if not weights.is_file():
         raise ModelError(_no_safetensors(path, "adapter", ADAPTER_WEIGHTS))
     recipe = _read_json(path, RECIPE, "adapter") if (path / RECIPE).is_file() else None
-    adapter = AdapterFiles(path, _digest([weights]), config, _shapes(weights), recipe)
+    adapter = AdapterFiles(path, _digest([weights]), config, _shapes(weights), recipe, _lineage(path))
     _check_lora(adapter)
     return adapter
 
@@ -159,7 +165,7 @@ def copy_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
     destination.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, RECIPE):
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, RECIPE, LINEAGE):
             if (adapter.path / name).is_file():
                 shutil.copyfile(adapter.path / name, draft / name)
         if read_adapter(draft).sha256 != adapter.sha256:
@@ -168,6 +174,18 @@ def copy_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    return read_adapter(destination)
+
+
+def rename_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
+    """Move the adapter's directory to `destination` on the same file system.
+
+    Raises:
+        FileExistsError: something is at `destination` already.
+    """
+    if destination.exists():
+        raise FileExistsError(destination)
+    settle(adapter.path, destination)
     return read_adapter(destination)
 
 
@@ -201,6 +219,19 @@ def _read_json(path: Path, name: str, what: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ModelError(f"{what} '{file}' is not a JSON object")
     return data
+
+
+def _lineage(path: Path) -> tuple[dict[str, Any], ...]:
+    if not (path / LINEAGE).is_file():
+        return ()
+    erasures = _read_json(path, LINEAGE, "adapter").get("erasures")
+    fields = {"method": str, "retain_nll_nats": float, "retain_rise_nats": float}
+    if isinstance(erasures, list) and all(
+        isinstance(one, dict) and all(isinstance(one.get(name), kind) for name, kind in fields.items())
+        for one in erasures
+    ):
+        return tuple(erasures)
+    raise ModelError(f"adapter '{path}': {LINEAGE} is not a list of erasures; restore the file as it was written")
 
 
 def _shapes(file: Path) -> Shapes:

@@ -1,21 +1,34 @@
-"""The loop: what it minimises, what it repeats, and how it stops when it must not go on."""
+"""The loop: what it minimises, what it repeats, what its governors do, and how it stops when it must not go on."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
 
 from unlearn.corpus.splits import split
 from unlearn.erasure.loop import _turns, erase
+from unlearn.erasure.task import Targets, Task
 from unlearn.errors import Diverged, Unchanged
+from unlearn.guards import Budget, GeneralText, Intervention, NonFinite, Overshoot, RetainKl, RetainRise
 from unlearn.lm.base import attached, lora_parameters, save_adapter, snapshot
 from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import record_nlls
-from unlearn.objectives import Ascent
-from unlearn.policy import LoopPolicy
+from unlearn.methods import Walk
+from unlearn.objectives.ascent import Ascent
+from unlearn.objectives.calibrated import Calibrated
 from unlearn.weights import read_adapter
 
-LOOP = LoopPolicy(steps=6, learning_rate=2e-3, forget_records_per_step=8, retain_records_per_step=8)
+WALK = Walk(
+    steps=6,
+    learning_rate=2e-3,
+    forget_records_per_step=8,
+    retain_records_per_step=8,
+    retain_weight=20.0,
+    schedule="constant",
+)
+ONLY_STEPS = [NonFinite(), Budget(3600)]
 
 
 @pytest.fixture
@@ -29,13 +42,30 @@ def parts(company, base):
     ]
 
 
-def walk(company, base, parts, loop=LOOP, objective=Ascent(), seed=0, then=lambda model, trace: trace):
+@pytest.fixture
+def task(parts):
+    return Task(parts[0], parts[1])
+
+
+def raised_by(task, company, base, nats):
+    """The same task with targets `nats` above where the records are."""
     with attached(base, read_adapter(company.adapter)) as model:
-        return then(model, erase(model, parts[0], parts[1], objective, loop, pad_id=0, seed=seed))
+        nlls = record_nlls(model, task.forget, 0)
+    return dataclasses.replace(task, targets=Targets({i: nll + nats for i, nll in nlls.items()}, "base"))
 
 
-def test_ascent_raises_the_forget_nll_step_by_step_and_starts_at_zero_kl(company, base, parts):
-    trace = walk(company, base, parts, LOOP.model_copy(update={"forget_records_per_step": 100}))
+def walk(company, base, task, walk=WALK, objective=Ascent(), governors=ONLY_STEPS, seed=0, then=None, **more):
+    with attached(base, read_adapter(company.adapter)) as model:
+        walked = erase(model, task, objective, walk, governors, pad_id=0, seed=seed, **more)
+        return walked if then is None else then(model, walked)
+
+
+def changed(walk=WALK, **fields):
+    return walk.model_copy(update=fields)
+
+
+def test_ascent_raises_the_forget_nll_step_by_step_and_starts_at_zero_kl(company, base, task):
+    trace = walk(company, base, task, changed(forget_records_per_step=100)).trace
     levels = [step.forget_nll_nats for step in trace]
     assert levels == sorted(levels)
     assert levels[-1] > levels[0] + 0.1
@@ -43,69 +73,169 @@ def test_ascent_raises_the_forget_nll_step_by_step_and_starts_at_zero_kl(company
     assert trace[-1].retain_kl_nats > 0
 
 
-def test_the_first_loss_and_gradient_are_those_of_two_naive_passes(company, base, parts):
-    forget, retain = parts[0][:4], parts[1][:4]
-    loop = LoopPolicy(steps=1, retain_weight=3.0, forget_records_per_step=4, retain_records_per_step=4)
+def test_the_first_loss_and_gradient_are_those_of_two_naive_passes(company, base, task):
+    short = Task(task.forget[:4], task.retain[:4])
     with attached(base, read_adapter(company.adapter)) as model:
         losses = []
-        for example in forget:
+        for example in short.forget:
             logits = model(input_ids=torch.tensor([example.tokens])).logits[0].log_softmax(-1)
             taken = [logits[t - 1, example.tokens[t]] for t in range(1, len(example.tokens)) if example.scored[t]]
             losses.append(torch.stack(taken).mean())
         loss = torch.stack(losses).mean()  # ascent: -nll, and the KL to itself has no gradient
         loss.backward()
         slow = torch.cat([p.grad.flatten() for _, p in lora_parameters(model)]).norm().item()
-    with attached(base, read_adapter(company.adapter)) as model:
-        (step,) = erase(model, forget, retain, Ascent(), loop, pad_id=0, seed=0)
+    (step,) = walk(company, base, short, changed(steps=1, retain_weight=3.0)).trace
     assert step.loss == pytest.approx(loss.item(), abs=1e-5)
     assert step.gradient_norm == pytest.approx(slow, rel=1e-3)
 
 
-def test_the_retain_kl_holds_the_retained_people_back_from_drifting(company, base, parts):
+def test_the_retain_kl_holds_the_retained_people_back_from_drifting(company, base, task, parts):
     def drift(weight):
-        def measure(model, trace):
+        def measure(model, walked):
             return record_nlls(model, parts[2], 0)
 
-        loop = LOOP.model_copy(update={"steps": 12, "retain_weight": weight})
-        after = walk(company, base, parts, loop, then=measure)
+        after = walk(company, base, task, changed(steps=12, retain_weight=weight), then=measure)
         return sum(after.values()) / len(after)
 
     assert drift(20.0) < drift(0.0) - 0.05
 
 
-def test_the_same_seed_gives_the_same_bytes(company, base, parts, tmp_path):
+def test_the_nll_can_hold_the_retained_people_instead(company, base, task):
+    first = walk(company, base, task, changed(steps=1, retain_term="nll", retain_weight=2.0)).trace[0]
+    with attached(base, read_adapter(company.adapter)) as model:
+        nlls = record_nlls(model, task.retain, 0)
+    assert -first.forget_nll_nats < first.loss  # the NLL of records that are learned is positive, the KL was zero
+    assert first.loss + first.forget_nll_nats <= 2.0 * max(nlls.values())
+
+
+def test_the_same_seed_gives_the_same_bytes_with_noise_and_all(company, base, task, tmp_path):
     def save(name, seed):
-        return walk(company, base, parts, seed=seed, then=lambda model, _: save_adapter(model, tmp_path / name)).sha256
+        def keep(model, _):
+            return save_adapter(model, tmp_path / name).sha256
+
+        return walk(company, base, task, changed(weight_noise=0.1, shrink=0.9), seed=seed, then=keep)
 
     assert save("a", 1) == save("b", 1)
     assert save("c", 2) != save("a2", 1)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(company, base, parts):
-    def broken(nll):
-        return nll.sum() * float("nan")
+def test_weight_noise_changes_the_way_and_not_the_weights_it_ends_at_by_itself(company, base, task):
+    """With a step size that moves nothing visible, the noise of every step is taken off again."""
+
+    def moved(model, walked):
+        return max(float((p.detach() - before[name]).abs().max()) for name, p in lora_parameters(model))
 
     with attached(base, read_adapter(company.adapter)) as model:
         before = snapshot(model)
-        with pytest.raises(Diverged, match=r"step 1 of 6.*smaller learning rate"):
-            erase(model, parts[0], parts[1], broken, LOOP, pad_id=0, seed=0)
+    assert walk(company, base, task, changed(weight_noise=0.5, learning_rate=1e-6), then=moved) < 1e-4
+
+
+def test_calibrated_settles_on_its_targets_and_stops_there(company, base, task):
+    aimed = raised_by(task, company, base, 0.5)
+    settling = changed(
+        steps=80, forget_records_per_step=100, retain_weight=1.0, tolerance_nats=0.1, mean_tolerance_nats=0.05
+    )
+    walked = walk(company, base, aimed, settling, Calibrated(), then=lambda m, w: (w, record_nlls(m, aimed.forget, 0)))
+    found, after = walked
+    gaps = [aimed.targets.nlls[i] - nll for i, nll in after.items()]
+    assert found.end == "settled"
+    assert len(found.trace) < 80
+    assert sum(map(abs, gaps)) / len(gaps) <= 0.1
+    assert found.pulse.absolute_gap_nats == pytest.approx(sum(map(abs, gaps)) / len(gaps), abs=1e-4)
+
+
+def test_overshoot_stops_ascent_at_the_last_snapshot_before_its_targets(company, base, task):
+    aimed = raised_by(task, company, base, 0.3)
+    long = changed(steps=60, forget_records_per_step=100, retain_weight=0.0)
+    guards = [Overshoot(0.1), *ONLY_STEPS]
+    found, after = walk(
+        company,
+        base,
+        aimed,
+        long,
+        governors=guards,
+        every_steps=1,
+        then=lambda m, w: (w, record_nlls(m, aimed.forget, 0)),
+    )
+    gap = sum(aimed.targets.nlls[i] - nll for i, nll in after.items()) / len(after)
+    assert found.end == "overshoot"
+    assert found.interventions[-1][1].action == "stop"
+    assert gap >= -0.1
+    assert len(found.trace) < 60
+
+
+@pytest.mark.parametrize("guard", [RetainKl(0.02), RetainRise(0.01, 0.01), GeneralText(0.001)])
+def test_a_budget_that_is_broken_leads_back_with_a_smaller_step_and_a_larger_weight(company, base, task, guard, parts):
+    reckless = changed(steps=30, learning_rate=5e-3, retain_weight=0.1)
+    task = dataclasses.replace(task, probe=parts[2][:4])
+    walked = walk(company, base, task, reckless, governors=[guard, *ONLY_STEPS], every_steps=2)
+    assert any(why.action == "rollback" for _, why in walked.interventions)
+    assert walked.trace[-1].learning_rate < reckless.learning_rate or walked.end != "budget"
+    assert walked.trace[-1].retain_weight > 0.1 or walked.end != "budget"
+    assert guard(walked.pulse) is None  # what is kept is within the budget
+
+
+def test_a_loss_that_is_not_finite_is_rolled_back_and_the_way_goes_on(company, base, task):
+    calls = []
+
+    class Once(Ascent):
+        def __call__(self, view):
+            calls.append(1)
+            return super().__call__(view) * (float("nan") if len(calls) == 4 else 1.0)
+
+    walked = walk(company, base, task, objective=Once(), every_steps=1)
+    assert [(n, why.governor) for n, why in walked.interventions if why.governor == "non_finite"] == [(4, "non_finite")]
+    assert walked.end == "budget"
+    assert all(step.loss == step.loss for step in walked.trace)
+
+
+def test_a_loss_that_is_never_finite_leaves_the_weights_as_they_were(company, base, task):
+    class Broken(Ascent):
+        def __call__(self, view):
+            return view.nll.sum() * float("nan")
+
+    with attached(base, read_adapter(company.adapter)) as model:
+        before = snapshot(model)
+        with pytest.raises(Diverged, match=r"not both finite"):
+            erase(model, task, Broken(), WALK, ONLY_STEPS, pad_id=0, seed=0)
         assert all(torch.equal(p, before[name]) for name, p in lora_parameters(model))
 
 
-def test_an_erasing_that_changes_nothing_is_an_error(company, base, parts):
+def test_a_governor_that_never_agrees_ends_the_loop_with_nothing_changed(company, base, task):
+    def never(pulse):
+        return Intervention("never", "rollback", 1.0, 0.0, "No.")
+
+    with pytest.raises(Unchanged, match="No"):
+        walk(company, base, task, governors=[never])
+
+
+def test_seconds_that_are_over_end_the_loop(company, base, task):
+    with pytest.raises(Unchanged, match="seconds are over"):
+        walk(company, base, task, changed(steps=500), governors=[NonFinite(), Budget(1e-9)])
+
+
+def test_an_automatic_weight_steers_the_retain_kl_to_its_budget(company, base, task):
+    reckless = changed(steps=40, learning_rate=4e-3, retain_weight="auto")
+    trace = walk(company, base, task, reckless, kl_budget_nats=0.02).trace
+    loose = walk(company, base, task, changed(reckless, retain_weight=0.1)).trace
+    assert trace[-1].retain_weight > trace[0].retain_weight
+    late = [step.retain_kl_nats for step in trace[-10:]]
+    assert sum(late) / 10 < 0.5 * sum(step.retain_kl_nats for step in loose[-10:]) / 10
+
+
+def test_an_erasing_that_changes_nothing_is_an_error(company, base, task):
     with pytest.raises(Unchanged, match="6 steps"):
-        walk(company, base, parts, LOOP.model_copy(update={"learning_rate": 1e-30}))
+        walk(company, base, task, changed(learning_rate=1e-30))
 
 
-def test_a_subject_with_one_record_can_be_erased(company, base, parts):
-    trace = walk(company, base, [parts[0][:1], parts[1]])
+def test_a_subject_with_one_record_can_be_erased(company, base, task):
+    trace = walk(company, base, Task(task.forget[:1], task.retain)).trace
     assert trace[-1].forget_nll_nats > trace[0].forget_nll_nats
 
 
 def test_turns_give_every_example_once_before_any_comes_again(parts):
-    import random
-
     examples = parts[1][:10]
-    turns = _turns(examples, 4, random.Random(0))
+    turns = _turns(examples, 4)
     seen = [e.id for _ in range(5) for e in next(turns)]
     assert sorted(seen[:10]) == sorted(seen[10:]) == sorted(e.id for e in examples)
+    assert len({e.id for e in next(turns)}) == 4

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from unlearn import __version__
-from unlearn.cli import local, requests, service
+from unlearn.cli import local, policy, requests, service
 from unlearn.errors import UnlearnError
 
 app = typer.Typer(
@@ -27,9 +27,11 @@ app = typer.Typer(
 app.command()(local.finetune)
 app.command()(local.erase)
 app.command()(local.audit)
+app.command()(local.shadows)
 app.command()(service.up)
 app.command()(service.demo)
 app.add_typer(requests.app, name="request")
+app.add_typer(policy.app, name="policy")
 
 
 def _version(asked: bool) -> None:

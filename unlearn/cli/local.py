@@ -1,4 +1,4 @@
-"""`unlearn finetune`, `erase` and `audit`: from files to files on this machine, without a server."""
+"""`unlearn finetune`, `shadows`, `erase` and `audit`: from files to files on this machine, without a server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from unlearn.errors import BadInput
 
 if TYPE_CHECKING:
     from unlearn.attempt import Case
+    from unlearn.lm.finetune import Recipe
 
 Base = Annotated[str, typer.Option("--base", help="Base model: a directory or a hub id.")]
 Adapter = Annotated[Path, typer.Option("--adapter", help="LoRA adapter: a directory that PEFT wrote.")]
@@ -23,6 +24,7 @@ Train = Annotated[Path, typer.Option("--train", help="Records the adapter learne
 Holdout = Annotated[Path, typer.Option("--holdout", help="Records of the same kind that it never saw (JSONL).")]
 Subjects = Annotated[list[str], typer.Option("--subject", help="Subject to forget; may be repeated.")]
 Out = Annotated[Path, typer.Option("--out", help="Directory to write; must not exist, or be empty.")]
+ShadowFile = Annotated[Path | None, typer.Option("--shadows", help="Shadow table of the adapter (`unlearn shadows`).")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Policy file (YAML); defaults without one.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed; the policy's without one.")]
 Device = Annotated[str, typer.Option("--device", help="torch device.")]
@@ -74,6 +76,61 @@ def finetune(
     typer.echo(json.dumps(result) if as_json else f"{out}  sha256:{adapter.sha256[:16]}…  {len(examples)} records")
 
 
+def shadows(
+    base: Base,
+    train: Train,
+    holdout: Holdout,
+    out: Annotated[Path, typer.Option("--out", help="Table to write (Parquet); must not exist.")],
+    folds: Annotated[int, typer.Option(min=2, help="Fold adapters; each leaves out one part of the subjects.")] = 6,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", help="Adapter whose recorded recipe the folds follow.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="LoRA rank, without --adapter.")] = 16,
+    epochs: Annotated[int, typer.Option(help="Passes over the records, without --adapter.")] = 6,
+    lr: Annotated[float, typer.Option("--lr", help="Largest learning rate, without --adapter.")] = 2e-3,
+    batch_size: Annotated[int, typer.Option(help="Records a step, without --adapter.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Make a shadow table: what each record would look like to an adapter that never saw its person.
+
+    An interrupted call goes on from the last whole fold. The folds themselves are never written.
+    """
+    from unlearn.cli.render import progress
+    from unlearn.corpus.jsonl import read_corpus
+    from unlearn.corpus.splits import check_disjoint
+    from unlearn.erasure.shadows import make_shadows
+    from unlearn.lm.base import load_base, resolve_base
+    from unlearn.lm.finetune import OnStep, Recipe
+
+    recipe = Recipe(rank, epochs, lr, batch_size, seed) if adapter is None else _recipe_of(adapter)
+    learned, unseen = read_corpus(train), read_corpus(holdout)
+    check_disjoint(learned, unseen)
+    with progress(silent=as_json) as bar:
+        model = load_base(resolve_base(base), _device(device))
+
+        def follow(fold: int, of: int) -> OnStep:
+            task = bar.add_task(f"fold {fold} of {of}", total=None)
+            return lambda step, steps, loss: bar.update(
+                task, total=steps, completed=step, description=f"fold {fold} of {of}  {loss:.3f} nats/token"
+            )
+
+        table = make_shadows(model, learned, unseen, recipe, folds, out, seed=seed, on_fold=follow)
+    result = {"table": str(out), "rows": len(table.rows), "folds": folds, "recipe": table.about["recipe"]}
+    typer.echo(json.dumps(result) if as_json else f"{out}  {len(table.rows)} rows from {folds} folds")
+
+
+def _recipe_of(adapter: Path) -> Recipe:
+    from unlearn.lm.finetune import recorded_recipe
+    from unlearn.weights import RECIPE, read_adapter
+
+    recipe = recorded_recipe(read_adapter(adapter.resolve()))
+    if recipe is None:
+        raise BadInput(f"--adapter '{adapter}' has no {RECIPE}; give --rank, --epochs, --lr and --batch-size instead")
+    return recipe
+
+
 def erase(
     base: Base,
     adapter: Adapter,
@@ -81,6 +138,10 @@ def erase(
     holdout: Holdout,
     subject: Subjects,
     out: Out,
+    shadow_table: ShadowFile = None,
+    keep_rows: Annotated[
+        bool, typer.Option("--keep-rows", help="Keep the subjects' rows in the shadow table after a release.")
+    ] = False,
     policy: PolicyFile = None,
     seed: Seed = None,
     device: Device = "cpu",
@@ -88,17 +149,22 @@ def erase(
 ) -> None:
     """Erase subjects from an adapter and judge the result.
 
-    Writes DIR/adapter and DIR/report.json whatever the verdict; exits with 3 unless the guards release it.
+    Writes DIR/adapter and DIR/report.json whatever the verdict; exits with 3 unless the guards release it. After a
+    release the subjects' rows leave the shadow table too.
     """
-    from unlearn.attempt import attempt
     from unlearn.cli.render import BarWatcher, before_after_table, progress, show
+    from unlearn.ladder import climb
     from unlearn.tracking.figures import before_after
 
-    case = _case(base, adapter, train, holdout, subject, policy, seed, device)
+    case = _case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table)
     with _fresh(out), progress(silent=as_json) as bar:
-        outcome = attempt(case, out / "adapter", BarWatcher(bar))
+        outcome = climb(case, out / "adapter", BarWatcher(bar))
         _write_report(out, outcome.report)
         before_after(outcome.before, outcome.after).savefig(out / "before_after.png", dpi=150)
+    if shadow_table is not None and outcome.verdict == "released" and not keep_rows:
+        from unlearn.erasure.shadows import drop_rows
+
+        drop_rows(shadow_table, outcome.before.forget.nlls)
     if as_json:
         typer.echo(json.dumps(_summary(outcome.report)))
     else:
@@ -124,8 +190,8 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Measure one adapter: can the subjects' records be told from records it never saw?"""
-    from unlearn.attempt import examine
     from unlearn.cli.render import BarWatcher, audit_table, progress, show
+    from unlearn.ladder import examine
     from unlearn.weights import read_adapter
 
     case = _case(base, adapter, train, holdout, subject, policy, seed, device)
@@ -151,6 +217,7 @@ def _case(
     policy_file: Path | None,
     seed: int | None,
     device: str,
+    shadow_table: Path | None = None,
 ) -> Case:
     """The case of these files, with every cheap check made before a model is loaded."""
     from unlearn.attempt import Case
@@ -176,7 +243,13 @@ def _case(
     for corpus in corpora:
         check_lengths(files, corpus)
     forgotten = frozenset(subjects)
-    return Case(files.path, weights, *corpora, forgotten.__contains__, policy, _device(device))
+    table = None
+    if shadow_table is not None:
+        from unlearn.erasure.shadows import check_shadows, read_shadows
+
+        table = read_shadows(shadow_table)
+        check_shadows(table, files.sha256, corpora[0])
+    return Case(files.path, weights, *corpora, forgotten.__contains__, policy, _device(device), shadows=table)
 
 
 def _device(name: str) -> str:

@@ -60,6 +60,10 @@ class BarWatcher:
             description=f"erasing  forget {step.forget_nll_nats:.2f}  retain KL {step.retain_kl_nats:.3f}",
         )
 
+    def training(self, step: int, steps: int, loss: float) -> None:
+        """A retraining's loss beside its bar."""
+        self._bar.update(self._task, total=steps, completed=step, description=f"retraining  {loss:.3f} nats/token")
+
     def measured(self, when: str, measurement: Measurement) -> None:
         """Nothing: the table says it at the end."""
 

@@ -1,27 +1,55 @@
-"""The erasing loop: walk the LoRA weights along an objective, held back by the retain KL.
+"""The erasing loop: walk the LoRA weights along an objective, held back by a retain term, watched by governors.
 
-    L(theta) = objective(nll_theta on F)  +  lambda * mean_R KL( p_orig || p_theta )
+    L(theta) = objective(theta on F)  +  lambda * retain(theta on R)
 
-One decoder pass a step serves both terms. The reference p_orig is the adapter as it was given, cached once as
-hidden states. Knows no corpus, no verdict, no database.
+Each record of a step goes through the decoder once, forget and retain together. The reference of the retain KL is
+the adapter as it was given, cached once as hidden states. Governors look at the weights before an update is made: what
+they accept becomes a snapshot, what they refuse is taken back to one. Knows no corpus, no verdict, no database.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 from peft import PeftModel
 
+from unlearn.erasure.task import Task
 from unlearn.errors import Diverged, Unchanged
-from unlearn.lm.base import is_unchanged, lora_parameters, snapshot
-from unlearn.lm.batches import Example, collate
-from unlearn.lm.likelihood import head_of, reference_hidden, row_means, score, token_kl, token_log_probs
-from unlearn.objectives import Objective
-from unlearn.policy import LoopPolicy
+from unlearn.guards import Governor, Intervention
+from unlearn.lm.base import is_unchanged, lora_parameters, restore, snapshot
+from unlearn.lm.batches import Example
+from unlearn.lm.likelihood import (
+    PerToken,
+    Scored,
+    head_of,
+    over_vocabulary,
+    record_nlls,
+    reference_hidden,
+    row_means,
+    score_examples,
+    token_kl,
+    token_log_probs,
+)
+from unlearn.measurement import Pulse
+from unlearn.methods import Walk
+from unlearn.objectives import Answers, Objective, View
+
+ROLLBACK_STEP, ROLLBACK_WEIGHT = 0.5, 2.0
+"""What a rollback does to the step size and to the retain weight."""
+
+DUAL_RATE = 0.2
+"""Rate of the dual ascent on the logarithm of lambda; a KL of twice the budget raises lambda by e^0.2 a step."""
+
+LIGHTEST, HEAVIEST = 0.1, 1000.0
+"""Range of an automatic lambda."""
 
 
 @dataclass(frozen=True)
@@ -29,102 +57,396 @@ class Step:
     """One step as it was taken; NLL and KL are of that step's records, before the update.
 
     Attributes:
-        step: from 1.
+        step: from 1; steps that were rolled back later are among them.
         loss: what was minimised.
         forget_nll_nats: mean over the step's forget records, nats per token.
+        gap_nats: mean of target minus NLL over the same records; None without targets.
         retain_kl_nats: mean over the step's retain records, nats per token.
+        retain_weight: lambda.
+        learning_rate: Adam's.
         gradient_norm: global norm before clipping.
     """
 
     step: int
     loss: float
     forget_nll_nats: float
+    gap_nats: float | None
     retain_kl_nats: float
+    retain_weight: float
+    learning_rate: float
     gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Walked:
+    """How a loop went.
+
+    Attributes:
+        trace: every step taken.
+        interventions: what the governors did, each with the step it was done before.
+        end: why the loop ended: "settled" on its targets, or the governor that stopped it.
+        pulse: the last look, at the weights that were kept.
+    """
+
+    trace: list[Step]
+    interventions: list[tuple[int, Intervention]]
+    end: str
+    pulse: Pulse
 
 
 def erase(
     model: PeftModel,
-    forget: Sequence[Example],
-    retain: Sequence[Example],
+    task: Task,
     objective: Objective,
-    policy: LoopPolicy,
+    walk: Walk,
+    governors: Sequence[Governor],
     *,
     pad_id: int,
     seed: int,
+    every_steps: int = 5,
+    rollbacks: int = 3,
+    kl_budget_nats: float = 0.1,
     on_step: Callable[[Step], None] = lambda step: None,
-) -> list[Step]:
-    """Change the adapter on `model` in place until `policy.steps` are taken.
+) -> Walked:
+    """Change the adapter on `model` in place until it settles on its targets or a governor stops it.
 
-    The same inputs and seed give the same weights bit for bit on a CPU.
+    The same inputs and seed give the same weights bit for bit on a CPU, unless a budget of seconds ends the loop.
 
     Args:
         model: base with the adapter, in evaluation mode, its LoRA weights trainable.
-        forget: the forget set.
-        retain: the retain pool.
+        task: the records, their targets and the probe.
         objective: the forget loss.
-        policy: steps, step size, batch sizes, weight of the retain KL.
+        walk: steps, step size, batch sizes, retain term and its weight.
+        governors: judge every look.
         pad_id: token that pads.
-        seed: of the order of records.
+        seed: of the order of records and of the weight noise.
+        every_steps: steps between two looks.
+        rollbacks: returns to a snapshot before the loop ends at one instead.
+        kl_budget_nats: what an automatic retain weight steers the retain KL to.
         on_step: called after each step; may raise to stop.
 
     Raises:
-        Diverged: loss or gradient is not finite; the weights are those of the step before.
+        Diverged: not even the first steps were finite; the weights are as they were given.
         Unchanged: no weight moved.
     """
     before = snapshot(model)
-    parameters = [parameter for _, parameter in lora_parameters(model)]
-    optimizer = torch.optim.Adam(parameters, lr=policy.learning_rate)
-    reference = reference_hidden(model, retain, pad_id)
-    forget_turns = _turns(forget, policy.forget_records_per_step, random.Random(f"{seed}|forget"))  # noqa: S311
-    retain_turns = _turns(retain, policy.retain_records_per_step, random.Random(f"{seed}|retain"))  # noqa: S311
-    trace = []
-    for number in range(1, policy.steps + 1):
-        forget_nll, retain_kl = _pass(model, next(forget_turns), next(retain_turns), reference, pad_id)
-        loss = objective(forget_nll) + policy.retain_weight * retain_kl
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, policy.max_gradient_norm))
-        step = Step(number, loss.item(), forget_nll.mean().item(), retain_kl.item(), norm)
-        if not (math.isfinite(step.loss) and math.isfinite(norm)):
-            raise Diverged(
-                f"step {number} of {policy.steps}: loss {step.loss}, gradient norm {norm}; "
-                "try a smaller learning rate or a larger retain weight"
-            )
-        optimizer.step()
-        trace.append(step)
-        on_step(step)
+    loop = _Loop(model, task, objective, walk, pad_id, seed, kl_budget_nats, every_steps)
+    end, pulse = loop.run(governors, every_steps, rollbacks, on_step)
     if is_unchanged(model, before):
-        raise Unchanged(f"{policy.steps} steps left every LoRA weight as it was; the learning rate may be too small")
-    return trace
+        taken = "; ".join(why.sentence for _, why in loop.interventions)
+        reason = f": {taken}" if taken else "; the learning rate may be too small"
+        kind = Diverged if any(why.governor == "non_finite" for _, why in loop.interventions) else Unchanged
+        raise kind(f"{len(loop.trace)} steps left every LoRA weight as it was{reason}")
+    return Walked(loop.trace, loop.interventions, end, pulse)
 
 
-def _pass(
-    model: PeftModel,
-    forget: list[Example],
-    retain: list[Example],
-    reference: dict[str, torch.Tensor],
-    pad_id: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forget NLL [records] and the mean retain KL, from one decoder pass over both."""
-    head = head_of(model)
-    device = model.get_base_model().device
-    scored = score(model, collate([*forget, *retain], pad_id, device))
-    of_forget = scored.of_rows(0, len(forget))
-    of_retain = scored.of_rows(len(forget), len(forget) + len(retain))
-    fixed = torch.cat([reference[example.id] for example in retain]).to(device)  # [retain tokens, width]
-    forget_nll = -row_means(token_log_probs(head, of_forget), of_forget)
-    return forget_nll, row_means(token_kl(head, fixed, of_retain), of_retain).mean()
+@dataclass
+class _Good:
+    """A state the governors accepted."""
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, object]
+    seen: dict[str, float]
+    pulse: Pulse
 
 
-def _turns(examples: Sequence[Example], size: int, order: random.Random) -> Iterator[list[Example]]:
+@dataclass
+class _Look:
+    """What one pass showed: its losses as tensors, and the same records' figures."""
+
+    loss: torch.Tensor
+    forget: dict[str, float]  # NLL by record id
+    kl: list[float]
+    rise: list[float]
+    reference: list[float]
+
+
+@dataclass
+class _Loop:
+    """One rung's walk: the optimiser, the order of records, and what the governors are shown."""
+
+    model: PeftModel
+    task: Task
+    objective: Objective
+    walk: Walk
+    pad_id: int
+    seed: int
+    kl_budget_nats: float
+    window_steps: int
+    trace: list[Step] = field(default_factory=list)
+    interventions: list[tuple[int, Intervention]] = field(default_factory=list)
+    seen: dict[str, float] = field(default_factory=dict)  # last NLL of each forget record
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.head = head_of(self.model)
+        self.parameters = [parameter for _, parameter in lora_parameters(self.model)]
+        self.learning_rate = self.walk.learning_rate
+        self.weight = 1.0 if self.walk.retain_weight == "auto" else float(self.walk.retain_weight)
+        forget, retain = self.walk.forget_records_per_step, self.walk.retain_records_per_step
+        order = _shuffled(self.task.retain, f"{self.seed}|retain")[: max(retain, retain * self.walk.steps)]
+        self.forget_turns = _turns(_shuffled(self.task.forget, f"{self.seed}|forget"), forget)
+        self.retain_turns = _turns(order, retain)
+        self.fixed = self._cached(order)  # hidden states of the original adapter by record id
+        self.fixed_probs = self._log_probs_of(order)
+        if "reference" in self.objective.needs:
+            answers = [answer for e in self.task.forget for answer in self._preferred([e])]
+            self.fixed |= self._cached([*self.task.forget, *answers])
+            self.fixed_probs |= self._log_probs_of([*self.task.forget, *answers])
+        self.probe_nll = self._probe()
+        self.window: deque[_Look] = deque(maxlen=self.window_steps)
+        if self.walk.shrink < 1.0:
+            with torch.no_grad():
+                for name, parameter in lora_parameters(self.model):
+                    if "lora_B" in name:
+                        parameter.mul_(self.walk.shrink)
+        self.scales = [float(p.detach().std()) if p.numel() > 1 else 0.0 for p in self.parameters]
+        self.noise = torch.Generator().manual_seed(self.seed)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate)
+
+    # -- the way ---------------------------------------------------------------------------------------------------
+
+    def run(
+        self, governors: Sequence[Governor], every: int, rollbacks: int, on_step: Callable[[Step], None]
+    ) -> tuple[str, Pulse]:
+        """Walk to an end; the weights are then the last ones that every governor accepted."""
+        good: _Good | None = None
+        number = 0
+        while True:
+            number += 1
+            forget, retain = next(self.forget_turns), next(self.retain_turns)
+            look, norm = self._differentiate(forget, retain)
+            self.seen |= look.forget
+            self.window.append(look)
+            looking = (number - 1) % every == 0 or number > self.walk.steps or self._settled()
+            pulse = self._pulse(number, look, norm, looking)
+            found = [why for governor in governors if (why := governor(pulse)) is not None]
+            if not looking:
+                found = [why for why in found if why.governor == "non_finite" or why.action == "stop"]
+            self.interventions += [(number, why) for why in found]
+            if any(why.action == "rollback" for why in found):
+                rollbacks -= 1
+                if good is None or rollbacks < 0 or any(why.action == "stop" for why in found):
+                    return self._end(good, found[0].governor, pulse)
+                self._return_to(good)
+                self.learning_rate *= ROLLBACK_STEP
+                self.weight = min(HEAVIEST, self.weight * ROLLBACK_WEIGHT)
+                continue
+            past = next((why for why in found if why.governor == "overshoot"), None)
+            if past is not None:
+                return self._end(good, past.governor, pulse)
+            if looking:
+                good = _Good(snapshot(self.model), _copied(self.optimizer.state_dict()), dict(self.seen), pulse)
+            if found:
+                return self._end(good, found[0].governor, pulse)
+            if self._settled():
+                return "settled", pulse
+            self._update(number, look, norm)
+            on_step(self.trace[-1])
+
+    def _differentiate(self, forget: list[Example], retain: list[Example]) -> tuple[_Look, float]:
+        """One pass over the step's records and its gradient, at weights shaken by the walk's noise."""
+        shake = [
+            torch.randn(p.shape, generator=self.noise).to(p) * (self.walk.weight_noise * scale)
+            for p, scale in zip(self.parameters, self.scales, strict=True)
+            if self.walk.weight_noise
+        ]
+        with torch.no_grad():
+            for parameter, by in zip(self.parameters, shake, strict=False):
+                parameter.add_(by)
+        look = self._pass(forget, retain)
+        self.optimizer.zero_grad(set_to_none=True)
+        look.loss.backward()
+        with torch.no_grad():
+            for parameter, by in zip(self.parameters, shake, strict=False):
+                parameter.sub_(by)
+        return look, float(torch.nn.utils.clip_grad_norm_(self.parameters, self.walk.max_gradient_norm))
+
+    def _update(self, number: int, look: _Look, norm: float) -> None:
+        rate = self.learning_rate * self._share(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        kl = fmean(look.kl)
+        gaps = self._gaps(look.forget)
+        gap = fmean(gaps) if gaps else None
+        loss = look.loss.item()
+        self.trace.append(Step(number, loss, fmean(look.forget.values()), gap, kl, self.weight, rate, norm))
+        if self.walk.retain_weight == "auto":
+            factor = math.exp(DUAL_RATE * min(5.0, kl / self.kl_budget_nats - 1.0))
+            self.weight = min(HEAVIEST, max(LIGHTEST, self.weight * factor))
+
+    def _share(self, number: int) -> float:
+        """Share of the learning rate at step `number`."""
+        if self.walk.schedule == "constant":
+            return 1.0
+        return max(0.0, 1.0 - (number - 1) / self.walk.steps)
+
+    def _settled(self) -> bool:
+        """Whether every forget record was seen, and they lie on their targets within the walk's tolerances."""
+        if self.walk.tolerance_nats is None or len(self.seen) < len(self.task.forget):
+            return False
+        gaps = self._gaps(self.seen)
+        if not gaps:
+            return False
+        near = abs(fmean(gaps)) <= self.walk.mean_tolerance_nats
+        return near and fmean(map(abs, gaps)) <= self.walk.tolerance_nats
+
+    def _return_to(self, good: _Good) -> None:
+        restore(self.model, good.weights)
+        self.optimizer.load_state_dict(_copied(good.optimizer))
+        self.seen = dict(good.seen)
+        self.window.clear()
+
+    def _end(self, good: _Good | None, why: str, pulse: Pulse) -> tuple[str, Pulse]:
+        if good is None:
+            return why, pulse
+        restore(self.model, good.weights)
+        return why, good.pulse
+
+    # -- one pass --------------------------------------------------------------------------------------------------
+
+    def _pass(self, forget: list[Example], retain: list[Example]) -> _Look:
+        preferred = self._preferred(forget)
+        layer = getattr(self.objective, "layer", None) if "layer" in self.objective.needs else None
+        scored = score_examples(self.model, [*forget, *retain, *preferred], self.pad_id, layer)
+        ends = [0, len(forget), len(forget) + len(retain), len(forget) + len(retain) + len(preferred)]
+        of_forget, of_retain, of_preferred = (scored.of_rows(*pair) for pair in itertools.pairwise(ends))
+        view = self._view(forget, of_forget, preferred, of_preferred)
+        kl, log_probs = token_kl(self.head, self._fixed_of(retain), of_retain)
+        nll, kl_of_row = -row_means(log_probs, of_retain), row_means(kl, of_retain)
+        held = kl_of_row.mean() if self.walk.retain_term == "kl" else nll.mean()
+        loss = self.objective(view) + self.weight * held
+        reference = [-float(self.fixed_probs[e.id].mean()) for e in retain]
+        rise = [now - then for now, then in zip(nll.tolist(), reference, strict=True)]
+        return _Look(loss, _by_id(forget, view.nll), kl_of_row.tolist(), rise, reference)
+
+    def _view(self, forget: list[Example], of_forget: Scored, answers: list[Example], of_answers: Scored) -> View:
+        referring, targets = "reference" in self.objective.needs, self.task.targets
+        fixed = self._fixed_of(forget) if referring else None
+
+        def over(per_token: PerToken) -> torch.Tensor:
+            return over_vocabulary(self.head, per_token, of_forget, fixed)
+
+        def known(examples: list[Example]) -> torch.Tensor | None:
+            return torch.cat([self.fixed_probs[e.id] for e in examples]).to(self._device) if referring else None
+
+        preferred = None
+        if answers:
+            probs = token_log_probs(self.head, of_answers)
+            preferred = Answers(probs, of_answers.rows, of_answers.n_rows, known(answers))
+        per_token, top = None, None
+        if targets is not None and targets.log_probs:
+            per_token = torch.cat([targets.log_probs[e.id] for e in forget]).to(self._device)
+            kinds = (targets.top_tokens, targets.top_log_probs)
+            first, second = (torch.cat([kind[e.id] for e in forget]).to(self._device) for kind in kinds)
+            top = (first, second)
+        nlls = None if targets is None else [targets.nlls[e.id] for e in forget]
+        return View(
+            log_probs=token_log_probs(self.head, of_forget),
+            rows=of_forget.rows,
+            n_rows=of_forget.n_rows,
+            reference_log_probs=known(forget),
+            target_nll=None if nlls is None else torch.tensor(nlls, device=self._device),
+            target_log_probs=per_token,
+            target_top=top,
+            preferred=preferred,
+            hidden=of_forget.inner,
+            over_vocabulary=over,
+        )
+
+    def _preferred(self, forget: list[Example]) -> list[Example]:
+        """One preferred answer for each record: its next refusal or alternate, in turn with the steps."""
+        needs, turn = self.objective.needs, len(self.trace)
+        pool = self.task.refusals if "refusals" in needs else self.task.alternates if "alternates" in needs else {}
+        return [pool[e.id][turn % len(pool[e.id])] for e in forget] if pool else []
+
+    # -- what the governors see --------------------------------------------------------------------------------------
+
+    def _pulse(self, number: int, look: _Look, norm: float, looking: bool) -> Pulse:
+        gaps = self._gaps(self.seen)
+        whole = len(self.seen) == len(self.task.forget)
+        kl = [value for past in self.window for value in past.kl]
+        probe = self._probe() if looking else None
+        known = probe is not None and self.probe_nll is not None
+        return Pulse(
+            step=number,
+            steps=self.walk.steps,
+            seconds=time.monotonic() - self.started,
+            loss=look.loss.item(),
+            gradient_norm=norm,
+            forget_nll_nats=fmean(self.seen.values()),
+            gap_nats=fmean(gaps) if gaps else None,
+            absolute_gap_nats=fmean(map(abs, gaps)) if gaps and whole else None,
+            retain_kl_nats=fmean(kl),
+            retain_rise_nats=fmean(value for past in self.window for value in past.rise),
+            retain_nll_nats=fmean(value for past in self.window for value in past.reference),
+            general_rise_nats=probe - self.probe_nll if known else None,  # type: ignore[operator]
+            general_nll_nats=self.probe_nll,
+            window_records=len(kl),
+        )
+
+    def _gaps(self, nlls: dict[str, float]) -> list[float]:
+        targets = self.task.targets
+        return [] if targets is None else [targets.nlls[record] - nll for record, nll in nlls.items()]
+
+    def _probe(self) -> float | None:
+        if not self.task.probe:
+            return None
+        return fmean(record_nlls(self.model, self.task.probe, self.pad_id).values())
+
+    # -- what is computed once ---------------------------------------------------------------------------------------
+
+    @property
+    def _device(self) -> torch.device:
+        return self.parameters[0].device
+
+    def _cached(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        return reference_hidden(self.model, examples, self.pad_id)
+
+    def _fixed_of(self, examples: list[Example]) -> torch.Tensor:
+        return torch.cat([self.fixed[e.id] for e in examples]).to(self._device)  # [scored tokens, width]
+
+    @torch.no_grad()
+    def _log_probs_of(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """log p of each record's scored tokens under the original adapter: float32 [scored tokens] by record id."""
+        found = {}
+        for example in examples:
+            hidden = self.fixed[example.id].to(self._device)
+            tokens = torch.tensor([t for t, s in zip(example.tokens, example.scored, strict=True) if s])
+            rows = torch.zeros(len(tokens), dtype=torch.int64)
+            one = Scored(hidden, tokens.to(self._device), rows.to(self._device), 1)
+            found[example.id] = token_log_probs(self.head, one).cpu()
+        return found
+
+
+def _by_id(examples: Sequence[Example], values: torch.Tensor) -> dict[str, float]:
+    return dict(zip([e.id for e in examples], values.tolist(), strict=True))
+
+
+def _copied(state: dict[str, object]) -> dict[str, object]:
+    """An optimiser's state whose tensors no later step changes."""
+
+    def copied(value: object) -> object:
+        if isinstance(value, torch.Tensor):
+            return value.detach().clone()
+        if isinstance(value, dict):
+            return {key: copied(item) for key, item in value.items()}
+        return [copied(item) for item in value] if isinstance(value, list) else value
+
+    return {key: copied(value) for key, value in state.items()}
+
+
+def _shuffled(examples: Sequence[Example], seed: str) -> list[Example]:
+    drawn = list(examples)
+    random.Random(seed).shuffle(drawn)  # noqa: S311
+    return drawn
+
+
+def _turns(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
     """Batches of `size` (fewer when there are fewer), every example once before any comes again."""
     size = min(size, len(examples))
-    queue: list[Example] = []
+    start = 0
     while True:
-        if len(queue) < size:
-            fresh = list(examples)
-            order.shuffle(fresh)
-            queue += sorted(fresh, key=lambda example: example in queue)  # no example twice in one batch
-        batch, queue = queue[:size], queue[size:]
-        yield batch
+        yield [examples[i % len(examples)] for i in range(start, start + size)]
+        start = (start + size) % len(examples)

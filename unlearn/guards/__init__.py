@@ -1,18 +1,61 @@
-"""The menu of gates. A new one is a file in this room, a line here, and a test."""
+"""The menus of governors and gates. A new one is a file in this room, a line here, and a test."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from unlearn.guards.base import Finding, Gate, Verdict, verdict
+from unlearn.guards.base import Finding, Gate, Governor, Intervention, Verdict, verdict
+from unlearn.guards.budget import Budget
+from unlearn.guards.general_text import GeneralText
 from unlearn.guards.membership import MembershipGate
+from unlearn.guards.non_finite import NonFinite
+from unlearn.guards.overshoot import Overshoot
 from unlearn.guards.retain_drift import RetainDriftGate
-from unlearn.policy import GatePolicy
+from unlearn.guards.retain_kl import RetainKl
+from unlearn.guards.retain_rise import RetainRise
+from unlearn.guards.sequence_drift import SequenceDriftGate
+from unlearn.policy import GovernorPolicy, Policy
 
-GATES: Mapping[str, Callable[[GatePolicy], Gate]] = MappingProxyType(
+Lineage = Sequence[Mapping[str, Any]]
+"""Erasures of an adapter since its last exact fit, the one under judgement the last."""
+
+GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
     {
-        "membership": lambda policy: MembershipGate(policy.membership_auc_margin),
-        "retain_drift": lambda policy: RetainDriftGate(policy.retain_drift, policy.retain_drift_floor_nats),
+        "membership": lambda policy, lineage: MembershipGate(policy.gates.membership_auc_margin),
+        "retain_drift": lambda policy, lineage: RetainDriftGate(
+            policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
+        ),
+        "sequence_drift": lambda policy, lineage: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }
 )
 
-__all__ = ["GATES", "Finding", "Gate", "MembershipGate", "RetainDriftGate", "Verdict", "verdict"]
+GOVERNORS: Mapping[str, Callable[[GovernorPolicy], Governor]] = MappingProxyType(
+    {
+        "non_finite": lambda policy: NonFinite(),
+        "overshoot": lambda policy: Overshoot(policy.overshoot_nats),
+        "retain_kl": lambda policy: RetainKl(policy.retain_kl_nats),
+        "retain_rise": lambda policy: RetainRise(policy.retain_rise, policy.retain_rise_floor_nats),
+        "general_text": lambda policy: GeneralText(policy.general_text_rise),
+        "budget": lambda policy: Budget(policy.seconds),
+    }
+)
+
+__all__ = [
+    "GATES",
+    "GOVERNORS",
+    "Budget",
+    "Finding",
+    "Gate",
+    "GeneralText",
+    "Governor",
+    "Intervention",
+    "MembershipGate",
+    "NonFinite",
+    "Overshoot",
+    "RetainDriftGate",
+    "RetainKl",
+    "RetainRise",
+    "SequenceDriftGate",
+    "Verdict",
+    "verdict",
+]

@@ -1,4 +1,4 @@
-"""What a gate offers, and how findings become a verdict. Guards are pure: measurements in, findings out."""
+"""What a gate and a governor offer, and how findings become a verdict. Guards are pure: figures in, findings out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from unlearn.measurement import Measurement
+from unlearn.measurement import Measurement, Pulse
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 Verdict = Literal["released", "refused", "inconclusive"]
@@ -43,6 +43,41 @@ class Gate(Protocol):
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge the adapter after the erasing, given what it was before."""
+        ...
+
+
+Action = Literal["rollback", "stop"]
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """What a governor wants done, and why.
+
+    Attributes:
+        governor: its name in the menu.
+        action: "rollback": return to the last good snapshot and go on with a smaller step and a larger retain
+            weight; "stop": end the loop. Either way the weights that are kept are within every budget.
+        figure: the number that was judged; None if it was not finite.
+        threshold: the bound it broke.
+        sentence: why, for a person.
+    """
+
+    governor: str
+    action: Action
+    figure: float | None
+    threshold: float
+    sentence: str
+
+    def as_report(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        return asdict(self)
+
+
+class Governor(Protocol):
+    """A guard inside the loop: a frozen, callable dataclass whose fields are its budgets."""
+
+    def __call__(self, pulse: Pulse) -> Intervention | None:
+        """Judge one moment of the loop; None lets it go on."""
         ...
 
 

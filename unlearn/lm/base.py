@@ -162,6 +162,13 @@ def snapshot(model: PeftModel) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in lora_parameters(model)}
 
 
+@torch.no_grad()
+def restore(model: PeftModel, weights: dict[str, torch.Tensor]) -> None:
+    """Set the LoRA weights to those of a `snapshot`."""
+    for name, parameter in lora_parameters(model):
+        parameter.copy_(weights[name])
+
+
 SMALLEST_CHANGE = 1e-8
 """A move of a LoRA weight below this is none: float32 weights of usual size (1e-2) can't even hold it."""
 

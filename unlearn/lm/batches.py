@@ -141,3 +141,24 @@ def by_length(examples: Sequence[Example], tokens_per_batch: int = 8192) -> list
         else:
             batches.append([example])
     return batches
+
+
+def little_padding(examples: Sequence[Example], waste: float = 0.10) -> list[list[int]]:
+    """Indices of `examples` in groups of like length, as few as keep each group's padding at or below `waste`.
+
+    Args:
+        examples: of one step.
+        waste: largest share of a group's padded tokens that may be padding.
+    """
+    order = sorted(range(len(examples)), key=lambda i: (-len(examples[i].tokens), i))
+    groups: list[list[int]] = []
+    tokens = longest = 0
+    for index in order:
+        length = len(examples[index].tokens)
+        if groups and tokens + length >= (1 - waste) * longest * (len(groups[-1]) + 1):
+            groups[-1].append(index)
+            tokens += length
+        else:
+            groups.append([index])
+            tokens = longest = length
+    return groups

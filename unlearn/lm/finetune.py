@@ -6,16 +6,21 @@ some of its records. Knows nothing of forgetting.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
-from unlearn.errors import BadInput, Diverged, Unchanged
+from unlearn.errors import BadInput, Diverged, ModelError, Unchanged
 from unlearn.lm.base import Base, fresh_lora, is_unchanged, lora_parameters, save_adapter, snapshot
 from unlearn.lm.batches import Example, collate
 from unlearn.lm.likelihood import Model, head_of, score, token_log_probs
@@ -50,8 +55,9 @@ def finetune(
     recipe: Recipe,
     destination: Path,
     on_step: OnStep = lambda step, steps, loss: None,
+    checkpoint: Path | None = None,
 ) -> AdapterFiles:
-    """Train a LoRA adapter on `examples` and write it, with its recipe, to `destination`.
+    """Train a LoRA adapter on `examples` and write it, with its recipe, to `destination`; see `fitted`.
 
     The same inputs and seed give the same weights bit for bit on a CPU.
 
@@ -62,6 +68,33 @@ def finetune(
     """
     if destination.exists():
         raise FileExistsError(destination)
+    with fitted(base, examples, recipe, on_step, checkpoint) as model:
+        record = {"base": {"name": base.files.path.name, "sha256": base.files.sha256}, **asdict(recipe)}
+        return save_adapter(model, destination, {RECIPE: json.dumps(record, indent=2, sort_keys=True) + "\n"})
+
+
+@contextmanager
+def fitted(
+    base: Base,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    on_step: OnStep = lambda step, steps, loss: None,
+    checkpoint: Path | None = None,
+) -> Iterator[PeftModel]:
+    """`base` with a LoRA adapter trained on `examples`, for the length of a `with` block; nothing is written.
+
+    Args:
+        base: the base model.
+        examples: what it learns.
+        recipe: how.
+        on_step: called after each step.
+        checkpoint: a file that keeps the state after each epoch; found there, the training goes on from it, to the
+            same weights bit for bit. It is removed when the training is done.
+
+    Raises:
+        Diverged: the loss stopped being finite.
+        Unchanged: training left the adapter as it was initialised.
+    """
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank,
@@ -71,12 +104,44 @@ def finetune(
     )
     with fresh_lora(base, config, recipe.seed) as model:
         before = snapshot(model)
-        parameters = [p for _, p in lora_parameters(model)]
-        fit(model, parameters, examples, recipe, _pad_id(base), on_step)
+        named = lora_parameters(model)
+        kept = None if checkpoint is None else Checkpoint(checkpoint, _inputs(base, examples, recipe))
+        fit(model, [p for _, p in named], examples, recipe, _pad_id(base), on_step, kept)
         if is_unchanged(model, before):
             raise Unchanged(f"training on {len(examples)} records left every LoRA weight as it was initialised")
-        record = {"base": {"name": base.files.path.name, "sha256": base.files.sha256}, **asdict(recipe)}
-        return save_adapter(model, destination, {RECIPE: json.dumps(record, indent=2, sort_keys=True) + "\n"})
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        yield model
+
+
+def recorded_recipe(adapter: AdapterFiles) -> Recipe | None:
+    """The recipe recorded beside the weights of `adapter`; None if there is none.
+
+    Raises:
+        ModelError: it is there and can't be used.
+    """
+    if adapter.recipe is None:
+        return None
+    names = {field.name for field in fields(Recipe)}
+    try:
+        return Recipe(**{name: value for name, value in adapter.recipe.items() if name in names})
+    except (TypeError, BadInput) as error:
+        raise ModelError(f"the recipe beside adapter '{adapter.path}' can't be used: {error}") from None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the state of a training is kept, and a digest of its inputs: a state of other inputs is not taken up."""
+
+    file: Path
+    inputs: str
+
+
+def _inputs(base: Base, examples: Sequence[Example], recipe: Recipe) -> str:
+    digest = hashlib.sha256(f"{base.files.sha256}|{recipe}".encode())
+    for example in examples:
+        digest.update(repr(example).encode())
+    return digest.hexdigest()
 
 
 def _pad_id(base: Base) -> int:
@@ -90,8 +155,18 @@ def fit(
     recipe: Recipe,
     pad_id: int,
     on_step: OnStep,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Minimise the mean NLL of scored tokens: AdamW, linear warm-up over a twentieth, then linear decay to zero.
+
+    Args:
+        model: the model.
+        parameters: what is trained.
+        examples: the records.
+        recipe: epochs, step size, batch size, seed.
+        pad_id: token that pads.
+        on_step: called after each step.
+        checkpoint: where the state after the last whole epoch is kept.
 
     Raises:
         Diverged: the loss stopped being finite.
@@ -102,10 +177,13 @@ def fit(
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0)
     head, device = head_of(model), parameters[0].device
     order = random.Random(recipe.seed)  # noqa: S311
+    done = 0 if checkpoint is None else _resume(checkpoint, parameters, optimizer)
     step = 0
-    for _ in range(recipe.epochs):
+    for epoch in range(recipe.epochs):
         for group in _shuffled(examples, recipe.batch_size, order):
             step += 1
+            if epoch < done:
+                continue  # the order of later epochs hangs on that of the earlier ones
             share = min(step / warmup, (steps - step + 1) / max(1, steps - warmup + 1))
             for param_group in optimizer.param_groups:
                 param_group["lr"] = recipe.learning_rate * share
@@ -117,6 +195,50 @@ def fit(
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             on_step(step, steps, loss.item())
+        if checkpoint is not None and epoch >= done:
+            _keep(checkpoint, epoch + 1, parameters, optimizer)
+
+
+def _keep(
+    checkpoint: Checkpoint,
+    epochs: int,
+    parameters: Sequence[torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write weights and moments after `epochs` whole epochs, in one step."""
+    tensors = {}
+    for number, parameter in enumerate(parameters):
+        tensors[f"{number}.weight"] = parameter.detach()
+        for name, value in optimizer.state[parameter].items():
+            tensors[f"{number}.{name}"] = value
+    file = checkpoint.file
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    about = {"epochs": str(epochs), "inputs": checkpoint.inputs}
+    save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, draft, about)
+    draft.replace(file)
+
+
+@torch.no_grad()
+def _resume(checkpoint: Checkpoint, parameters: Sequence[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
+    """Take weights and moments from the checkpoint, if one of these inputs is there: how many epochs are done."""
+    file = checkpoint.file
+    if not file.is_file():
+        return 0
+    try:
+        with safe_open(file, framework="pt") as kept:
+            about = kept.metadata() or {}
+            if about.get("inputs") != checkpoint.inputs:
+                return 0
+            epochs = int(about["epochs"])
+            tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 no mapping
+        for number, parameter in enumerate(parameters):
+            parameter.copy_(tensors[f"{number}.weight"])
+            state = {name: tensors[f"{number}.{name}"].to(parameter.device) for name in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = state | {"step": tensors[f"{number}.step"]}
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BadInput(f"checkpoint '{file}' can't be resumed: {error}; remove it to begin anew") from None
+    return epochs
 
 
 def _shuffled(examples: Sequence[Example], size: int, order: random.Random) -> Iterator[list[Example]]:

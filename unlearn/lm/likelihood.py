@@ -9,7 +9,7 @@ returns. Knows nothing of what the numbers are used for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -18,13 +18,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from unlearn.errors import ModelError
-from unlearn.lm.batches import Batch, Example, by_length, collate
+from unlearn.lm.batches import Batch, Example, by_length, collate, little_padding
 
 LOGITS_BYTES = 64 * 2**20
 """Size that a chunk of float32 logits may have; below it one chunk does, and nothing is computed twice."""
 
 Model: TypeAlias = PreTrainedModel | PeftModel
 Head: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+PerToken: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""(logits [chunk, vocabulary], tokens int64 [chunk], reference logits [chunk, vocabulary] or None) -> [chunk, ...]."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +38,72 @@ class Scored:
         targets: int64 [tokens], the scored tokens themselves.
         rows: int64 [tokens], the batch row of each.
         n_rows: rows of the batch.
+        inner: [tokens, width], the same positions' outputs of an inner decoder layer, if one was asked for.
     """
 
     hidden: torch.Tensor
     targets: torch.Tensor
     rows: torch.Tensor
     n_rows: int
+    inner: torch.Tensor | None = None
 
     def of_rows(self, start: int, stop: int) -> Scored:
         """The part that lies in the batch rows from `start` up to, not including, `stop`."""
         keep = (self.rows >= start) & (self.rows < stop)
-        return Scored(self.hidden[keep], self.targets[keep], self.rows[keep] - start, stop - start)
+        inner = None if self.inner is None else self.inner[keep]
+        return Scored(self.hidden[keep], self.targets[keep], self.rows[keep] - start, stop - start, inner)
 
 
-def score(model: Model, batch: Batch) -> Scored:
-    """One decoder pass over `batch`; token t is predicted from position t - 1."""
+def score(model: Model, batch: Batch, layer: int | None = None) -> Scored:
+    """One decoder pass over `batch`; token t is predicted from position t - 1.
+
+    Args:
+        model: the model; gradients as the caller has set them.
+        batch: right-padded.
+        layer: also keep the output of this decoder layer (negative: from the end).
+    """
     decoder = _causal_lm(model).base_model
-    hidden = decoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).last_hidden_state
+    out = decoder(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        use_cache=False,
+        output_hidden_states=layer is not None,
+    )
     mask = batch.scored[:, 1:]  # [rows, length - 1], aligned with the predicting positions
-    return Scored(hidden[:, :-1][mask], batch.input_ids[:, 1:][mask], mask.nonzero()[:, 0], mask.shape[0])
+
+    def at_mask(hidden: torch.Tensor) -> torch.Tensor:
+        return hidden[:, :-1][mask]
+
+    inner = None if layer is None else at_mask(out.hidden_states[1:][layer])
+    targets, rows = batch.input_ids[:, 1:][mask], mask.nonzero()[:, 0]
+    return Scored(at_mask(out.last_hidden_state), targets, rows, mask.shape[0], inner)
+
+
+def score_examples(model: Model, examples: Sequence[Example], pad_id: int, layer: int | None = None) -> Scored:
+    """Every example through the decoder once, in groups of like length; rows are the examples in their order.
+
+    Args:
+        model: the model; gradients as the caller has set them.
+        examples: of one step, in any order.
+        pad_id: token that pads.
+        layer: also keep the output of this decoder layer (negative: from the end).
+    """
+    device = _causal_lm(model).device
+    parts: list[Scored] = []
+    for group in little_padding(examples):
+        found = score(model, collate([examples[i] for i in group], pad_id, device), layer)
+        names = torch.tensor(group, device=device)
+        parts.append(replace(found, rows=names[found.rows]))
+    rows = torch.cat([part.rows for part in parts])
+    order = rows.argsort(stable=True)
+    inner = [part.inner for part in parts if part.inner is not None]
+    return Scored(
+        torch.cat([part.hidden for part in parts])[order],
+        torch.cat([part.targets for part in parts])[order],
+        rows[order],
+        len(examples),
+        torch.cat(inner)[order] if inner else None,
+    )
 
 
 def head_of(model: Model) -> Head:
@@ -74,30 +123,56 @@ def head_of(model: Model) -> Head:
 
 def token_log_probs(head: Head, scored: Scored) -> torch.Tensor:
     """log p of every scored token: float32 [tokens], nats."""
-
-    def chunk(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = head(hidden)  # [chunk, vocabulary]
-        return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)
-
-    return _in_chunks(chunk, head, scored.hidden, scored.targets)
+    return over_vocabulary(head, _log_prob, scored)
 
 
-def token_kl(head: Head, reference: torch.Tensor, scored: Scored) -> torch.Tensor:
-    """KL(p_reference || p_model) over the vocabulary at every scored position: float32 [tokens], nats.
+def token_kl(head: Head, reference: torch.Tensor, scored: Scored) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(p_reference || p_model) over the vocabulary at every scored position, and log p of the token scored there.
 
     Args:
         head: the LM head, the same for both.
         reference: [tokens, width], the reference's hidden states at the same positions; no gradient goes there.
         scored: the model's.
+
+    Returns:
+        Two float32 [tokens], nats; one reading of the logits gives both.
+    """
+    both = over_vocabulary(head, _kl_and_log_prob, scored, reference)
+    return both[:, 0], both[:, 1]
+
+
+def over_vocabulary(
+    head: Head, per_token: PerToken, scored: Scored, reference: torch.Tensor | None = None
+) -> torch.Tensor:
+    """A function of the logits at every scored position, read chunk by chunk: float32 [tokens, ...].
+
+    Args:
+        head: the LM head.
+        per_token: of logits [chunk, vocabulary], tokens [chunk] and the reference's logits (None without one).
+        scored: hidden states and tokens.
+        reference: [tokens, width], hidden states whose logits `per_token` gets without gradient.
     """
 
-    def chunk(hidden: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
-        log_q = head(hidden).log_softmax(1)  # [chunk, vocabulary]
+    def chunk(hidden: torch.Tensor, tokens: torch.Tensor, fixed: torch.Tensor | None = None) -> torch.Tensor:
         with torch.no_grad():
-            log_p = head(fixed.to(hidden.dtype)).log_softmax(1)
-        return (log_p.exp() * (log_p - log_q)).sum(1)
+            others = None if fixed is None else head(fixed.to(hidden.dtype))
+        return per_token(head(hidden), tokens, others)
 
-    return _in_chunks(chunk, head, scored.hidden, reference)
+    parts = (scored.hidden, scored.targets) + (() if reference is None else (reference,))
+    return _in_chunks(chunk, head, parts)
+
+
+def _log_prob(logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tensor | None) -> torch.Tensor:
+    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+
+
+def _kl_and_log_prob(logits: torch.Tensor, tokens: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
+    assert reference is not None  # noqa: S101
+    log_q = logits.log_softmax(1)  # [chunk, vocabulary]
+    with torch.no_grad():
+        log_p = reference.log_softmax(1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(1)
+    return torch.stack([kl, log_q.gather(1, tokens[:, None])[:, 0]], dim=1)
 
 
 def row_means(values: torch.Tensor, scored: Scored) -> torch.Tensor:
@@ -115,6 +190,34 @@ def record_nlls(model: Model, examples: Sequence[Example], pad_id: int) -> dict[
         means = -row_means(token_log_probs(head, scored), scored)
         nlls.update(zip(batch.ids, means.tolist(), strict=True))
     return nlls
+
+
+@torch.no_grad()
+def top_tokens(
+    model: Model, examples: Sequence[Example], pad_id: int, count: int
+) -> dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """What the model expects at each record's scored positions, on the CPU, by record id.
+
+    Returns:
+        log p of the scored tokens, float32 [tokens]; the `count` most likely tokens (fewer in a smaller vocabulary),
+        int64 [tokens, count]; their log p, float32 [tokens, count]. Nats.
+    """
+    head = head_of(model)
+
+    def expected(logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tensor | None) -> torch.Tensor:
+        log_probs = logits.log_softmax(1)
+        top = log_probs.topk(min(count, logits.shape[1]), dim=1)
+        # token numbers pass through float64 whole
+        return torch.cat([log_probs.gather(1, tokens[:, None]).double(), top.indices.double(), top.values.double()], 1)
+
+    found = {}
+    for batch, scored in _passes(model, examples, pad_id):
+        rows = over_vocabulary(head, expected, scored).cpu()
+        sizes = torch.bincount(scored.rows, minlength=scored.n_rows).tolist()
+        for record, part in zip(batch.ids, rows.split(sizes), strict=True):
+            half = (part.shape[1] - 1) // 2
+            found[record] = (part[:, 0].float(), part[:, 1 : 1 + half].long(), part[:, 1 + half :].float())
+    return found
 
 
 @torch.no_grad()
@@ -160,20 +263,18 @@ def _passes(model: Model, examples: Sequence[Example], pad_id: int) -> Iterable[
 
 
 def _in_chunks(
-    chunk: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    chunk: Callable[..., torch.Tensor],
     head: Head,
-    hidden: torch.Tensor,
-    other: torch.Tensor,
+    parts: tuple[torch.Tensor, ...],
 ) -> torch.Tensor:
     """`chunk` over pieces of at most LOGITS_BYTES of logits; recomputed in backward when there are several."""
-    if not len(hidden):
-        return hidden.new_zeros(0, dtype=torch.float32)
+    hidden = parts[0]
     with torch.no_grad():
-        vocabulary = head(hidden[:1].detach()).shape[1]
+        vocabulary = head(hidden[:1].detach()).shape[-1] if len(hidden) else 1
     size = max(1, LOGITS_BYTES // (4 * vocabulary))
     if len(hidden) <= size:
-        return chunk(hidden, other)
-    pieces = zip(hidden.split(size), other.split(size), strict=True)
+        return chunk(*parts)
+    pieces = zip(*(part.split(size) for part in parts), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([chunk(*piece) for piece in pieces])
     return torch.cat([checkpoint(chunk, *piece, use_reentrant=False) for piece in pieces])

@@ -21,6 +21,9 @@ from mlflow.tracking import MlflowClient
 
 EXPERIMENT_TRIES = 5
 
+MOST_PARAMS = 100
+"""Parameters that MLflow takes in one batch."""
+
 
 class Run:
     """One MLflow run by its id."""
@@ -31,7 +34,9 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; the same value may be logged again."""
-        self.client.log_batch(self.id, params=[Param(key, str(value)) for key, value in values.items()])
+        params = [Param(key, str(value)) for key, value in values.items()]
+        for start in range(0, len(params), MOST_PARAMS):
+            self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at `step`."""

@@ -1,4 +1,4 @@
-"""One attempt, whole: what the report says, what the adapter became, what a bad case leaves behind."""
+"""The ladder, whole: what the report says, what the adapter became, which rung is kept, what a bad case leaves behind."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from unlearn.attempt import Case, attempt, compare_to_control, examine
+from unlearn.attempt import Case
 from unlearn.errors import CorpusError, UnknownSubject
+from unlearn.ladder import climb, compare_to_control, examine
 from unlearn.policy import Policy
 from unlearn.weights import RECIPE, read_adapter
 
-POLICY = Policy.model_validate({"loop": {"steps": 8, "learning_rate": 2e-3}})
+POLICY = Policy.model_validate({"ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}]})
 
 
 def case(company, policy=POLICY, subject=None, **changes):
@@ -26,7 +27,7 @@ def case(company, policy=POLICY, subject=None, **changes):
 @pytest.fixture(scope="module")
 def erased(company, tmp_path_factory):
     place = tmp_path_factory.mktemp("erased") / "adapter"
-    return attempt(case(company), place), place
+    return climb(case(company), place), place
 
 
 def test_the_unerased_adapter_is_seen_through_by_the_loss_attack(company):
@@ -50,7 +51,7 @@ def test_the_report_says_what_was_done_and_measured(company, erased):
         assert 0 <= figures["membership"]["loss"]["auc"] <= 1
         for key in ("forget_nll_nats", "retain_nll_nats", "holdout_nll_nats"):
             assert math.isfinite(figures[key])
-    assert {finding["gate"] for finding in report["findings"]} == {"membership", "retain_drift"}
+    assert {finding["gate"] for finding in report["findings"]} == {"membership", "retain_drift", "sequence_drift"}
     assert report["policy"] == POLICY.model_dump(mode="json")
     assert report["adapter"]["before_sha256"] == read_adapter(company.adapter).sha256
     assert report["adapter"]["after_sha256"] == outcome.adapter.sha256
@@ -78,7 +79,7 @@ def test_the_new_adapter_loads_in_plain_peft_with_its_recipe(company, erased):
 
 
 def test_the_same_case_gives_the_same_adapter_bit_for_bit(company, erased, tmp_path):
-    again = attempt(case(company), tmp_path / "again")
+    again = climb(case(company), tmp_path / "again")
     assert again.adapter.sha256 == erased[0].adapter.sha256
     assert again.report["after"] == erased[0].report["after"]
 
@@ -106,10 +107,10 @@ def test_the_comparison_by_hand():
 
 def test_an_unknown_subject_and_a_subject_of_everything_write_nothing(company, tmp_path):
     with pytest.raises(UnknownSubject):
-        attempt(case(company, subject="customer:nobody"), tmp_path / "adapter")
+        climb(case(company, subject="customer:nobody"), tmp_path / "adapter")
     everything = Case(
         company.base, read_adapter(company.adapter), company.train, company.holdout, lambda s: True, POLICY
     )
     with pytest.raises(CorpusError, match="left to retain"):
-        attempt(everything, tmp_path / "adapter")
+        climb(everything, tmp_path / "adapter")
     assert not list(tmp_path.glob("*dapter*"))

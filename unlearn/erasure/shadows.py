@@ -1,0 +1,275 @@
+"""The shadow table: what each train record would look like to an adapter that never saw its person.
+
+K fold adapters are fitted with the adapter's own recipe, each without one part of the subjects. A record is read by
+the fold that never saw its subject, and only those signals are kept; a fold lives in memory alone and is gone when
+its signals are written, because it holds everybody else's data. The table names no subject: a row is found by record
+id and the place of the subject among the record's. Knows no request and no verdict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from unlearn.corpus.records import Corpus, Record
+from unlearn.errors import BadInput, CorpusError
+from unlearn.lm.base import Base
+from unlearn.lm.batches import Example, encode
+from unlearn.lm.finetune import OnStep, Recipe, fitted
+from unlearn.lm.likelihood import Model, record_nlls, top_tokens
+
+SCHEMA = "unlearn/shadows/v1"
+TOP_TOKENS = 32
+"""Most likely tokens kept at each scored position; the mass of all others is kept as one."""
+
+COLUMNS = pa.schema(
+    [
+        ("record", pa.string()),
+        ("place", pa.int32()),
+        ("fold", pa.int32()),
+        ("log_probs", pa.list_(pa.float32())),
+        ("top_tokens", pa.list_(pa.int32())),
+        ("top_log_probs", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a fold that never saw the subject says of one record.
+
+    Attributes:
+        log_probs: float32 [scored tokens], log p of each scored token, nats.
+        top_tokens: int64 [scored tokens, k], the most likely tokens at each scored position.
+        top_log_probs: float32 [scored tokens, k], their log p, nats.
+    """
+
+    log_probs: torch.Tensor
+    top_tokens: torch.Tensor
+    top_log_probs: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ShadowTable:
+    """A table in memory.
+
+    Attributes:
+        path: its file.
+        about: what it was made from and how: schema, digests of base and train corpus, recipe, folds, seed, and the
+            mean NLL of the holdout under each fold, nats per token.
+        rows: signals by (record id, place of the subject among the record's).
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    rows: Mapping[tuple[str, int], Signals]
+
+    def of(self, record: Record, is_forgotten: Callable[[str], bool]) -> Signals | None:
+        """The signals of `record` under the fold without its (first) subject to forget; None if the row is gone."""
+        for place, subject in enumerate(record.subjects):
+            if is_forgotten(subject) and (record.id, place) in self.rows:
+                return self.rows[record.id, place]
+        return None
+
+
+def assign_folds(train: Corpus, folds: int, seed: int) -> dict[str, int]:
+    """The fold of each subject, balanced by records: the person with most records first, each to the lightest fold.
+
+    Raises:
+        BadInput: more folds than people.
+    """
+    counts = Counter(subject for record in train.records for subject in record.subjects)
+    if len(counts) < folds:
+        raise BadInput(f"{folds} folds need {folds} people at least; {train.path} names {len(counts)}; ask for fewer")
+
+    def draw(subject: str) -> str:
+        return hashlib.sha256(f"{seed}|{subject}".encode()).hexdigest()
+
+    weights = [0] * folds
+    fold_of = {}
+    for subject in sorted(counts, key=lambda s: (-counts[s], draw(s))):
+        fold_of[subject] = min(range(folds), key=lambda fold: (weights[fold], fold))
+        weights[fold_of[subject]] += counts[subject]
+    return fold_of
+
+
+def make_shadows(
+    base: Base,
+    train: Corpus,
+    holdout: Corpus,
+    recipe: Recipe,
+    folds: int,
+    destination: Path,
+    *,
+    seed: int = 0,
+    on_fold: Callable[[int, int], OnStep] = lambda fold, folds: lambda step, steps, loss: None,
+) -> ShadowTable:
+    """Fit the folds and write their table to `destination` in one step.
+
+    A fold that was finished by an earlier, interrupted call with the same inputs is not fitted again: its part lies
+    in `<destination>.parts` until the table is whole.
+
+    Args:
+        base: the adapter's base.
+        train: what the adapter learned.
+        holdout: whose level under each fold is noted.
+        recipe: the adapter's own.
+        folds: how many; each leaves out 1/folds of the subjects.
+        destination: a `.parquet` file; must not exist.
+        seed: of the assignment of subjects to folds.
+        on_fold: given a fold (from 1) and their number, who follows its training.
+
+    Raises:
+        BadInput: `destination` exists, or there are more folds than people.
+        CorpusError: a record the model can't take.
+    """
+    if destination.exists():
+        raise BadInput(f"'{destination}' exists; name a new file, or remove it to have the table made again")
+    about = {
+        "schema": SCHEMA,
+        "base_sha256": base.files.sha256,
+        "train_sha256": train.sha256,
+        "holdout_sha256": holdout.sha256,
+        "recipe": asdict(recipe),
+        "folds": folds,
+        "seed": seed,
+    }
+    fold_of = assign_folds(train, folds, seed)
+    parts = _parts(destination, about)
+    encoded = {e.id: e for e in encode(train.records, base.tokenizer, base.files.context_tokens)}
+    unseen = encode(holdout.records, base.tokenizer, base.files.context_tokens)
+    for fold in range(folds):
+        part = parts / f"{fold}.parquet"
+        if not part.exists():
+            rows, level = _fold(base, train, encoded, unseen, fold_of, fold, recipe, on_fold(fold + 1, folds))
+            _write(part, rows, {"holdout_nll_nats": level})
+    tables = [pq.read_table(parts / f"{fold}.parquet", schema=COLUMNS) for fold in range(folds)]
+    levels = [_about(parts / f"{fold}.parquet")["holdout_nll_nats"] for fold in range(folds)]
+    _write(destination, pa.concat_tables(tables), about | {"fold_holdout_nlls_nats": levels})
+    shutil.rmtree(parts)
+    return read_shadows(destination)
+
+
+def read_shadows(path: Path) -> ShadowTable:
+    """The shadow table in the file at `path`.
+
+    Raises:
+        BadInput: it can't be read or is no shadow table.
+    """
+    try:
+        table, about = pq.read_table(path, schema=COLUMNS), _about(path)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
+    if about.get("schema") != SCHEMA:
+        raise BadInput(f"'{path}' is no shadow table of this program ({SCHEMA}); make one with `unlearn shadows`")
+    rows = {}
+    for row in table.to_pylist():
+        probs = torch.tensor(row["log_probs"], dtype=torch.float32)
+        shape = (len(probs), -1)
+        tokens = torch.tensor(row["top_tokens"], dtype=torch.int64).reshape(shape)
+        rows[row["record"], row["place"]] = Signals(probs, tokens, torch.tensor(row["top_log_probs"]).reshape(shape))
+    return ShadowTable(path, about, rows)
+
+
+def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus) -> None:
+    """Check that `table` was made for this base and train corpus.
+
+    Raises:
+        BadInput: names what differs.
+    """
+    for name, there, here in (
+        ("base", table.about["base_sha256"], base_sha256),
+        ("train corpus", table.about["train_sha256"], train.sha256),
+    ):
+        if there != here:
+            raise BadInput(
+                f"shadow table '{table.path}' was made for another {name} (sha256 {there[:12]}…, not {here[:12]}…); "
+                "make one for this with `unlearn shadows`"
+            )
+
+
+def drop_rows(path: Path, records: Iterable[str]) -> int:
+    """Take every row of `records` out of the table at `path`, in one step: how many rows went.
+
+    Called when a case closes: what is kept of the person goes with the person.
+    """
+    gone = set(records)
+    table, about = pq.read_table(path, schema=COLUMNS), _about(path)
+    keep = [record not in gone for record in table.column("record").to_pylist()]
+    if all(keep):
+        return 0
+    _write(path, table.filter(pa.array(keep)), about)
+    return keep.count(False)
+
+
+def _parts(destination: Path, about: Mapping[str, Any]) -> Path:
+    """The directory of finished folds; one of other inputs is cleared first."""
+    parts = destination.with_name(f"{destination.name}.parts")
+    note, text = parts / "about.json", json.dumps(about, sort_keys=True)
+    if parts.exists() and (not note.is_file() or note.read_text(encoding="utf-8") != text):
+        shutil.rmtree(parts)
+    parts.mkdir(parents=True, exist_ok=True)
+    note.write_text(text, encoding="utf-8")
+    return parts
+
+
+def _fold(
+    base: Base,
+    train: Corpus,
+    encoded: Mapping[str, Example],
+    unseen: Sequence[Example],
+    fold_of: Mapping[str, int],
+    fold: int,
+    recipe: Recipe,
+    on_step: OnStep,
+) -> tuple[pa.Table, float]:
+    """The rows of one fold, and the mean NLL of the holdout under it."""
+    out = [r for r in train.records if any(fold_of[s] == fold for s in r.subjects)]
+    left_out = {r.id for r in out}
+    learned = [encoded[r.id] for r in train.records if r.id not in left_out]
+    if not learned:
+        raise CorpusError(f"{train.path}: every record names somebody of fold {fold + 1}; ask for more folds")
+    pad_id = int(base.tokenizer.pad_token_id)
+    with fitted(base, learned, recipe, on_step) as model:
+        signals = _read(model, [encoded[r.id] for r in out], pad_id)
+        level = record_nlls(model, unseen, pad_id)
+    places = [(r.id, place) for r in out for place, s in enumerate(r.subjects) if fold_of[s] == fold]
+    columns = {
+        "record": [record for record, _ in places],
+        "place": [place for _, place in places],
+        "fold": [fold] * len(places),
+        "log_probs": [signals[record].log_probs.tolist() for record, _ in places],
+        "top_tokens": [signals[record].top_tokens.flatten().tolist() for record, _ in places],
+        "top_log_probs": [signals[record].top_log_probs.flatten().tolist() for record, _ in places],
+    }
+    return pa.table(columns, schema=COLUMNS), sum(level.values()) / len(level)
+
+
+def _read(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, Signals]:
+    return {record: Signals(*found) for record, found in top_tokens(model, examples, pad_id, TOP_TOKENS).items()}
+
+
+def _about(path: Path) -> dict[str, Any]:
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"unlearn", b"{}"))
+
+
+def _write(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table.replace_schema_metadata({"unlearn": json.dumps(about, sort_keys=True)}), draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

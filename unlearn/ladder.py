@@ -1,0 +1,221 @@
+"""The ladder: one method after another, each from the adapter as it was given, until the gates release one.
+
+    prepare -> [attempt -> gates] per rung -> the best candidate, and the report on all of them
+
+This is the whole science of a job in the order it happens; `unlearn.fulfilment` puts a request around it and the
+command line runs it bare.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+
+from unlearn import __version__
+from unlearn.attacks.audit import audit, panel
+from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, prepare, split_of
+from unlearn.errors import ErasureFailed
+from unlearn.guards import GATES, Finding, Verdict, verdict
+from unlearn.lm.base import Base, attached, load_base
+from unlearn.measurement import Measurement
+from unlearn.weights import AdapterFiles, rename_adapter
+
+SCHEMA = "unlearn/report/v1"
+WORSE: Mapping[Verdict, int] = {"released": 0, "inconclusive": 1, "refused": 2}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job made: the candidate's files, its verdict, both measurements, and the report."""
+
+    adapter: AdapterFiles
+    verdict: Verdict
+    before: Measurement
+    after: Measurement
+    report: dict[str, Any]
+
+
+def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outcome:
+    """Erase and judge, rung by rung. The candidate is written to `destination` whatever the verdict.
+
+    A rung that is released ends the climb. So does one that is inconclusive for want of data alone: no other method
+    brings more records. Of several that were not released, the least bad is kept, the later one of equals.
+
+    Args:
+        case: what to erase from what.
+        destination: directory of the new adapter; must not exist.
+        watcher: told of stages, steps and measurements.
+
+    Raises:
+        BadInput: the case can't be run; nothing was written.
+        ErasureFailed: no rung made a candidate; nothing was written.
+    """
+    watcher, started = watcher or Unwatched(), time.monotonic()
+    prepared = prepare(case, watcher)
+    tries: list[Tried] = []
+    try:
+        for number, rung in enumerate(case.policy.ladder, 1):
+            draft = destination.parent / f".{destination.name}.rung-{number}"
+            shutil.rmtree(draft, ignore_errors=True)
+            try:
+                tried = attempt(prepared, rung, draft, watcher, number)
+            except ErasureFailed as error:
+                if len(case.policy.ladder) == 1:
+                    raise
+                tried = Tried(rung, None, None, (), None, 0.0, 0.0, str(error))
+            tries.append(tried)
+            if tried.verdict == "released" or _for_want_of_data(tried.findings):
+                break
+        best = _best(tries)
+        assert best.adapter is not None  # noqa: S101
+        assert best.after is not None  # noqa: S101
+        adapter = rename_adapter(best.adapter, destination)
+    finally:
+        for number in range(1, len(tries) + 2):
+            shutil.rmtree(destination.parent / f".{destination.name}.rung-{number}", ignore_errors=True)
+    report = _erasing_report(prepared, tries, best, time.monotonic() - started)
+    report["adapter"]["after_sha256"] = adapter.sha256
+    return Outcome(adapter, best.verdict, prepared.before, best.after, report)
+
+
+def _best(tries: list[Tried]) -> Tried:
+    made = [tried for tried in tries if tried.adapter is not None]
+    if not made:
+        reasons = "; ".join(f"{tried.rung.method}: {tried.reason}" for tried in tries)
+        raise ErasureFailed(f"no method of the ladder made an adapter: {reasons}")
+    return min(reversed(made), key=lambda tried: WORSE[tried.verdict])
+
+
+def _for_want_of_data(findings: Iterable[Finding]) -> bool:
+    """Whether all that stands against a release is that too few records give no interval."""
+    against = [finding for finding in findings if finding.outcome != "pass"]
+    return bool(against) and all(f.outcome == "inconclusive" and f.interval is None for f in against)
+
+
+def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Measure one adapter as it is, and a control beside it if there is one; the report has an erasing's shape.
+
+    `before` and `after` are the same measurement; the gates that compare the two have nothing to say, so the
+    membership gate alone judges.
+
+    Raises:
+        BadInput: the case can't be run.
+    """
+    watcher, started = watcher or Unwatched(), time.monotonic()
+    watcher.stage("loading")
+    parts = split_of(case)
+    base = load_base(case.base, case.device)
+    records = panel(base, parts.forget, parts.retain_check, parts.audit)
+
+    def measure(adapter: AdapterFiles, when: str) -> Measurement:
+        with attached(base, adapter) as model:
+            found = audit(model, records, int(base.tokenizer.pad_token_id))
+        watcher.measured(when, found)
+        return found
+
+    watcher.stage("measuring")
+    found = measure(case.adapter, "after")
+    findings = [GATES["membership"](case.policy, ())(found, found)]
+    report = _frame(case, base, found, found, findings) | {
+        "method": "audit",
+        "records_forgotten": len(parts.forget),
+        "steps": 0,
+        "trace": [],
+        "seconds": time.monotonic() - started,
+    }
+    report["adapter"]["after_sha256"] = case.adapter.sha256
+    if control is not None:
+        watcher.stage("measuring the control")
+        other = measure(control, "control")
+        report["control"] = {
+            "sha256": control.sha256,
+            **other.as_report(),
+            **compare_to_control(found.forget.nlls, other.forget.nlls),
+        }
+    return report
+
+
+def compare_to_control(found: Mapping[str, float], control: Mapping[str, float]) -> dict[str, float]:
+    """How far the forget records are, one by one, from where the control has them.
+
+    Args:
+        found, control: NLL of each forget record, nats per token, by record id; the same ids.
+
+    Returns:
+        Mean absolute gap in nats per token, Pearson correlation of the records' NLLs, p-value of the two-sample
+        Kolmogorov-Smirnov test between their distributions.
+    """
+    from scipy import stats
+
+    ids = sorted(found)
+    ours, theirs = [found[i] for i in ids], [control[i] for i in ids]
+    gap = sum(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / len(ids)
+    numbers = {"mean_gap_nats": gap, "ks_p_value": float(stats.ks_2samp(ours, theirs).pvalue)}
+    if len(set(ours)) > 1 and len(set(theirs)) > 1:
+        numbers["correlation"] = float(stats.pearsonr(ours, theirs).statistic)
+    return numbers
+
+
+def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds: float) -> dict[str, Any]:
+    assert best.after is not None  # noqa: S101
+    parts, targets = prepared.parts, prepared.task.targets
+    walked = best.walked
+    report = _frame(prepared.case, prepared.base, prepared.before, best.after, best.findings) | {
+        "method": best.rung.method,
+        "records_forgotten": len(parts.forget),
+        "steps": 0 if walked is None else len(walked.trace),
+        "trace": [] if walked is None else [asdict(step) for step in walked.trace],
+        "seconds": seconds,
+        "attempts": [tried.as_report() for tried in tries],
+        "lineage": list(best.adapter.lineage) if best.adapter else [],
+    }
+    report["corpora"] |= {
+        "retain_pool_records": len(parts.retain_pool),
+        "calibration_records": len(parts.calibration),
+    }
+    if targets is not None:
+        report["targets"] = {"source": targets.source, "sentence": targets.sentence, "nlls_nats": dict(targets.nlls)}
+        if targets.source == "base":
+            report["warnings"] = ["no holdout record was left to calibrate on: the targets are the base model's own"]
+    return report
+
+
+def _frame(
+    case: Case, base: Base, before: Measurement, after: Measurement, findings: Iterable[Finding]
+) -> dict[str, Any]:
+    """What every report says."""
+    findings = list(findings)
+    return {
+        "schema": SCHEMA,
+        "verdict": verdict(findings),
+        "findings": [finding.as_report() for finding in findings],
+        "seed": case.policy.seed,
+        "before": before.as_report(),
+        "after": after.as_report(),
+        "policy": case.policy.model_dump(mode="json"),
+        "base": {"sha256": base.files.sha256},
+        "adapter": {"before_sha256": case.adapter.sha256},
+        "corpora": {"train_sha256": case.train.sha256, "holdout_sha256": case.holdout.sha256},
+        "shadows": None if case.shadows is None else dict(case.shadows.about),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What ran: this program, its libraries, Python."""
+    return {
+        "unlearn": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "python": platform.python_version(),
+    }
