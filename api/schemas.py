@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
+JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed"]
 
 
@@ -34,7 +35,9 @@ class AdapterIn(_In):
     policy: dict[str, Any] | None = Field(
         default=None,
         description="How to erase and what may be released; defaults where it says nothing.",
-        examples=[{"loop": {"steps": 20}, "gates": {"membership_auc_margin": 0.2}}],
+        examples=[
+            {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_auc_margin": 0.2}}
+        ],
     )
 
 
@@ -62,6 +65,9 @@ class AdapterOut(_Out):
     holdout_sha256: str
     holdout_records: int = Field(examples=[369])
     policy: dict[str, Any]
+    shadows: JobState | None = Field(
+        description="State of the job that makes its shadow table; null if none was asked."
+    )
     created_at: datetime
     current: Version = Field(description="The version that serves.")
     versions: list[Version] = Field(description="All versions, from the first.")
@@ -119,9 +125,10 @@ class RequestPage(BaseModel):
 
 
 class JobOut(_Out):
-    """One erasing on one adapter."""
+    """One erasing on one adapter, or the making of its shadow table."""
 
     id: str = Field(examples=["job_77aa01b2c3d4e5f60718293a"])
+    kind: JobKind
     adapter: str = Field(examples=["support-assistant"])
     request_ids: list[str]
     state: JobState

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from dataclasses import replace
 
 import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from unlearn.attempt import Case
-from unlearn.errors import CorpusError, UnknownSubject
+from unlearn.errors import CorpusError, ErasureFailed, UnknownSubject
 from unlearn.ladder import climb, compare_to_control, examine
+from unlearn.lm.batches import encode
+from unlearn.lm.finetune import finetune, recorded_recipe
+from unlearn.methods import METHODS
 from unlearn.policy import Policy
 from unlearn.weights import RECIPE, read_adapter
 
@@ -97,6 +102,88 @@ def test_a_control_is_measured_beside_the_adapter(company, erased):
     assert report["control"]["forget_nll_nats"] == pytest.approx(erased[0].report["after"]["forget_nll_nats"], rel=1e-5)
     assert report["control"]["mean_gap_nats"] > 0.3
     assert report["method"] == "audit"
+
+
+IMPOSSIBLE = {"membership_auc_margin": 1e-6, "retain_drift": 9.0}
+OPEN = {"membership_auc_margin": 0.5, "retain_drift": 9.0}
+
+
+def rules(ladder, gates, **more):
+    return Policy.model_validate({"ladder": ladder, "gates": gates, "sequence": {"retain_drift": 9.0}} | more)
+
+
+def test_a_rung_that_is_released_ends_the_climb(company, tmp_path):
+    ladder = [{"method": "ascent", "steps": 2}, {"method": "ascent", "steps": 3}, {"method": "retrain"}]
+    outcome = climb(case(company, rules(ladder, OPEN)), tmp_path / "adapter")
+    assert outcome.verdict == "released"
+    assert [tried["verdict"] for tried in outcome.report["attempts"]] == ["released"]
+    assert outcome.report["steps"] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter"]
+
+
+def test_the_ladder_goes_on_to_retraining_which_is_exact(company, base, tmp_path):
+    """The last rung's adapter is the one that fitting the recorded recipe on everybody else gives, bit for bit."""
+    ladder = [{"method": "ascent", "steps": 2}, {"method": "retrain"}]
+    outcome = climb(case(company, rules(ladder, IMPOSSIBLE)), tmp_path / "adapter")
+    assert [tried["method"] for tried in outcome.report["attempts"]] == ["ascent", "retrain"]
+    assert outcome.report["method"] == "retrain"
+    assert outcome.report["lineage"] == []
+    retained = [r for r in company.world.train if company.subject not in r.subjects]
+    recipe = recorded_recipe(read_adapter(company.adapter))
+    control = finetune(base, encode(retained, base.tokenizer, base.files.context_tokens), recipe, tmp_path / "control")
+    weights = "adapter_model.safetensors"
+    assert (outcome.adapter.path / weights).read_bytes() == (control.path / weights).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "control"]
+
+
+def test_a_rung_that_breaks_is_noted_and_the_next_one_tried(company, tmp_path):
+    ladder = [{"method": "ascent", "learning_rate": 1e-30}, {"method": "ascent", "steps": 2}]
+    outcome = climb(case(company, rules(ladder, OPEN)), tmp_path / "adapter")
+    first, second = outcome.report["attempts"]
+    assert "left every LoRA weight" in first["reason"]
+    assert second["verdict"] == outcome.verdict == "released"
+
+
+def test_an_adapter_without_a_recipe_passes_retraining_over(company, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(company.adapter, bare)
+    (bare / RECIPE).unlink()
+    given = case(company, rules([{"method": "ascent", "steps": 2}, {"method": "retrain"}], IMPOSSIBLE))
+    outcome = climb(replace(given, adapter=read_adapter(bare)), tmp_path / "adapter")
+    assert outcome.report["method"] == "ascent"
+    assert RECIPE in outcome.report["attempts"][1]["reason"]
+    with pytest.raises(ErasureFailed, match="no method of the ladder"):
+        climb(
+            replace(given, adapter=read_adapter(bare), policy=rules([{"method": "retrain"}], OPEN)), tmp_path / "none"
+        )
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("ascent", "retrain")])
+def test_every_method_of_the_menu_runs_from_the_policy_and_moves_the_adapter(company, method, tmp_path):
+    policy = rules([{"method": method, "steps": 2, "forget_records_per_step": 6, "retain_records_per_step": 6}], OPEN)
+    outcome = climb(case(company, policy), tmp_path / "adapter")
+    assert outcome.report["method"] == method
+    assert outcome.adapter.sha256 != read_adapter(company.adapter).sha256
+    assert all(math.isfinite(step["loss"]) for step in outcome.report["trace"])
+
+
+def test_erasings_of_one_adapter_are_its_lineage_until_an_exact_fit(company, tmp_path):
+    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    policy = rules([{"method": "ascent", "steps": 2}], OPEN)
+    first = climb(case(company, policy, people[0]), tmp_path / "one")
+    again = replace(case(company, policy, people[1], already_erased={people[0]}.__contains__), adapter=first.adapter)
+    second = climb(again, tmp_path / "two")
+    assert [e["method"] for e in second.report["lineage"]] == ["ascent", "ascent"]
+    assert second.adapter.lineage[0] == first.adapter.lineage[0]
+    drift = next(f for f in second.report["findings"] if f["gate"] == "sequence_drift")
+    assert drift["figure"] == pytest.approx(sum(e["retain_rise_nats"] for e in second.adapter.lineage))
+    strict = rules([{"method": "ascent", "steps": 2}, {"method": "retrain"}], OPEN, sequence={"retain_drift": 1e-9})
+    third = climb(replace(again, policy=strict), tmp_path / "three")
+    outcomes = {f["gate"]: f["outcome"] for f in third.report["attempts"][0]["findings"]}
+    if outcomes["sequence_drift"] == "fail":
+        assert third.report["method"] == "retrain"
+        assert third.adapter.lineage == ()
 
 
 def test_the_comparison_by_hand():

@@ -16,12 +16,14 @@ from transformers import AutoModelForCausalLM
 from unlearn.cases.desk import Desk
 from unlearn.cli.client import Client
 from unlearn.cli.house import House, free_port
+from unlearn.erasure.shadows import read_shadows
 from unlearn.errors import BadInput, Conflict
 from unlearn.settings import Settings
 
 WIDE = {
     # Every gate open as far as a policy allows: this is about the way, not about the science.
-    "loop": {"steps": 6, "learning_rate": 3e-4},
+    "ladder": [{"method": "ascent", "steps": 6}],
+    "sequence": {"retain_drift": 9.0},
     "gates": {"membership_auc_margin": 0.5, "retain_drift": 9.0},
 }
 
@@ -96,7 +98,7 @@ def test_mlflow_holds_curves_before_and_after_the_adapter_and_the_report(service
             [s[curve] for s in report["trace"]]
         )
     assert run.data.params["method"] == "ascent"
-    assert run.data.params["loop.steps"] == "6"
+    assert run.data.params["ladder.1.steps"] == "6"
     artifacts = {f.path for f in store.list_artifacts(run.info.run_id)}
     assert artifacts == {"adapter", "report.json", "before_after.png"}
     assert "adapter/adapter_model.safetensors" in {f.path for f in store.list_artifacts(run.info.run_id, "adapter")}
@@ -132,13 +134,32 @@ def test_a_second_person_is_erased_from_the_new_version_without_the_first(servic
 
 def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(service, company, people):
     _, client = service
-    register(client, company, "strict", {"loop": {"steps": 30, "learning_rate": 5e-3}})
+    register(client, company, "strict", {"ladder": [{"method": "ascent", "steps": 30, "learning_rate": 5e-3}]})
     *_, request = client.follow(client.submit(people[2])["id"], 120)
     jobs = {job["adapter"]: job for job in request["jobs"]}
     assert request["state"] == "needs_review"
     assert jobs["strict"]["verdict"] == "refused"
     assert client.get("/v1/adapters/strict")["current"]["number"] == 1
     assert client.download(f"/v1/requests/{request['id']}/export")
+
+
+def test_a_shadow_table_is_made_at_registration_used_by_the_erasing_and_cleared_of_the_person(service, company, people):
+    settings, client = service
+    policy = WIDE | {
+        "ladder": [{"method": "calibrated", "steps": 4}],
+        "targets": {"shadow_folds": 2, "shadows_at_registration": True},
+    }
+    adapter = register(client, company, "shadowed", policy)
+    assert adapter["shadows"] == "queued"
+    *_, request = client.follow(client.submit(people[6])["id"], 240)  # its job waits for the table
+    assert client.get("/v1/adapters/shadowed")["shadows"] == "done"
+    (job,) = (client.get(f"/v1/jobs/{j['id']}") for j in request["jobs"] if j["adapter"] == "shadowed")
+    assert job["verdict"] == "released", job["error"]
+    assert job["report"]["targets"]["source"] == "shadows"
+    table = read_shadows(settings.home / "adapters" / adapter["id"] / "shadows.parquet")
+    gone = {r.id for r in company.world.train if people[6] in r.subjects}
+    kept = {record for record, _ in table.rows}
+    assert kept == {r.id for r in company.world.train if r.subjects} - gone
 
 
 def test_a_corpus_that_changed_since_registration_fails_the_job_with_the_reason(

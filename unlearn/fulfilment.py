@@ -8,12 +8,14 @@ happens; the database decides.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +28,11 @@ from unlearn.cases.views import Claim
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
+from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
 from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
 from unlearn.ladder import Outcome, climb
+from unlearn.lm.base import load_base
+from unlearn.lm.finetune import recorded_recipe
 from unlearn.measurement import Measurement
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
@@ -57,9 +62,14 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         with Heart(desk, claim, settings.heartbeat_seconds) as heart:
             run = _open_run(claim, settings)
             desk.started_run(claim, run.id)
-            outcome = climb(_case(claim, settings), workshop / "adapter", Follower(desk, claim, heart, run))
-            _record(run, outcome)
-            _decide(desk, claim, settings, heart, outcome)
+            follower = Follower(desk, claim, heart, run)
+            if claim.kind == "shadows":
+                _make_shadows(desk, claim, settings, follower, run)
+            else:
+                case = _case(claim, settings)
+                outcome = climb(case, workshop / "adapter", follower)
+                _record(run, outcome)
+                _decide(desk, claim, settings, heart, case, outcome)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
@@ -95,7 +105,7 @@ def _case(claim: Claim, settings: Settings) -> Case:
             f"version {claim.adapter.current.number} of adapter '{claim.adapter.name}' is not what was registered: its "
             "SHA-256 differs; restore the file or register it anew"
         )
-    return Case(
+    case = Case(
         base=Path(claim.adapter.base),
         adapter=adapter,
         train=_unchanged_corpus(claim.adapter.train, claim.adapter.train_sha256),
@@ -105,6 +115,47 @@ def _case(claim: Claim, settings: Settings) -> Case:
         policy=_policy(claim),
         device=settings.device,
     )
+    table = _table(claim, settings)
+    if not table.exists():
+        return case
+    _drop(table, case.train, case.already_erased)  # of a case that closed just before its worker ended
+    return replace(case, shadows=read_shadows(table))
+
+
+def _table(claim: Claim, settings: Settings) -> Path:
+    """Where the adapter's shadow table is, once it is made."""
+    return settings.home / "adapters" / claim.adapter.id / "shadows.parquet"
+
+
+def _drop(table: Path, train: Corpus, is_gone: Callable[[str], bool]) -> None:
+    """What the table keeps of people who are gone goes with them."""
+    drop_rows(table, [record.id for record in train.records if any(map(is_gone, record.subjects))])
+
+
+def _make_shadows(desk: Desk, claim: Claim, settings: Settings, follower: Follower, run: Run) -> None:
+    """Fit the folds and keep their signals; folds that an earlier worker finished are not fitted again.
+
+    Raises:
+        BadInput: a file is not what it was at registration, or the adapter's recipe can't be used.
+    """
+    case, table = _case(claim, settings), _table(claim, settings)
+    recipe = recorded_recipe(case.adapter)
+    if recipe is None:
+        raise ModelError(f"adapter '{claim.adapter.name}' has no recipe any more; restore it or register it anew")
+
+    def on_fold(fold: int, folds: int) -> Callable[[int, int, float], None]:
+        follower.stage(f"fitting fold {fold} of {folds}")
+        return follower.training
+
+    if not table.exists():
+        targets = case.policy.targets
+        base = load_base(case.base, settings.device)
+        made = make_shadows(
+            base, case.train, case.holdout, recipe, targets.shadow_folds, table, seed=case.policy.seed, on_fold=on_fold
+        )
+        for fold, level in enumerate(made.about["fold_holdout_nlls_nats"], 1):
+            run.metrics({"shadows/fold_holdout_nll_nats": level}, fold)
+    desk.finish_shadows(claim, hashlib.sha256(table.read_bytes()).hexdigest())
 
 
 def _policy(claim: Claim) -> Policy:
@@ -118,7 +169,7 @@ def _unchanged_corpus(path: str, sha256: str) -> Corpus:
     return corpus
 
 
-def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, outcome: Outcome) -> None:
+def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Case, outcome: Outcome) -> None:
     """Release the candidate, or hold it for a person."""
     heart.check()
     if outcome.verdict != "released":
@@ -132,6 +183,8 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, outcome:
         shutil.rmtree(version.path, ignore_errors=True)
         raise
     _point_current(shelf, version)
+    if case.shadows is not None:
+        _drop(case.shadows.path, case.train, case.is_forgotten)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # the version is the candidate now
 
 
@@ -274,8 +327,9 @@ class Follower:
     def training(self, step: int, steps: int, loss: float) -> None:
         """Log a retraining's loss; note the progress now and then."""
         self._heart.check()
+        self._steps += 1
         if step == steps or self._clock() - self._noted > 1.0:
-            self._run.metrics({"retrain/nll_nats": loss}, step)
+            self._run.metrics({"training/nll_nats": loss}, self._steps)
             self._note(step, steps)
 
     def measured(self, when: str, measurement: Measurement) -> None:

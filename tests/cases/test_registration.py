@@ -32,7 +32,7 @@ def test_a_good_adapter_is_registered_with_its_own_copy_of_the_weights(desk, inp
     assert view.current.number == 1
     assert view.current.path.startswith(str(desk.settings.home))
     assert (view.train_records, view.holdout_records) == (len(company.world.train), len(company.world.holdout))
-    assert view.policy["method"] == "ascent"
+    assert [rung["method"] for rung in view.policy["ladder"]] == ["calibrated", "calibrated", "retrain"]
 
 
 def test_registering_the_same_again_gives_the_same_and_other_inputs_conflict(desk, inputs):

@@ -1,4 +1,4 @@
-"""`unlearn finetune`, `erase`, `audit` as their users run them: exit codes, files, messages, no traceback."""
+"""`unlearn finetune`, `shadows`, `erase`, `audit` as their users run them: exit codes, files, messages, no traceback."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from unlearn.corpus.jsonl import write_corpus
 from unlearn.corpus.records import Record
+from unlearn.erasure.shadows import read_shadows
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def words(files, **changes):
 
 def test_erase_writes_adapter_report_and_figure_and_says_the_verdict(run, files, company, tmp_path):
     out = tmp_path / "out"
-    code, printed, _ = run("erase", *words(files, out=out, seed=3))
+    (tmp_path / "p.yaml").write_text("method: calibrated\n")
+    code, printed, _ = run("erase", *words(files, out=out, seed=3, policy=tmp_path / "p.yaml"))
     report = json.loads((out / "report.json").read_text())
     assert code == (0 if report["verdict"] == "released" else 3)
     assert (report["schema"], report["seed"]) == ("unlearn/report/v1", 3)
@@ -46,7 +48,7 @@ def test_erase_forgets_several_subjects_and_prints_json(run, files, company, tmp
     people = sorted({r.subjects[0] for r in company.world.train})[:2]
     given = {k: v for k, v in files.items() if k != "--subject"}
     subjects = [word for person in people for word in ("--subject", person)]
-    (tmp_path / "p.yaml").write_text("loop: {steps: 2}\n")
+    (tmp_path / "p.yaml").write_text("ladder: [{method: ascent, steps: 2}]\n")
     _, printed, _ = run("erase", *words(given, out=tmp_path / "out", policy=tmp_path / "p.yaml"), *subjects, "--json")
     summary = json.loads(printed)
     assert summary["records_forgotten"] == sum(bool(set(r.subjects) & set(people)) for r in company.world.train)
@@ -77,6 +79,30 @@ def test_finetune_writes_an_adapter_that_audit_can_measure_against_a_control(run
     assert report["before"] == report["after"]
     assert report["control"]["forget_nll_nats"] > report["after"]["forget_nll_nats"]
     assert "control" in printed
+
+
+def test_a_shadow_table_is_made_used_by_an_erasing_and_cleared_of_the_person(run, files, company, tmp_path):
+    table = tmp_path / "table.parquet"
+    given = [word for key in ("--base", "--adapter", "--train", "--holdout") for word in (key, files[key])]
+    code, printed, _ = run("shadows", *given, "--folds", 2, "--out", table, "--json")
+    assert code == 0
+    made = json.loads(printed)
+    assert (made["folds"], made["records"]) == (2, sum(bool(r.subjects) for r in company.world.train))
+    (tmp_path / "p.yaml").write_text("method: calibrated\ngates: {membership_auc_margin: 0.5, retain_drift: 9.0}\n")
+    options = {"shadows": table, "policy": tmp_path / "p.yaml"}
+    code, _, _ = run("erase", *words(files, out=tmp_path / "kept", **options), "--keep-rows")
+    assert code == 0
+    report = json.loads((tmp_path / "kept" / "report.json").read_text())
+    assert report["targets"]["source"] == "shadows"
+    assert report["shadows"]["folds"] == 2
+    before = read_shadows(table).rows
+    code, _, _ = run("erase", *words(files, out=tmp_path / "out", **options))
+    assert code == 0
+    gone = set(before) - set(read_shadows(table).rows)
+    assert {record for record, _ in gone} == {r.id for r in company.world.train if company.subject in r.subjects}
+    code, _, told = run("shadows", *given, "--folds", 2, "--out", table)
+    assert code == 2
+    assert "exists" in told
 
 
 def bad_adapter(company, tmp_path):
@@ -125,6 +151,16 @@ def unknown_key(company, tmp_path):
     return {"policy": tmp_path / "p.yaml"}
 
 
+def unknown_method(company, tmp_path):
+    (tmp_path / "p.yaml").write_text("method: magic")
+    return {"policy": tmp_path / "p.yaml"}
+
+
+def impossible_budget(company, tmp_path):
+    (tmp_path / "p.yaml").write_text("governors: {retain_kl_nats: 0}")
+    return {"policy": tmp_path / "p.yaml"}
+
+
 def taken(company, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("keep me")
@@ -142,6 +178,8 @@ BAD = {
     "missing base": (lambda c, t: {"base": t / "nowhere"}, "is not a directory"),
     "missing adapter": (lambda c, t: {"adapter": t / "nowhere"}, "is not a directory"),
     "unknown policy key": (unknown_key, "marginn"),
+    "unknown method": (unknown_method, "magic"),
+    "impossible budget": (impossible_budget, "retain_kl_nats"),
     "output taken": (taken, "is not empty"),
     "no such device": (lambda c, t: {"device": "tpu9"}, "can't be used here"),
     "train is holdout": (lambda c, t: {"holdout": c.path / "train.jsonl"}, "are in"),
@@ -185,7 +223,7 @@ def test_a_training_that_diverges_is_refused_and_leaves_nothing(run, company, tm
 
 
 def test_an_erasing_that_changes_nothing_is_refused_and_leaves_nothing(run, files, tmp_path):
-    (tmp_path / "p.yaml").write_text("loop: {learning_rate: 1.0e-30}\n")
+    (tmp_path / "p.yaml").write_text("ladder: [{method: ascent, learning_rate: 1.0e-30}]\n")
     code, _, told = run("erase", *words(files, out=tmp_path / "out", policy=tmp_path / "p.yaml"))
     assert code == 3
     assert "left every LoRA weight" in told

@@ -43,8 +43,15 @@ worlds = st.tuples(st.lists(names, min_size=2, max_size=40), st.lists(names, min
 
 
 @settings(deadline=None)
-@given(worlds, st.integers(0, 3), st.integers(1, 20), st.integers(0, 20), st.randoms(use_true_random=False))
-def test_a_split_is_a_partition_whatever_the_order_of_lines(world, seed, pool, check, shuffler) -> None:  # type: ignore[no-untyped-def]
+@given(
+    worlds,
+    st.integers(0, 3),
+    st.integers(1, 20),
+    st.integers(0, 20),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.randoms(use_true_random=False),
+)
+def test_a_split_is_a_partition_whatever_the_order_of_lines(world, seed, pool, check, near, shuffler) -> None:  # type: ignore[no-untyped-def]
     train, holdout = people("t", *world[0]), people("h", *world[1])
     forgotten, erased = one_of("p0", "p1"), one_of("p2")
 
@@ -52,7 +59,7 @@ def test_a_split_is_a_partition_whatever_the_order_of_lines(world, seed, pool, c
         try:
             return split(
                 corpus(train), corpus(holdout), forgotten, already_erased=erased,
-                pool_records=pool, check_records=check, seed=seed,
+                pool_records=pool, check_records=check, neighbours=near, seed=seed,
             )  # fmt: skip
         except (CorpusError, UnknownSubject) as error:
             return type(error).__name__

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from unlearn.attacks.statistics import compare
-from unlearn.guards import GATES, MembershipGate, RetainDriftGate, verdict
+from unlearn.guards import GATES, MembershipGate, RetainDriftGate, SequenceDriftGate, verdict
 from unlearn.guards.base import Finding
 from unlearn.measurement import Group, Measurement
-from unlearn.policy import GatePolicy
+from unlearn.policy import Policy
 
 
 def group(nlls, people=None):
@@ -111,4 +111,20 @@ def test_one_failure_refuses_and_only_all_passes_release(outcomes, expected):
 
 def test_the_menu_makes_every_gate_from_the_policy():
     for make in GATES.values():
-        assert make(GatePolicy())(MEMORISED, MEMORISED).gate in GATES
+        assert make(Policy(), ())(MEMORISED, MEMORISED).gate in GATES
+
+
+def erasure(nll, rise):
+    return {"method": "calibrated", "retain_nll_nats": nll, "retain_rise_nats": rise}
+
+
+@pytest.mark.parametrize(
+    ("rises", "outcome"),
+    [([], "pass"), ([0.5], "pass"), ([0.01, 0.04], "pass"), ([0.01, 0.051], "fail"), ([0.1, -0.05, 0.005], "pass")],
+)
+def test_the_sequence_gate_adds_up_what_the_erasures_cost(rises, outcome):
+    lineage = [erasure(2.0, rise) for rise in rises]
+    found = SequenceDriftGate(0.03, lineage)(MEMORISED, MEMORISED)
+    assert found.outcome == outcome
+    assert found.figure == pytest.approx(sum(rises))
+    assert found.threshold[1] == pytest.approx(0.03 * (2.0 if rises else MEMORISED.retain.mean))

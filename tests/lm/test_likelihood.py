@@ -85,9 +85,10 @@ def test_kl_equals_the_naive_one_and_counts_no_prompt_and_no_padding(tiny_base):
         head = head_of(model)
         log_p, log_q = head(other).log_softmax(-1), head(scored.hidden).log_softmax(-1)
         slow = torch.stack([(p.exp() * (p - q)).sum() for p, q in zip(log_p, log_q, strict=True)])
-        found = token_kl(head, other, scored)
+        found, log_probs = token_kl(head, other, scored)
     assert found.shape == (sum(map(sum, (e.scored for e in EXAMPLES))),)
     assert torch.allclose(found, slow, atol=1e-5)
+    assert torch.allclose(log_probs, log_q.gather(1, scored.targets[:, None])[:, 0], atol=1e-5)
     assert bool((found > 0).all())
 
 
@@ -97,7 +98,7 @@ def test_kl_of_a_model_with_itself_is_zero(tiny_base):
     with torch.no_grad():
         scored = score(model, collate(EXAMPLES, 0))
         fixed = torch.cat([reference[e.id] for e in EXAMPLES])
-        assert float(token_kl(head_of(model), fixed, scored).abs().max()) < 1e-5
+        assert float(token_kl(head_of(model), fixed, scored)[0].abs().max()) < 1e-5
 
 
 def test_kl_on_raw_logits_would_be_something_else(tiny_base):
@@ -108,7 +109,7 @@ def test_kl_on_raw_logits_would_be_something_else(tiny_base):
         other = scored.hidden + 0.1
         head = head_of(model)
         wrong = torch.nn.functional.kl_div(head(scored.hidden), head(other), log_target=True, reduction="none").sum(-1)
-        assert not torch.allclose(token_kl(head, other, scored), wrong, atol=1e-2)
+        assert not torch.allclose(token_kl(head, other, scored)[0], wrong, atol=1e-2)
 
 
 def test_gradients_do_not_depend_on_the_chunking(tiny_base, monkeypatch):
@@ -120,7 +121,7 @@ def test_gradients_do_not_depend_on_the_chunking(tiny_base, monkeypatch):
             monkeypatch.setattr(likelihood, "LOGITS_BYTES", size)
             scored = score(model, collate(EXAMPLES, 0))
             loss = row_means(token_log_probs(head_of(model), scored), scored).sum()
-            loss = loss + token_kl(head_of(model), scored.hidden.detach() + 0.1, scored).sum()
+            loss = loss + token_kl(head_of(model), scored.hidden.detach() + 0.1, scored)[0].sum()
             (gradient,) = torch.autograd.grad(loss, [weight])
             gradients.append(gradient)
     finally:

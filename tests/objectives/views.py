@@ -23,20 +23,29 @@ def view_of(
     hidden: torch.Tensor | None = None,
     target_nll: torch.Tensor | None = None,
     target_log_probs: torch.Tensor | None = None,
+    target_top: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> View:
     """The view of records with these logits; everything else as given."""
-
-    def log_probs(of: torch.Tensor) -> torch.Tensor:
-        return of.log_softmax(1).gather(1, TOKENS[:, None])[:, 0]
-
+    fixed = None if reference is None else reference.detach()
     return View(
-        log_probs=log_probs(logits),
+        log_probs=taken(logits),
         rows=ROWS,
         n_rows=3,
-        reference_log_probs=None if reference is None else log_probs(reference).detach(),
+        reference_log_probs=None if reference is None else taken(reference).detach(),
         target_nll=target_nll,
         target_log_probs=target_log_probs,
+        target_top=target_top,
         preferred=preferred,
         hidden=hidden,
-        over_vocabulary=lambda per_token: per_token(logits, TOKENS, None if reference is None else reference.detach()),
+        over_vocabulary=lambda per_token, *aligned: per_token(logits, TOKENS, fixed, *aligned),
     )
+
+
+def answers_of(logits: torch.Tensor, reference: torch.Tensor) -> Answers:
+    """Answers with the same rows and tokens as the records."""
+    return Answers(taken(logits), ROWS, 3, taken(reference).detach())
+
+
+def taken(logits: torch.Tensor) -> torch.Tensor:
+    """log p of every scored token."""
+    return logits.log_softmax(1).gather(1, TOKENS[:, None])[:, 0]

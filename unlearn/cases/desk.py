@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -20,7 +20,7 @@ from unlearn.cases.identity import subject_hash
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Job
-from unlearn.cases.views import AdapterView, Claim, JobView, RequestView, as_json
+from unlearn.cases.views import AdapterView, Claim, JobKind, JobView, RequestView, as_json
 from unlearn.errors import Conflict, LeaseLost, NotFound, UnknownSubject
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.ledger import Action, check_chain
@@ -108,6 +108,10 @@ class Desk:
                     "holdout_sha256": found.row["holdout_sha256"],
                 }
                 self._enter(session, "adapter_registered", facts)
+                if found.row["policy"]["targets"]["shadows_at_registration"]:
+                    job_id = _new("job")
+                    jobs.add(session, job_id, id_, {}, self._clock(), "shadows")
+                    self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
                 return adapters.by_id(session, id_)
         except IntegrityError:  # somebody else took the name since we looked
             shutil.rmtree(shelf, ignore_errors=True)
@@ -221,6 +225,7 @@ class Desk:
             self._enter(session, "attempt_started", facts, ids)
             return Claim(
                 job_id=job_id,
+                kind=cast("JobKind", job.kind),
                 fence=job.fence,
                 attempt=job.attempt,
                 adapter=adapters.by_id(session, job.adapter_id),
@@ -262,6 +267,16 @@ class Desk:
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
             endings.settle(session, job, claim.request_ids, now)
+
+    def finish_shadows(self, claim: Claim, sha256: str) -> None:
+        """End the making of a shadow table, which is whole and in its place; LeaseLost if the lease is over."""
+        now = self._clock()
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            jobs.end(session, job, "done", now)
+            facts = {"job": job.id, "adapter": job.adapter_id, "sha256": sha256}
+            self._enter(session, "shadows_made", facts)
+            endings.settle(session, job, (), now)
 
     def hold(self, claim: Claim, report: dict[str, Any]) -> None:
         """End a job whose candidate the guards did not release: the old version serves on, a person decides."""

@@ -19,7 +19,7 @@ from unlearn.corpus.splits import check_disjoint
 from unlearn.errors import BadInput, Conflict, CorpusError
 from unlearn.policy import parse_policy
 from unlearn.settings import Settings
-from unlearn.weights import AdapterFiles, check_lengths, check_pair, read_adapter, read_base
+from unlearn.weights import RECIPE, AdapterFiles, check_lengths, check_pair, read_adapter, read_base
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -67,6 +67,8 @@ def examine(
     _check_people(unseen)
     for corpus in (learned, unseen):
         check_lengths(base_files, corpus)
+    if rules.targets.shadows_at_registration:
+        _check_folds(weights, learned, rules.targets.shadow_folds)
     row = {
         "name": name,
         "base": str(paths["base"]),
@@ -95,6 +97,19 @@ def _file(key: str, path: Path, corpus: Corpus) -> dict[str, Any]:
 def _check_people(holdout: Corpus) -> None:
     if len(holdout.subjects) < 2:
         raise CorpusError(f"{holdout.path}: the holdout names {len(holdout.subjects)} person; it needs at least two")
+
+
+def _check_folds(weights: AdapterFiles, train: Corpus, folds: int) -> None:
+    if weights.recipe is None:
+        raise BadInput(
+            f"targets.shadows_at_registration: '{weights.path}' has no {RECIPE} that says how it was trained, so "
+            "no fold can be trained like it; add the file, or turn the option off"
+        )
+    if len(train.subjects) < folds:
+        raise BadInput(
+            f"targets.shadow_folds: {folds} folds need {folds} people at least, and {train.path} names "
+            f"{len(train.subjects)}; ask for fewer"
+        )
 
 
 def _count(corpus: Corpus, hashed: Callable[[str], str]) -> Mapping[str, int]:

@@ -120,7 +120,7 @@ class Request(Table):
 
 
 class Job(Table):
-    """One erasing on one adapter; at most one of an adapter runs at a time."""
+    """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -130,6 +130,7 @@ class Job(Table):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id"))
+    kind: Mapped[str] = mapped_column(String(20), default="erasure", server_default="erasure")
     state: Mapped[str] = mapped_column(String(20))
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     fence: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
+JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed"]
 
 
@@ -23,7 +24,10 @@ class VersionView:
 
 @dataclass(frozen=True)
 class AdapterView:
-    """A registered adapter; `versions` from the first to the newest, `current` the one that serves."""
+    """A registered adapter; `versions` from the first to the newest, `current` the one that serves.
+
+    `shadows` is the state of the job that makes its shadow table, or None if none was asked for.
+    """
 
     id: str
     name: str
@@ -36,6 +40,7 @@ class AdapterView:
     holdout_sha256: str
     holdout_records: int
     policy: dict[str, Any]
+    shadows: JobState | None
     created_at: datetime
     current: VersionView
     versions: tuple[VersionView, ...]
@@ -77,9 +82,10 @@ class RequestView:
 
 @dataclass(frozen=True)
 class JobView:
-    """One erasing on one adapter, for one or more requests."""
+    """One erasing on one adapter, for one or more requests; or the making of its shadow table, for none."""
 
     id: str
+    kind: JobKind
     adapter: str
     request_ids: tuple[str, ...]
     state: JobState
@@ -99,6 +105,7 @@ class Claim:
     """A leased job: everything a worker needs, and the fence that every write of it must carry."""
 
     job_id: str
+    kind: JobKind
     fence: int
     attempt: int
     adapter: AdapterView

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from unlearn.corpus.neighbours import similarities
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import CorpusError, UnknownSubject
 
@@ -22,7 +23,7 @@ class Split:
 
     Attributes:
         forget: train records of the subjects to forget, by id.
-        retain_pool: other train records, that the retain KL draws from.
+        retain_pool: other train records, that the retain term draws from; some are the forget set's neighbours.
         retain_check: other train records, that drift is measured on.
         calibration: the half of the holdout that targets may be fitted on, by id.
         audit: the half of the holdout that only measurements see, by id.
@@ -47,6 +48,7 @@ def split(
     already_erased: IsSubject = _nobody,
     pool_records: int,
     check_records: int,
+    neighbours: float = 0.0,
     seed: int,
 ) -> Split:
     """Split both corpora for one job; the same records and seed give the same parts, in whatever order they stand.
@@ -61,6 +63,7 @@ def split(
         already_erased: whether a subject was forgotten by an earlier job.
         pool_records: most records in the retain pool, 1 or more.
         check_records: most records in the retain check.
+        neighbours: share of the retain pool that reads most like the forget set; the rest is drawn.
         seed: of the samples and halves.
 
     Raises:
@@ -69,6 +72,8 @@ def split(
     """
     if pool_records < 1 or check_records < 0:
         raise ValueError(f"pool_records={pool_records} must be 1 or more, check_records={check_records} 0 or more")
+    if not 0.0 <= neighbours <= 1.0:
+        raise ValueError(f"neighbours={neighbours} is a share of the pool, from 0 to 1")
     erased = {subject for subject in train.subjects | holdout.subjects if already_erased(subject)}
     forgotten = {subject for subject in train.subjects | holdout.subjects if is_forgotten(subject)}
     learned = _without(train.records, erased)
@@ -85,7 +90,8 @@ def split(
         )
     check = min(check_records, len(retain) // 2)
     calibration, audit = _halves(holdout, _without(holdout.records, erased | forgotten), seed)
-    return Split(forget, retain[check : check + pool_records], retain[:check], calibration, audit)
+    pool = _pool(retain[check:], forget, pool_records, neighbours)
+    return Split(forget, pool, retain[:check], calibration, audit)
 
 
 def check_disjoint(train: Corpus, holdout: Corpus) -> None:
@@ -112,6 +118,20 @@ def check_disjoint(train: Corpus, holdout: Corpus) -> None:
             f"{holdout.path}: {len(pairs)} records say word for word what records of the train corpus {train.path} "
             f"say: {_first(pairs)}; take them out of the holdout"
         )
+
+
+def _pool(records: Records, forget: Records, size: int, neighbours: float) -> Records:
+    """At most `size` of the drawn `records`: those nearest to the forget set first, then in the order of the draw."""
+    if len(records) <= size:
+        return records
+    near = round(neighbours * size)
+    if not near:
+        return records[:size]
+    likeness = similarities(records, forget)
+    nearest = sorted(range(len(records)), key=lambda place: (-likeness[place], place))[:near]
+    taken = set(nearest)
+    rest = [place for place in range(len(records)) if place not in taken]
+    return tuple(records[place] for place in (*nearest, *rest[: size - near]))
 
 
 def _without(records: Records, subjects: set[str]) -> Records:

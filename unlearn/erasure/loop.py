@@ -21,6 +21,7 @@ from statistics import fmean
 import torch
 from peft import PeftModel
 
+from unlearn.erasure.curvature import Curvature, curvature_of
 from unlearn.erasure.task import Task
 from unlearn.errors import Diverged, Unchanged
 from unlearn.guards import Governor, Intervention
@@ -202,7 +203,14 @@ class _Loop:
                         parameter.mul_(self.walk.shrink)
         self.scales = [float(p.detach().std()) if p.numel() > 1 else 0.0 for p in self.parameters]
         self.noise = torch.Generator().manual_seed(self.seed)
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate)
+        self.curvature: Curvature | None = None
+        self.steps: list[torch.Tensor] = list(self.parameters)  # what the optimiser moves
+        if self.walk.curvature_damping is not None:
+            sample = order[: self.walk.curvature_records]
+            damping = self.walk.curvature_damping
+            self.curvature = curvature_of(self.model, sample, self.pad_id, damping=damping, seed=self.seed)
+            self.steps = [torch.zeros_like(p, dtype=torch.float32, requires_grad=True) for p in self.parameters]
+        self.optimizer = torch.optim.Adam(self.steps, lr=self.learning_rate, betas=self.walk.adam_betas)
 
     # -- the way ---------------------------------------------------------------------------------------------------
 
@@ -255,7 +263,8 @@ class _Loop:
             for parameter, by in zip(self.parameters, shake, strict=False):
                 parameter.add_(by)
         look = self._pass(forget, retain)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         look.loss.backward()
         with torch.no_grad():
             for parameter, by in zip(self.parameters, shake, strict=False):
@@ -266,7 +275,7 @@ class _Loop:
         rate = self.learning_rate * self._share(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
+        self._move()
         kl = fmean(look.kl)
         gaps = self._gaps(look.forget)
         gap = fmean(gaps) if gaps else None
@@ -275,6 +284,22 @@ class _Loop:
         if self.walk.retain_weight == "auto":
             factor = math.exp(DUAL_RATE * min(5.0, kl / self.kl_budget_nats - 1.0))
             self.weight = min(HEAVIEST, max(LIGHTEST, self.weight * factor))
+
+    @torch.no_grad()
+    def _move(self) -> None:
+        """One step of the optimiser; with a curvature it moves zeros in the turned coordinates, then turned back."""
+        if self.curvature is None:
+            self.optimizer.step()
+            return
+        for step, turned in zip(
+            self.steps, self.curvature.turned([_gradient(p) for p in self.parameters]), strict=True
+        ):
+            step.grad = turned
+        self.optimizer.step()
+        for parameter, change in zip(self.parameters, self.curvature.back(self.steps), strict=True):
+            parameter.add_(change.to(parameter))
+        for step in self.steps:
+            step.zero_()
 
     def _share(self, number: int) -> float:
         """Share of the learning rate at step `number`."""
@@ -325,8 +350,8 @@ class _Loop:
         referring, targets = "reference" in self.objective.needs, self.task.targets
         fixed = self._fixed_of(forget) if referring else None
 
-        def over(per_token: PerToken) -> torch.Tensor:
-            return over_vocabulary(self.head, per_token, of_forget, fixed)
+        def over(per_token: PerToken, *aligned: torch.Tensor) -> torch.Tensor:
+            return over_vocabulary(self.head, per_token, of_forget, fixed, aligned)
 
         def known(examples: list[Example]) -> torch.Tensor | None:
             return torch.cat([self.fixed_probs[e.id] for e in examples]).to(self._device) if referring else None
@@ -418,6 +443,10 @@ class _Loop:
             one = Scored(hidden, tokens.to(self._device), rows.to(self._device), 1)
             found[example.id] = token_log_probs(self.head, one).cpu()
         return found
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _by_id(examples: Sequence[Example], values: torch.Tensor) -> dict[str, float]:

@@ -19,6 +19,7 @@ GENESIS = "0" * 64
 
 Action = Literal[
     "adapter_registered",
+    "shadows_made",
     "request_accepted",
     "job_planned",
     "attempt_started",

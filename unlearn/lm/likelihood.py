@@ -25,8 +25,9 @@ LOGITS_BYTES = 64 * 2**20
 
 Model: TypeAlias = PreTrainedModel | PeftModel
 Head: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-PerToken: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""(logits [chunk, vocabulary], tokens int64 [chunk], reference logits [chunk, vocabulary] or None) -> [chunk, ...]."""
+PerToken: TypeAlias = Callable[..., torch.Tensor]
+"""(logits [chunk, vocabulary], tokens int64 [chunk], reference logits [chunk, vocabulary] or None, and whatever else
+was given for each token, [chunk, ...]) -> [chunk, ...]."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +143,31 @@ def token_kl(head: Head, reference: torch.Tensor, scored: Scored) -> tuple[torch
 
 
 def over_vocabulary(
-    head: Head, per_token: PerToken, scored: Scored, reference: torch.Tensor | None = None
+    head: Head,
+    per_token: PerToken,
+    scored: Scored,
+    reference: torch.Tensor | None = None,
+    aligned: Sequence[torch.Tensor] = (),
 ) -> torch.Tensor:
     """A function of the logits at every scored position, read chunk by chunk: float32 [tokens, ...].
 
     Args:
         head: the LM head.
-        per_token: of logits [chunk, vocabulary], tokens [chunk] and the reference's logits (None without one).
+        per_token: of logits [chunk, vocabulary], tokens [chunk], the reference's logits (None without one) and the
+            chunk's part of each of `aligned`.
         scored: hidden states and tokens.
         reference: [tokens, width], hidden states whose logits `per_token` gets without gradient.
+        aligned: [tokens, ...], more that is known of every token.
     """
 
-    def chunk(hidden: torch.Tensor, tokens: torch.Tensor, fixed: torch.Tensor | None = None) -> torch.Tensor:
+    def chunk(hidden: torch.Tensor, tokens: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        if reference is None:
+            return per_token(head(hidden), tokens, None, *rest)
         with torch.no_grad():
-            others = None if fixed is None else head(fixed.to(hidden.dtype))
-        return per_token(head(hidden), tokens, others)
+            others = head(rest[0].to(hidden.dtype))
+        return per_token(head(hidden), tokens, others, *rest[1:])
 
-    parts = (scored.hidden, scored.targets) + (() if reference is None else (reference,))
+    parts = (scored.hidden, scored.targets, *(() if reference is None else (reference,)), *aligned)
     return _in_chunks(chunk, head, parts)
 
 

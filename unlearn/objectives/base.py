@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 
 from unlearn.lm.likelihood import PerToken
 
+T = TypeVar("T")
+
 Need: TypeAlias = Literal["reference", "targets", "refusals", "alternates", "layer"]
 """What the loop must prepare beside the log-probabilities: those of the original adapter, counterfactual targets,
 preferred answers (fixed refusals, or answers the adapter itself wrote), or the hidden states of one layer."""
+
+
+class OverVocabulary(Protocol):
+    """Applies a function of the logits to every scored token of the forget records."""
+
+    def __call__(self, per_token: PerToken, *aligned: torch.Tensor) -> torch.Tensor:
+        """`per_token` over all tokens: [tokens, ...]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class View(Answers):
         preferred: answers to prefer to the records' own, one for each record and in their order (refusals, alternates).
         hidden: [tokens, width], hidden states at the objective's layer at the positions that predict a scored token.
         over_vocabulary: applies a per-token function to the logits, chunk by chunk, so that a batch's full logits are
-            never held; gives float32 [tokens]. Reference logits come with it if "reference" is among the needs.
+            never held; gives [tokens, ...]. It takes logits [chunk, vocabulary], tokens [chunk], the reference's logits
+            (None unless "reference" is among the needs), and its part of whatever tensors [tokens, ...] were given too.
     """
 
     target_nll: torch.Tensor | None = None
@@ -69,7 +79,7 @@ class View(Answers):
     target_top: tuple[torch.Tensor, torch.Tensor] | None = None
     preferred: Answers | None = None
     hidden: torch.Tensor | None = None
-    over_vocabulary: Callable[[PerToken], torch.Tensor] | None = None
+    over_vocabulary: OverVocabulary | None = None
 
 
 class Objective(Protocol):
@@ -82,7 +92,7 @@ class Objective(Protocol):
         ...
 
 
-def needed(value: torch.Tensor | None, name: str) -> torch.Tensor:
+def needed(value: T | None, name: str) -> T:
     """`value`, or a ValueError that names what the loop did not prepare."""
     if value is None:
         raise ValueError(f"the step's view lacks '{name}', which this objective needs")

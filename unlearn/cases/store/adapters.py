@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion
-from unlearn.cases.views import AdapterView, VersionView
+from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job
+from unlearn.cases.views import AdapterView, JobState, VersionView
 from unlearn.weights import AdapterFiles
 
 
@@ -93,6 +93,12 @@ def mark_erased(session: Session, adapter_id: str, subject_hashes: frozenset[str
     )
 
 
+def _shadows(session: Session, adapter_id: str) -> JobState | None:
+    """State of the job that makes the adapter's shadow table."""
+    query = select(Job.state).where(Job.adapter_id == adapter_id, Job.kind == "shadows")
+    return cast("JobState | None", session.scalars(query.order_by(Job.created_at.desc()).limit(1)).first())
+
+
 def view(session: Session, row: Adapter) -> AdapterView:
     """The adapter with its versions."""
     query = select(AdapterVersion).where(AdapterVersion.adapter_id == row.id).order_by(AdapterVersion.number)
@@ -109,6 +115,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
         holdout_sha256=row.holdout_sha256,
         holdout_records=row.holdout_records,
         policy=row.policy,
+        shadows=_shadows(session, row.id),
         created_at=row.created_at,
         current=next(v for v in versions if v.number == row.current),
         versions=versions,

@@ -11,12 +11,19 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from unlearn.cases.tables import Adapter, Doorbell, Job, JobRequest, Request
-from unlearn.cases.views import JobState, JobView, Progress
+from unlearn.cases.views import JobKind, JobState, JobView, Progress
 
 
-def add(session: Session, job_id: str, adapter_id: str, requests: Mapping[str, int], now: datetime) -> None:
+def add(
+    session: Session,
+    job_id: str,
+    adapter_id: str,
+    requests: Mapping[str, int],
+    now: datetime,
+    kind: JobKind = "erasure",
+) -> None:
     """Add a queued job for the requests (id -> records of its subject), and a doorbell."""
-    session.add(Job(id=job_id, adapter_id=adapter_id, state="queued", attempt=0, fence=0, created_at=now))
+    session.add(Job(id=job_id, adapter_id=adapter_id, kind=kind, state="queued", attempt=0, fence=0, created_at=now))
     session.flush()
     session.add_all(JobRequest(job_id=job_id, request_id=r, records=n) for r, n in requests.items())
     ring(session, job_id, now)
@@ -162,6 +169,7 @@ def view(session: Session, job_id: str) -> JobView | None:
         return None
     return JobView(
         id=job.id,
+        kind=cast("JobKind", job.kind),
         adapter=session.get_one(Adapter, job.adapter_id).name,
         request_ids=tuple(request.id for request in requests_of(session, job_id)),
         state=cast("JobState", job.state),
