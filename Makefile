@@ -22,8 +22,11 @@ lint: .venv/installed        ## ruff, mypy, import-linter.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed       ## The TOFU benchmark (name your copy with DATA=...).
-	$(BIN)/python bench/tofu.py --data $(DATA)
+DATA ?= ../shared/data/tofu
+
+bench: .venv/installed       ## The forgetting benchmark (TOFU: name your copy with DATA=...), hours on two cores.
+	$(BIN)/python bench/step.py
+	$(BIN)/python bench/forgetting.py --data $(DATA)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-out

@@ -11,7 +11,7 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from unlearn.attempt import Case
+from unlearn.attempt import Case, Unwatched
 from unlearn.errors import CorpusError, ErasureFailed, UnknownSubject
 from unlearn.ladder import climb, compare_to_control, examine
 from unlearn.lm.batches import encode
@@ -134,6 +134,35 @@ def test_the_ladder_goes_on_to_retraining_which_is_exact(company, base, tmp_path
     weights = "adapter_model.safetensors"
     assert (outcome.adapter.path / weights).read_bytes() == (control.path / weights).read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "control"]
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Interrupting(Unwatched):
+    """Interrupts a retraining at a step, and remembers the steps it saw."""
+
+    def __init__(self, at=None):
+        self.at, self.steps = at, []
+
+    def training(self, step, steps, loss):
+        self.steps.append(step)
+        if step == self.at:
+            raise Interrupted
+
+
+def test_an_interrupted_retraining_goes_on_from_its_last_epoch_to_the_same_adapter(company, tmp_path):
+    given = replace(case(company, rules([{"method": "retrain"}], OPEN)), state=tmp_path / "state")
+    whole = climb(replace(given, state=None), tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        climb(given, tmp_path / "adapter", Interrupting(at=200))
+    assert not (tmp_path / "adapter").exists()
+    second = Interrupting()
+    outcome = climb(given, tmp_path / "adapter", second)
+    assert outcome.adapter.sha256 == whole.adapter.sha256
+    assert 1 < second.steps[0] <= 200
+    assert not list((tmp_path / "state").iterdir())
 
 
 def test_a_rung_that_breaks_is_noted_and_the_next_one_tried(company, tmp_path):

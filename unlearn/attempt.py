@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from unlearn.attacks.audit import Panel, audit, panel
+from unlearn.attacks.statistics import compare
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
@@ -47,6 +48,8 @@ class Case:
         policy: ladder, governors, gates and seed.
         device: torch device.
         shadows: the adapter's shadow table, if there is one.
+        state: directory where a retraining keeps how far it is, so that another run of the same case goes on from
+            there; it need not exist. None: an interrupted one begins anew.
     """
 
     base: Path
@@ -58,6 +61,7 @@ class Case:
     device: str = "cpu"
     already_erased: Callable[[str], bool] = lambda subject: False
     shadows: ShadowTable | None = None
+    state: Path | None = None
 
 
 class Watcher(Protocol):
@@ -226,11 +230,23 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         walked = None
     else:
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
+    after = replace(after, expected_auc=_expected_auc(prepared, after))
     watcher.measured("after", after)
     watcher.stage("judging")
     policy = prepared.case.policy
     findings = tuple(make(policy, adapter.lineage)(prepared.before, after) for make in GATES.values())
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took)
+
+
+def _expected_auc(prepared: Prepared, after: Measurement) -> float | None:
+    """AUC of the loss attack were the forget records at what a shadow table says, the holdout as it is.
+
+    A fit on the calibration half knows too little of one person for a gate to rest on.
+    """
+    targets = prepared.task.targets
+    if targets is None or targets.source != "shadows":
+        return None
+    return compare([-nll for nll in targets.nlls.values()], [-nll for nll in after.holdout.nlls.values()]).auc
 
 
 def _erase(
@@ -270,7 +286,7 @@ def _retrain(
     watcher.stage("retraining")
     started = time.monotonic()
     examples = encode(retained, base.tokenizer, base.files.context_tokens)
-    checkpoint = destination.parent / f"{destination.name}.training.safetensors"
+    checkpoint = None if case.state is None else case.state / "retraining.safetensors"
     adapter = finetune(base, examples, recipe, destination, watcher.training, checkpoint)
     took = time.monotonic() - started
     watcher.stage("measuring after")

@@ -69,12 +69,14 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
                 case = _case(claim, settings)
                 outcome = climb(case, workshop / "adapter", follower)
                 _record(run, outcome)
+                shutil.rmtree(_state(claim, settings), ignore_errors=True)
                 _decide(desk, claim, settings, heart, case, outcome)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
         shutil.rmtree(workshop, ignore_errors=True)
     except (BadInput, ErasureFailed) as error:
+        shutil.rmtree(_state(claim, settings), ignore_errors=True)
         _fail(desk, claim, run, str(error), final=True)
     except Exception as error:
         # The message may hold anything; the log keeps the trace, the database only the kind.
@@ -114,12 +116,18 @@ def _case(claim: Claim, settings: Settings) -> Case:
         already_erased=lambda subject: hashed(subject) in claim.erased_hashes,
         policy=_policy(claim),
         device=settings.device,
+        state=_state(claim, settings),
     )
     table = _table(claim, settings)
     if not table.exists():
         return case
     _drop(table, case.train, case.already_erased)  # of a case that closed just before its worker ended
     return replace(case, shadows=read_shadows(table))
+
+
+def _state(claim: Claim, settings: Settings) -> Path:
+    """What outlives an attempt of the job, for the next one to go on from."""
+    return settings.home / "jobs" / claim.job_id / "state"
 
 
 def _table(claim: Claim, settings: Settings) -> Path:

@@ -124,7 +124,7 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
 
     watcher.stage("measuring")
     found = measure(case.adapter, "after")
-    findings = [GATES["membership"](case.policy, ())(found, found)]
+    findings = [GATES["membership"](case.policy, case.adapter.lineage)(found, found)]
     report = _frame(case, base, found, found, findings) | {
         "method": "audit",
         "records_forgotten": len(parts.forget),

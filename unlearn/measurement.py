@@ -67,12 +67,17 @@ class Membership:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One adapter version on one split: forget records, the retain check and the audit half of the holdout."""
+    """One adapter version on one split: forget records, the retain check and the audit half of the holdout.
+
+    `expected_auc` is what the loss attack would find were the forget records where adapters that never saw the person
+    have them; None where nothing says that.
+    """
 
     forget: Group
     retain: Group
     holdout: Group
     membership: Mapping[str, Membership]
+    expected_auc: float | None = None
 
     def as_report(self) -> dict[str, Any]:
         """Aggregates and per-record NLLs by record id; NLLs in nats per token."""
@@ -81,6 +86,7 @@ class Measurement:
             "retain_nll_nats": self.retain.mean,
             "holdout_nll_nats": self.holdout.mean,
             "membership": {name: found.as_report() for name, found in self.membership.items()},
+            "expected_auc": self.expected_auc,
             "records": {
                 "forget": len(self.forget.nlls),
                 "retain": len(self.retain.nlls),

@@ -108,15 +108,38 @@ def test_the_nll_can_hold_the_retained_people_instead(company, base, task):
     assert first.loss + first.forget_nll_nats <= 2.0 * max(nlls.values())
 
 
-def test_the_same_seed_gives_the_same_bytes_with_noise_and_all(company, base, task, tmp_path):
+@pytest.mark.parametrize("more", [{"weight_noise": 0.1, "shrink": 0.9}, {"curvature_damping": 0.03}])
+def test_the_same_seed_gives_the_same_bytes_with_noise_and_all(company, base, task, tmp_path, more):
     def save(name, seed):
         def keep(model, _):
             return save_adapter(model, tmp_path / name).sha256
 
-        return walk(company, base, task, changed(weight_noise=0.1, shrink=0.9), seed=seed, then=keep)
+        return walk(company, base, task, changed(**more), seed=seed, then=keep)
 
     assert save("a", 1) == save("b", 1)
     assert save("c", 2) != save("a2", 1)
+
+
+def test_the_curvature_of_the_retained_people_lets_them_pay_less_for_the_same_forgetting(company, base, task, parts):
+    """As many steps to the same targets: the forget set gets as far, and the people of the check move less."""
+    aimed = raised_by(task, company, base, 0.6)
+    settling = changed(steps=40, forget_records_per_step=100, learning_rate=3e-3, retain_weight=5.0, tolerance_nats=0.2)
+    before = walk_of_nothing(company, base, parts[2])
+
+    def cost(model, walked):
+        assert walked.end == "settled"
+        return sum(abs(nll - before[i]) for i, nll in record_nlls(model, parts[2], 0).items())
+
+    plain = walk(company, base, aimed, settling, Calibrated(), then=cost)
+    spared = walk(
+        company, base, aimed, settling.model_copy(update={"curvature_damping": 0.03}), Calibrated(), then=cost
+    )
+    assert spared < plain
+
+
+def walk_of_nothing(company, base, examples):
+    with attached(base, read_adapter(company.adapter)) as model:
+        return record_nlls(model, examples, 0)
 
 
 def test_weight_noise_changes_the_way_and_not_the_weights_it_ends_at_by_itself(company, base, task):

@@ -1,6 +1,7 @@
 """Each gate: one case in which it fires, one in which it does not, one in which it can't tell."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,29 @@ def test_membership_is_inconclusive_when_the_interval_crosses_the_margin():
     finding = judge(measured(ladder(22, start=0.25), ladder(200)))
     assert finding.outcome == "inconclusive"
     assert "too few" in finding.sentence
+
+
+def expecting(after, auc, *, exact=False):
+    return MembershipGate(margin=0.2, exact=exact)(MEMORISED, replace(after, expected_auc=auc))
+
+
+def test_membership_is_judged_around_what_adapters_that_never_saw_the_person_show():
+    rare = measured(ladder(60, start=0.4), ladder(200))  # rarer than most: AUC 0.18
+    assert judge(rare).outcome == "fail"
+    finding = expecting(rare, 0.18)
+    assert finding.outcome == "pass"
+    assert "0.18 is expected" in finding.sentence
+    assert finding.threshold == (0.0, pytest.approx(0.38))
+    like_everybody = measured(ladder(60), ladder(200))
+    assert expecting(like_everybody, 0.18).outcome != "pass"
+    assert "still recognised" in expecting(like_everybody, 0.05).sentence
+
+
+def test_an_exact_fit_can_not_have_forgotten_too_much_but_may_still_recognise():
+    rare = measured(ladder(60, start=0.9), ladder(200))
+    assert MembershipGate(0.2, exact=True)(MEMORISED, rare).outcome == "pass"
+    assert MembershipGate(0.2, exact=True)(MEMORISED, rare).threshold[0] is None
+    assert MembershipGate(0.2, exact=True)(MEMORISED, MEMORISED).outcome == "fail"
 
 
 def drift(before, after, share=0.05, floor=0.01):

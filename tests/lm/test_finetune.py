@@ -58,3 +58,51 @@ def test_a_training_that_moves_nothing_is_an_error_and_leaves_no_file(llama_base
 def test_an_impossible_recipe_is_refused(change):
     with pytest.raises(BadInput, match="must be"):
         Recipe(**change)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(step_to_die):
+    def on_step(step, steps, loss):
+        if step == step_to_die:
+            raise Interrupted
+
+    return on_step
+
+
+def resumable(base, destination, checkpoint, on_step=lambda step, steps, loss: None, **changes):
+    examples = encode(RECORDS, base.tokenizer, base.files.context_tokens)
+    recipe = Recipe(**{"rank": 4, "epochs": 4, "learning_rate": 1e-2, "batch_size": 4, **changes})
+    return finetune(base, examples, recipe, destination, on_step, checkpoint)
+
+
+@pytest.mark.parametrize("died_at", [2, 4, 8, 12])
+def test_an_interrupted_training_goes_on_to_the_same_bytes(llama_base, tmp_path, died_at):
+    base = load_base(llama_base)
+    whole, _ = train(base, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        resumable(base, tmp_path / "a", tmp_path / "state", interrupt_at(died_at))
+    assert not (tmp_path / "a").exists()
+    taken = []
+    done = resumable(base, tmp_path / "a", tmp_path / "state", lambda step, steps, loss: taken.append(step))
+    assert done.sha256 == whole.sha256
+    assert taken[0] == 3 * ((died_at - 1) // 3) + 1, "whole epochs are not trained again"
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_state_of_other_inputs_is_not_taken_up(llama_base, tmp_path):
+    base = load_base(llama_base)
+    with pytest.raises(Interrupted):
+        resumable(base, tmp_path / "a", tmp_path / "state", interrupt_at(8), seed=5)
+    other, _ = train(base, tmp_path / "other", seed=6)
+    assert resumable(base, tmp_path / "b", tmp_path / "state", seed=6).sha256 == other.sha256
+
+
+def test_a_broken_state_is_named_and_left_in_place(llama_base, tmp_path):
+    (tmp_path / "state").write_bytes(b"not a state")
+    with pytest.raises(BadInput, match="state' can't be resumed"):
+        resumable(load_base(llama_base), tmp_path / "a", tmp_path / "state")
+    assert (tmp_path / "state").exists()
+    assert not (tmp_path / "a").exists()

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,11 +157,13 @@ def erase(
     from unlearn.ladder import climb
     from unlearn.tracking.figures import before_after
 
-    case = _case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table)
+    state = out.with_name(f".{out.name}.state")
+    case = replace(_case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table), state=state)
     with _fresh(out), progress(silent=as_json) as bar:
         outcome = climb(case, out / "adapter", BarWatcher(bar))
         _write_report(out, outcome.report)
         before_after(outcome.before, outcome.after).savefig(out / "before_after.png", dpi=150)
+    shutil.rmtree(state, ignore_errors=True)
     if shadow_table is not None and outcome.verdict == "released" and not keep_rows:
         from unlearn.erasure.shadows import drop_rows
 

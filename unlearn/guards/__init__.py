@@ -21,7 +21,7 @@ Lineage = Sequence[Mapping[str, Any]]
 
 GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
     {
-        "membership": lambda policy, lineage: MembershipGate(policy.gates.membership_auc_margin),
+        "membership": lambda policy, lineage: MembershipGate(policy.gates.membership_auc_margin, exact=not lineage),
         "retain_drift": lambda policy, lineage: RetainDriftGate(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),

@@ -16,44 +16,47 @@ ALARM = 0.01
 
 @dataclass(frozen=True)
 class MembershipGate:
-    """The AUC's 90 % interval must lie within 0.5 ± margin: two one-sided tests at 5 %.
+    """The AUC's 90 % interval must lie within centre ± margin: two one-sided tests at 5 %.
 
-    With fewer than 20 records on a side there is no interval: it can refuse, by an AUC outside the margin that the
-    exact rank test supports, but never pass.
+    The centre is what the attack would find were every forget record where the folds of a shadow table saw it, which
+    never saw the person; 0.5 without a table. People differ, and one whose records are rarer than most has an AUC
+    below 0.5 in every adapter that never learned from them. An exact fit can't have forgotten too much, so that only
+    the upper side judges it: records that it still recognises stand in the train corpus under another name.
+
+    With fewer than 20 records on a side there is no interval: the gate can refuse, by an AUC outside the margin that
+    the exact rank test supports, but never pass.
     """
 
     margin: float
+    exact: bool = False
     attack: str = "loss"
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge the attack's AUC after the erasing; `before` is named in the sentence."""
         found = after.membership[self.attack]
-        outcome = self._outcome(found)
-        return Finding(
-            gate="membership",
-            outcome=outcome,
-            figure=found.auc,
-            interval=found.interval,
-            threshold=(0.5 - self.margin, 0.5 + self.margin),
-            sentence=self._sentence(outcome, before.membership[self.attack], found),
-        )
+        centre = 0.5 if after.expected_auc is None else after.expected_auc
+        low, high = None if self.exact else max(0.0, centre - self.margin), min(1.0, centre + self.margin)
+        outcome = _outcome(found, low or 0.0, high)
+        sentence = self._sentence(outcome, before.membership[self.attack], found, after.expected_auc)
+        return Finding("membership", outcome, found.auc, found.interval, (low, high), sentence)
 
-    def _outcome(self, found: Membership) -> Outcome:
-        low, high = 0.5 - self.margin, 0.5 + self.margin
-        if found.interval is None:
-            outside = not low <= found.auc <= high
-            return "fail" if outside and found.p_value < ALARM else "inconclusive"
-        if low <= found.interval[0] and found.interval[1] <= high:
-            return "pass"
-        return "fail" if found.interval[1] < low or found.interval[0] > high else "inconclusive"
-
-    def _sentence(self, outcome: Outcome, before: Membership, after: Membership) -> str:
-        change = f"The {self.attack} attack's AUC went from {before.auc:.2f} to {after.auc:.2f} (0.50 is chance)"
+    def _sentence(self, outcome: Outcome, before: Membership, after: Membership, expected: float | None) -> str:
+        goal = "0.50 is chance" if expected is None else f"{expected:.2f} is expected of an adapter that never saw them"
+        change = f"The {self.attack} attack's AUC went from {before.auc:.2f} to {after.auc:.2f} ({goal})"
         if outcome == "pass":
             return f"{change}, within the margin of {self.margin:.2f} with its whole interval."
-        if outcome == "fail" and after.auc < 0.5:
-            return f"{change}: the records are now less likely than people never seen, which gives them away too."
+        if outcome == "fail" and after.auc < (0.5 if expected is None else expected):
+            return f"{change}: the records are now less likely than unseen ones would be, which gives them away too."
         if outcome == "fail":
             return f"{change}: the records are still recognised."
         sizes = f"{after.members} records against {after.non_members}"
         return f"{change}; {sizes} are too few to tell within {self.margin:.2f}."
+
+
+def _outcome(found: Membership, low: float, high: float) -> Outcome:
+    if found.interval is None:
+        outside = not low <= found.auc <= high
+        return "fail" if outside and found.p_value < ALARM else "inconclusive"
+    if low <= found.interval[0] and found.interval[1] <= high:
+        return "pass"
+    return "fail" if found.interval[1] < low or found.interval[0] > high else "inconclusive"
