@@ -79,7 +79,7 @@ def page(found: Mapping[str, Any], growth: Sequence[tuple[int, float, int]]) -> 
 
 def _world(name: str, world: Any, rows: Mapping[str, list[Figures]]) -> list[str]:
     about = {
-        "people": "Synthetic people: 60 learned, 60 held out, another 150 in the base; the two with most records ask.",
+        "people": "Synthetic people: 60 learned, 60 held out, another 150 in the base; two with many records, who share none, ask.",
         "tofu": "TOFU (Maini et al. 2024, arXiv 2401.06121): authors 000-049 and 180-189 learned, 050-149 in the base, "
         "150-179 held out; 180 and 181 ask.",
     }[name]

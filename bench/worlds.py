@@ -122,10 +122,9 @@ def tofu(data: Path, path: Path, bar: Progress) -> World:
 
 
 def people(path: Path, bar: Progress) -> World:
-    """Sixty synthetic people learned, as many held out; the two with most records ask to be forgotten."""
+    """Sixty synthetic people learned, as many held out; two with many records, who share none, ask."""
     world = synthetic_world(people_train=60, people_holdout=60, people_base=150, records_per_person=20, seed=11)
-    counts = Counter(subject for record in world.train for subject in record.subjects)
-    sequence = tuple(sorted(counts, key=lambda s: (-counts[s], s))[:10])
+    sequence = _strangers(world.train, 10)
     _make(
         path,
         world.base,
@@ -138,6 +137,16 @@ def people(path: Path, bar: Progress) -> World:
         bar,
     )
     return World("people", path, sequence[:2], sequence)
+
+
+def _strangers(records: Sequence[Record], wanted: int) -> tuple[str, ...]:
+    """The people with most records, leaving out whoever shares a record with one chosen before."""
+    counts = Counter(subject for record in records for subject in record.subjects)
+    chosen: list[str] = []
+    for subject in sorted(counts, key=lambda s: (-counts[s], s)):
+        if not any(subject in r.subjects and not set(chosen).isdisjoint(r.subjects) for r in records):
+            chosen.append(subject)
+    return tuple(chosen[:wanted])
 
 
 def _make(

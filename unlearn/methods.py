@@ -71,6 +71,10 @@ class Walk(Part):
         description="Steps are taken in the eigenbasis of the retained records' Kronecker-factored Fisher, smaller "
         "where they feel more; this damps it, as a share of the mean eigenvalue. None: plain Adam.",
     )
+    curvature_weight: Weight = Field(
+        default=0.0,
+        description="Weight of that Fisher's penalty on how far the weights have gone; the retain term without noise.",
+    )
     curvature_records: int = Field(default=128, ge=1, description="Retain records that the curvature is read from.")
     tolerance_nats: float | None = Field(
         default=None,

@@ -4,13 +4,14 @@ A step of equal size in every direction is spent mostly where the retained recor
 [out, in] the Fisher information of the retained records is taken as the product of two small ones, of what flows
 into the matrix [in, in] and of the gradients at its output [out, out] (K-FAC; Martens and Grosse, PMLR 37:2408-2417,
 2015). Turned into their eigenvectors and scaled down along their large eigenvalues, the same forgetting moves the
-retained records less. One pass over some of the retained records, with labels that the model itself draws.
+retained records less. The same product says how far, to second order, a displacement moves them: a penalty that needs
+no pass over any record. One pass over some of the retained records, with labels that the model itself draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,8 +21,20 @@ from unlearn.lm.base import lora_parameters
 from unlearn.lm.batches import Example, by_length, collate
 from unlearn.lm.likelihood import head_of, over_vocabulary, score, token_log_probs
 
-Basis = tuple[torch.Tensor, torch.Tensor]
-"""Eigenvectors [n, n], one in each column, and the scale [n] of a step along each."""
+
+@dataclass(frozen=True)
+class Basis:
+    """One side of a LoRA matrix.
+
+    Attributes:
+        vectors: [n, n], an eigenvector in each column.
+        values: [n], the eigenvalues.
+        scale: [n], the size of a step along each; their mean square is 1.
+    """
+
+    vectors: torch.Tensor
+    values: torch.Tensor
+    scale: torch.Tensor
 
 
 class Curvature:
@@ -34,16 +47,29 @@ class Curvature:
     def turned(self, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Gradients [out, in] of the weights as gradients in the turned coordinates, float32."""
         return [
-            left[:, None] * (rows.T @ g.float() @ columns) * right
-            for g, (columns, right), (rows, left) in zip(gradients, self.inputs, self.outputs, strict=True)
+            out.scale[:, None] * (out.vectors.T @ g.float() @ into.vectors) * into.scale
+            for g, into, out in zip(gradients, self.inputs, self.outputs, strict=True)
         ]
 
     @torch.no_grad()
     def back(self, steps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Steps in the turned coordinates as changes [out, in] of the weights."""
         return [
-            rows @ (left[:, None] * step * right) @ columns.T
-            for step, (columns, right), (rows, left) in zip(steps, self.inputs, self.outputs, strict=True)
+            out.vectors @ (out.scale[:, None] * step * into.scale) @ into.vectors.T
+            for step, into, out in zip(steps, self.inputs, self.outputs, strict=True)
+        ]
+
+    @torch.no_grad()
+    def pull(self, displacements: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Gradient [out, in] of half the Fisher-weighted square of the displacements from where it was read.
+
+        That is the retained records' KL per token to second order, the matrices taken one by one.
+        """
+        return [
+            out.vectors
+            @ (out.values[:, None] * (out.vectors.T @ d.float() @ into.vectors) * into.values)
+            @ into.vectors.T
+            for d, into, out in zip(displacements, self.inputs, self.outputs, strict=True)
         ]
 
 
@@ -63,6 +89,7 @@ def curvature_of(model: PeftModel, examples: Sequence[Example], pad_id: int, *, 
     inputs: dict[str, torch.Tensor] = {}
     outputs: dict[str, torch.Tensor] = {}
     mask = torch.empty(0, dtype=torch.bool)  # of the batch under way
+    tokens, labelled = 0, 0
 
     def add(to: dict[str, torch.Tensor], name: str, values: torch.Tensor) -> None:
         x = values.detach()[mask].float()  # [tokens, n]
@@ -87,6 +114,7 @@ def curvature_of(model: PeftModel, examples: Sequence[Example], pad_id: int, *, 
             batch = collate(group, pad_id, parameters[0].device)
             mask = batch.attention_mask.bool()
             scored = score(model, batch)
+            tokens, labelled = tokens + int(mask.sum()), labelled + len(scored.targets)
             with torch.no_grad():
                 labels = over_vocabulary(head, drawn, scored)
             loss = -token_log_probs(head, replace(scored, targets=labels)).sum()
@@ -94,7 +122,10 @@ def curvature_of(model: PeftModel, examples: Sequence[Example], pad_id: int, *, 
     finally:
         for hook in hooks:
             hook.remove()
-    return Curvature(*([_basis(moments[name], damping) for name in names] for moments in (inputs, outputs)))
+    return Curvature(
+        [_basis(inputs[name] / tokens, damping) for name in names],
+        [_basis(outputs[name] / labelled, damping) for name in names],
+    )
 
 
 def _basis(moment: torch.Tensor, damping: float) -> Basis:
@@ -103,4 +134,4 @@ def _basis(moment: torch.Tensor, damping: float) -> Basis:
     mean = values.mean()
     share = values / mean if float(mean) > 0.0 else torch.zeros_like(values)
     scale = (share + damping).rsqrt()
-    return vectors, scale / scale.square().mean().sqrt()
+    return Basis(vectors, values, scale / scale.square().mean().sqrt())

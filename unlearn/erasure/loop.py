@@ -49,6 +49,9 @@ ROLLBACK_STEP, ROLLBACK_WEIGHT = 0.5, 2.0
 DUAL_RATE = 0.2
 """Rate of the dual ascent on the logarithm of lambda; a KL of twice the budget raises lambda by e^0.2 a step."""
 
+WARM_UP_STEPS = 2
+"""Steps over which a step size that falls rises first: Adam's first step is as long as its last, and knows least."""
+
 LIGHTEST, HEAVIEST = 0.1, 1000.0
 """Range of an automatic lambda."""
 
@@ -182,6 +185,7 @@ class _Loop:
         self.started = time.monotonic()
         self.head = head_of(self.model)
         self.parameters = [parameter for _, parameter in lora_parameters(self.model)]
+        self.aims = "targets" in self.objective.needs
         self.learning_rate = self.walk.learning_rate
         self.weight = 1.0 if self.walk.retain_weight == "auto" else float(self.walk.retain_weight)
         forget, retain = self.walk.forget_records_per_step, self.walk.retain_records_per_step
@@ -209,6 +213,7 @@ class _Loop:
             sample = order[: self.walk.curvature_records]
             damping = self.walk.curvature_damping
             self.curvature = curvature_of(self.model, sample, self.pad_id, damping=damping, seed=self.seed)
+            self.origin = [p.detach().clone() for p in self.parameters]
             self.steps = [torch.zeros_like(p, dtype=torch.float32, requires_grad=True) for p in self.parameters]
         self.optimizer = torch.optim.Adam(self.steps, lr=self.learning_rate, betas=self.walk.adam_betas)
 
@@ -231,6 +236,9 @@ class _Loop:
             found = [why for governor in governors if (why := governor(pulse)) is not None]
             if not looking:
                 found = [why for why in found if why.governor == "non_finite" or why.action == "stop"]
+            past = any(why.governor == "overshoot" for why in found)
+            if past and self.aims and len(found) == 1:
+                found = []  # on its way to its targets an objective that aims at them may pass them
             self.interventions += [(number, why) for why in found]
             if any(why.action == "rollback" for why in found):
                 rollbacks -= 1
@@ -240,10 +248,9 @@ class _Loop:
                 self.learning_rate *= ROLLBACK_STEP
                 self.weight = min(HEAVIEST, self.weight * ROLLBACK_WEIGHT)
                 continue
-            past = next((why for why in found if why.governor == "overshoot"), None)
-            if past is not None:
-                return self._end(good, past.governor, pulse)
-            if looking:
+            if past and found:
+                return self._end(good, "overshoot", pulse)
+            if looking and not past:
                 good = _Good(snapshot(self.model), _copied(self.optimizer.state_dict()), dict(self.seen), pulse)
             if found:
                 return self._end(good, found[0].governor, pulse)
@@ -291,9 +298,11 @@ class _Loop:
         if self.curvature is None:
             self.optimizer.step()
             return
-        for step, turned in zip(
-            self.steps, self.curvature.turned([_gradient(p) for p in self.parameters]), strict=True
-        ):
+        gradients = [_gradient(p) for p in self.parameters]
+        if self.walk.curvature_weight:
+            pulls = self.curvature.pull([p - then for p, then in zip(self.parameters, self.origin, strict=True)])
+            gradients = [g + self.walk.curvature_weight * pull for g, pull in zip(gradients, pulls, strict=True)]
+        for step, turned in zip(self.steps, self.curvature.turned(gradients), strict=True):
             step.grad = turned
         self.optimizer.step()
         for parameter, change in zip(self.parameters, self.curvature.back(self.steps), strict=True):
@@ -305,7 +314,8 @@ class _Loop:
         """Share of the learning rate at step `number`."""
         if self.walk.schedule == "constant":
             return 1.0
-        return max(0.0, 1.0 - (number - 1) / self.walk.steps)
+        rising = min(1.0, number / (WARM_UP_STEPS + 1))
+        return rising * max(0.0, 1.0 - (number - 1) / self.walk.steps)
 
     def _settled(self) -> bool:
         """Whether every forget record was seen, and they lie on their targets within the walk's tolerances."""
