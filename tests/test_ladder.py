@@ -156,12 +156,12 @@ def test_an_interrupted_retraining_goes_on_from_its_last_epoch_to_the_same_adapt
     given = replace(case(company, rules([{"method": "retrain"}], OPEN)), state=tmp_path / "state")
     whole = climb(replace(given, state=None), tmp_path / "whole")
     with pytest.raises(Interrupted):
-        climb(given, tmp_path / "adapter", Interrupting(at=200))
+        climb(given, tmp_path / "adapter", Interrupting(at=100))
     assert not (tmp_path / "adapter").exists()
     second = Interrupting()
     outcome = climb(given, tmp_path / "adapter", second)
     assert outcome.adapter.sha256 == whole.adapter.sha256
-    assert 1 < second.steps[0] <= 200
+    assert 1 < second.steps[0] <= 100
     assert not list((tmp_path / "state").iterdir())
 
 

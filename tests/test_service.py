@@ -27,6 +27,12 @@ WIDE = {
     "gates": {"membership_auc_margin": 0.5, "retain_drift": 9.0},
 }
 
+OVERSHOOTING = {
+    # Plain ascent with its governors all but off.
+    "ladder": [{"method": "ascent", "steps": 30, "learning_rate": 5e-3}],
+    "governors": {"overshoot_nats": 99, "retain_kl_nats": 99, "retain_rise": 99, "general_text_rise": 99},
+}
+
 
 @pytest.fixture(scope="module")
 def service(company, tmp_path_factory):
@@ -134,7 +140,7 @@ def test_a_second_person_is_erased_from_the_new_version_without_the_first(servic
 
 def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(service, company, people):
     _, client = service
-    register(client, company, "strict", {"ladder": [{"method": "ascent", "steps": 30, "learning_rate": 5e-3}]})
+    register(client, company, "strict", OVERSHOOTING)
     *_, request = client.follow(client.submit(people[2])["id"], 120)
     jobs = {job["adapter"]: job for job in request["jobs"]}
     assert request["state"] == "needs_review"

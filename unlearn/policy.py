@@ -114,7 +114,7 @@ class Policy(Part):
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the split and of the order of records.")
     ladder: tuple[Rung, ...] = Field(
-        default=(Calibrated(), Calibrated(learning_rate=1e-3, retain_weight=20.0), Retrain()),
+        default=(Calibrated(), Calibrated(steps=24, learning_rate=2.5e-3, retain_weight=120.0), Retrain()),
         min_length=1,
         description="Methods in the order they are tried; after each the gates decide whether to go on.",
     )

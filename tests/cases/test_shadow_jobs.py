@@ -40,8 +40,9 @@ def test_registering_again_queues_nothing_more(desk, inputs, shadowed):
     assert len(desk.doorbells()) == 1
 
 
-def test_an_erasing_waits_for_the_table_and_is_rung_for_when_it_is_made(desk, company, shadowed):
+def test_an_erasing_waits_for_the_table_and_is_rung_for_when_it_is_made(desk, company, shadowed, clock):
     making = the_job(desk)
+    clock.forward(1)
     _, erasing = submit(desk, company)
     assert desk.claim(erasing, "w2") is None
     claim = work(desk, making)
@@ -59,8 +60,9 @@ def test_an_erasing_waits_for_the_table_and_is_rung_for_when_it_is_made(desk, co
     assert desk.check_ledger() > 0
 
 
-def test_a_table_that_can_not_be_made_leaves_the_erasing_to_go_on_without(desk, company, shadowed):
+def test_a_table_that_can_not_be_made_leaves_the_erasing_to_go_on_without(desk, company, shadowed, clock):
     making = the_job(desk)
+    clock.forward(1)
     _, erasing = submit(desk, company)
     desk.fail(work(desk, making), "the disk is full", final=True)
     assert desk.adapter("shadowed").shadows == "failed"

@@ -7,11 +7,12 @@ from unlearn.erasure.curvature import curvature_of
 from unlearn.lm.base import attached, lora_parameters, snapshot
 from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import head_of, reference_hidden, score_examples, token_kl
+from unlearn.weights import read_adapter
 
 
 @pytest.fixture
 def model(company, base):
-    with attached(base, company.adapter) as model:
+    with attached(base, read_adapter(company.adapter)) as model:
         yield model
 
 
@@ -42,9 +43,10 @@ def test_it_changes_nothing_and_is_the_same_for_the_same_seed(model, retained, b
 
 def test_the_bases_are_orthogonal_and_the_mean_step_keeps_its_size(model, retained, base):
     found = read(model, retained, base)
-    for vectors, scale in (*found.inputs, *found.outputs):
-        assert torch.allclose(vectors.T @ vectors, torch.eye(len(scale)), atol=1e-4)
-        assert float(scale.square().mean()) == pytest.approx(1.0, rel=1e-4)
+    for side in (*found.inputs, *found.outputs):
+        assert torch.allclose(side.vectors.T @ side.vectors, torch.eye(len(side.scale)), atol=1e-4)
+        assert float(side.scale.square().mean()) == pytest.approx(1.0, rel=1e-4)
+        assert bool((side.values >= 0).all())
 
 
 def test_heavy_damping_leaves_the_directions_as_they_were(model, retained, base):
@@ -79,6 +81,16 @@ def test_a_random_step_of_the_same_size_moves_the_retained_records_less(model, r
     for seed in range(3):
         steps = random_steps(model, seed)
         assert moved(found.back(steps)) < 0.5 * moved(steps)
+
+
+def test_the_pull_is_the_gradient_of_the_fisher_weighted_square(model, retained, base):
+    found, gone = read(model, retained, base), random_steps(model, 4)
+    for pull, d, into, out in zip(found.pull(gone), gone, found.inputs, found.outputs, strict=True):
+        a = into.vectors @ into.values.diag() @ into.vectors.T
+        g = out.vectors @ out.values.diag() @ out.vectors.T
+        moved = d.clone().requires_grad_()
+        (0.5 * torch.trace(g @ moved @ a @ moved.T)).backward()
+        assert torch.allclose(pull, moved.grad, rtol=1e-3, atol=1e-6)
 
 
 @torch.enable_grad()

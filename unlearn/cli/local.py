@@ -118,8 +118,9 @@ def shadows(
             )
 
         table = make_shadows(model, learned, unseen, recipe, folds, out, seed=seed, on_fold=follow)
-    result = {"table": str(out), "rows": len(table.rows), "folds": folds, "recipe": table.about["recipe"]}
-    typer.echo(json.dumps(result) if as_json else f"{out}  {len(table.rows)} rows from {folds} folds")
+    records = len({record for record, _ in table.rows})
+    result = {"table": str(out), "records": records, "folds": folds, "recipe": table.about["recipe"]}
+    typer.echo(json.dumps(result) if as_json else f"{out}  {records} records read by {folds} folds")
 
 
 def _recipe_of(adapter: Path) -> Recipe:

@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -195,7 +195,7 @@ class _Loop:
         self.fixed = self._cached(order)  # hidden states of the original adapter by record id
         self.fixed_probs = self._log_probs_of(order)
         if "reference" in self.objective.needs:
-            answers = [answer for e in self.task.forget for answer in self._preferred([e])]
+            answers = [answer for pool in self._answers.values() for answer in pool]
             self.fixed |= self._cached([*self.task.forget, *answers])
             self.fixed_probs |= self._log_probs_of([*self.task.forget, *answers])
         self.probe_nll = self._probe()
@@ -392,9 +392,15 @@ class _Loop:
 
     def _preferred(self, forget: list[Example]) -> list[Example]:
         """One preferred answer for each record: its next refusal or alternate, in turn with the steps."""
-        needs, turn = self.objective.needs, len(self.trace)
-        pool = self.task.refusals if "refusals" in needs else self.task.alternates if "alternates" in needs else {}
+        turn, pool = len(self.trace), self._answers
         return [pool[e.id][turn % len(pool[e.id])] for e in forget] if pool else []
+
+    @property
+    def _answers(self) -> Mapping[str, Sequence[Example]]:
+        """The answers that the objective prefers, by the id of their record; empty if it prefers none."""
+        if "refusals" in self.objective.needs:
+            return self.task.refusals
+        return self.task.alternates if "alternates" in self.objective.needs else {}
 
     # -- what the governors see --------------------------------------------------------------------------------------
 
