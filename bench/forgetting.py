@@ -4,8 +4,8 @@
 
 Two worlds (`bench/worlds.py`), two people to forget in each, three seeds of every method. `calibrated` and
 `calibrated, no table` run as they ship, governors on. The public methods run as published: no governor but that of
-non-finite losses, the same retain KL, steps and batch; the step size of each is the best of three on the first seed,
-chosen by its distance to the controls, which nobody who deploys it could know. Then ten requests one after another.
+non-finite losses, the same retain KL, steps and batch; the step size of each is the best of three on the first world's
+first seed, chosen by its distance to the controls, which nobody who deploys it could know. Then ten requests one after another.
 Every result is kept in --work as JSON, so that an interrupted run goes on; --only and --worlds do a part.
 
 What each column says is told on the page that this makes.
@@ -176,8 +176,13 @@ def rung_of(method: str, **more: Any) -> Walk:
     return METHODS[method].model_validate(given | more)  # type: ignore[return-value]
 
 
-def one_request(world: World, results: Results, only: Sequence[str]) -> dict[str, list[Figures]]:
-    """Figures of every row, three of each: controls, the adapter before, every method."""
+def one_request(
+    world: World, results: Results, only: Sequence[str], rates: dict[str, float]
+) -> dict[str, list[Figures]]:
+    """Figures of every row, three of each: controls, the adapter before, every method.
+
+    `rates` holds the public methods' step sizes; those that are not in it yet are chosen here, and put there.
+    """
     key = {"train": world.train.sha256, "adapter": world.adapter().sha256, "measures": 2}
 
     def figures(name: str, adapter: AdapterFiles) -> Figures:
@@ -211,12 +216,13 @@ def one_request(world: World, results: Results, only: Sequence[str]) -> dict[str
     for method in PUBLIC:
         if only and method not in only:
             continue
-        options = [
-            (rate, tried(method, rung_of(method, learning_rate=rate), 0, table=True, governed=False)) for rate in RATES
-        ]
-        rate, first = min(options, key=lambda option: option[1]["gap"])
-        others = [tried(method, rung_of(method, learning_rate=rate), s, table=True, governed=False) for s in SEEDS[1:]]
-        rows[f"{method} ({rate:g})"] = [first, *others]
+
+        def at(rate: float, seed: int, method: str = method) -> Figures:
+            return tried(method, rung_of(method, learning_rate=rate), seed, table=True, governed=False)
+
+        if method not in rates:
+            rates[method] = min(RATES, key=lambda rate: at(rate, 0)["gap"])
+        rows[f"{method} ({rates[method]:g})"] = [at(rates[method], seed) for seed in SEEDS]
     return rows
 
 
@@ -289,12 +295,14 @@ def main() -> None:
     parser.add_argument("--no-sequence", action="store_true", help="leave the ten requests out")
     given = parser.parse_args()
     console, work = Console(), given.work.resolve()
-    found = {}
+    found, kept = {}, work / "rates.json"
+    rates = json.loads(kept.read_text()) if kept.exists() else {}
     for name in given.worlds:
         with Progress(console=console, transient=True) as bar:
             world = tofu(given.data, work / name, bar) if name == "tofu" else people(work / name, bar)
         results = Results(work / f"{name}-results", console)
-        rows = one_request(world, results, given.only)
+        rows = one_request(world, results, given.only, rates)
+        kept.write_text(json.dumps(rates))
         sequence = None if given.no_sequence else ten_requests(world, results)
         found[name] = (world, rows, sequence)
         for row, figures in rows.items():

@@ -65,8 +65,8 @@ def page(found: Mapping[str, Any], growth: Sequence[tuple[int, float, int]]) -> 
         f"({platform.machine()}), torch {torch.__version__}. The first row of each table is the noise floor: the "
         "retrained controls against each other, which nothing needs to beat. `calibrated` runs as it ships. The public "
         "methods run as published, without governors, all with the same retain KL, steps and batch; the step size in "
-        "brackets is the best of three, chosen on the first seed by its gap to the controls, which nobody who deploys "
-        "the method could know.",
+        "brackets is the best of three, chosen on the first world's first seed by its gap to the controls, which "
+        "nobody who deploys the method could know.",
         LEGEND,
     ]
     for name, (world, rows, sequence) in found.items():

@@ -102,7 +102,10 @@ class Calibrated(Walk):
     method: Literal["calibrated"] = "calibrated"
     steps: int = Field(default=12, ge=1, le=100_000, description="Most optimiser steps; it stops when settled.")
     learning_rate: float = Field(
-        default=5e-3, gt=0, description="Adam's step size on the LoRA weights, in the turned coordinates."
+        default=6e-3, gt=0, description="Adam's step size on the LoRA weights, in the turned coordinates."
+    )
+    forget_records_per_step: int = Field(
+        default=24, ge=1, description="Forget records in one step; a set of fewer is in every step whole."
     )
     retain_records_per_step: int = Field(default=24, ge=1, description="Retain records in one step.")
     retain_weight: Weight | Literal["auto"] = Field(
@@ -112,11 +115,19 @@ class Calibrated(Walk):
         default=(0.5, 0.8), description="Adam's decay rates; a few steps to a moving target want a short memory."
     )
     curvature_damping: float | None = Field(
-        default=0.03, gt=0, description="Damping of the retained records' curvature; None: plain Adam."
+        default=0.1, gt=0, description="Damping of the retained records' curvature; None: plain Adam."
     )
-    record_weight: Weight = Field(default=5.0, description="Weight of each record's gap to its target.")
+    tolerance_nats: float | None = Field(
+        default=0.05,
+        gt=0,
+        description="Stop when the mean absolute gap to the targets is this or less; None: never.",
+    )
+    mean_tolerance_nats: float = Field(
+        default=0.02, gt=0, description="...and the mean gap lies within ± this, nats per token."
+    )
+    record_weight: Weight = Field(default=10.0, description="Weight of each record's gap to its target.")
     distribution_weight: Weight = Field(
-        default=10.0,
+        default=20.0,
         description="Weight of the KL to what the fold that never saw the person would say; needs a shadow table.",
     )
     shape: Literal["squared", "huber", "hinge"] = Field(

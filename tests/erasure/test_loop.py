@@ -167,6 +167,18 @@ def test_calibrated_settles_on_its_targets_and_stops_there(company, base, task):
     assert found.pulse.absolute_gap_nats == pytest.approx(sum(map(abs, gaps)) / len(gaps), abs=1e-4)
 
 
+def test_an_objective_that_aims_may_pass_its_targets_on_the_way(company, base, task):
+    """A first step far too long: every look is past the tolerance until the records are back on their targets."""
+    aimed = raised_by(task, company, base, 0.3)
+    long = changed(steps=60, learning_rate=3e-2, forget_records_per_step=100, retain_weight=0.0, schedule="linear")
+    guards = [Overshoot(0.1), *ONLY_STEPS]
+    walked = walk(company, base, aimed, long, Calibrated(), guards)
+    assert min(step.gap_nats for step in walked.trace) < -0.1
+    assert walked.end == "budget"
+    assert abs(walked.pulse.gap_nats) <= 0.1
+    assert [why.governor for _, why in walked.interventions] == ["budget"]
+
+
 def test_overshoot_stops_ascent_at_the_last_snapshot_before_its_targets(company, base, task):
     aimed = raised_by(task, company, base, 0.3)
     long = changed(steps=60, forget_records_per_step=100, retain_weight=0.0)

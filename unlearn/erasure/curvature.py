@@ -21,6 +21,9 @@ from unlearn.lm.base import lora_parameters
 from unlearn.lm.batches import Example, by_length, collate
 from unlearn.lm.likelihood import head_of, over_vocabulary, score, token_log_probs
 
+BATCH_TOKENS = 1024
+"""Padded tokens of a batch; larger ones only wait for memory."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -110,7 +113,7 @@ def curvature_of(model: PeftModel, examples: Sequence[Example], pad_id: int, *, 
 
     hooks = [watch(name) for name in names]
     try:
-        for group in by_length(examples):
+        for group in by_length(examples, BATCH_TOKENS):
             batch = collate(group, pad_id, parameters[0].device)
             mask = batch.attention_mask.bool()
             scored = score(model, batch)

@@ -28,8 +28,8 @@ class Calibrated:
         huber_nats: where Huber's shape turns from square to straight.
     """
 
-    record_weight: float = 5.0
-    distribution_weight: float = 10.0
+    record_weight: float = 10.0
+    distribution_weight: float = 20.0
     shape: Shape = "squared"
     huber_nats: float = 0.5
     needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
