@@ -82,14 +82,29 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
         change = f"{after[key] / before[key] - 1:+.1%}" if before[key] else "-"
         table.add_row(label, f"{before[key]:.3f}", f"{after[key]:.3f}", change)
     for name, found in before["membership"].items():
-        later = after["membership"][name]
+        later, expected = after["membership"][name], after.get("expected_auc")
+        goal = "0.5: chance" if expected is None else f"{expected:.2f}: had they never been seen"
         table.add_row(
-            f"{name} attack AUC (0.5: chance)",
+            f"{name} attack AUC ({goal})",
             _auc(found),
             _auc(later),
             f"{later['auc'] - found['auc']:+.3f}",
         )
-    return Group(table, "", *_findings(report))
+    return Group(table, "", *_way(report), "", *_findings(report))
+
+
+def _way(report: dict[str, Any]) -> Iterable[RenderableType]:
+    """Where the targets came from, and what each rung of the ladder came to."""
+    if "targets" in report:
+        yield Text(f"targets  {report['targets']['sentence']}", style="dim")
+    tried = [
+        f"{number}. {one['method']}: {one['reason'] or one['verdict']}"
+        for number, one in enumerate(report.get("attempts", []), 1)
+    ]
+    if tried:
+        yield Text(f"ladder   {'  '.join(tried)}", style="dim")
+    for warning in report.get("warnings", []):
+        yield Text(f"warning  {warning}", style="yellow")
 
 
 def audit_table(report: dict[str, Any]) -> RenderableType:
