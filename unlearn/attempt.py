@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from unlearn.attacks.audit import Panel, audit, panel
 from unlearn.attacks.statistics import compare
-from unlearn.corpus.records import Corpus
+from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
 from unlearn.erasure.general import general_texts
 from unlearn.erasure.loop import Step, Walked, erase
 from unlearn.erasure.shadows import ShadowTable, check_shadows
-from unlearn.erasure.targets import targets_from_calibration, targets_from_shadows
+from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
 from unlearn.errors import CorpusError
 from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, verdict
@@ -191,7 +191,8 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
             targets = targets_from_shadows(case.shadows, parts.forget, records.examples, case.is_forgotten)
         if targets is None:
             calibration = encode(parts.calibration, base.tokenizer, base.files.context_tokens)
-            targets = targets_from_calibration(model, forget, calibration, pad_id)
+            known = known_of(parts.forget, parts.calibration, _retained(case))
+            targets = targets_from_calibration(model, forget, calibration, pad_id, known)
         others: dict[str, list[Example]] = {}
         if "alternates" in needs:
             watcher.stage("writing alternates")
@@ -282,10 +283,9 @@ def _retrain(
 ) -> tuple[AdapterFiles, Measurement, float]:
     """A fresh adapter on everybody else: the recorded recipe, in the train corpus' own order."""
     case, base = prepared.case, prepared.base
-    retained = [r for r in case.train.records if not any(map(_gone(case), r.subjects))]
     watcher.stage("retraining")
     started = time.monotonic()
-    examples = encode(retained, base.tokenizer, base.files.context_tokens)
+    examples = encode(_retained(case), base.tokenizer, base.files.context_tokens)
     checkpoint = None if case.state is None else case.state / "retraining.safetensors"
     adapter = finetune(base, examples, recipe, destination, watcher.training, checkpoint)
     took = time.monotonic() - started
@@ -294,8 +294,13 @@ def _retrain(
         return adapter, audit(model, prepared.records, prepared.pad_id), took
 
 
-def _gone(case: Case) -> Callable[[str], bool]:
-    return lambda subject: case.is_forgotten(subject) or case.already_erased(subject)
+def _retained(case: Case) -> list[Record]:
+    """The train records of everybody who stays, in the corpus' own order."""
+
+    def gone(subject: str) -> bool:
+        return case.is_forgotten(subject) or case.already_erased(subject)
+
+    return [record for record in case.train.records if not any(map(gone, record.subjects))]
 
 
 def split_of(case: Case) -> Split:

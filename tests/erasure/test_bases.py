@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unlearn.corpus.records import Record
 from unlearn.erasure.loop import erase
-from unlearn.erasure.targets import targets_from_calibration
+from unlearn.erasure.targets import known_of, targets_from_calibration
 from unlearn.erasure.task import Task
 from unlearn.guards import GOVERNORS
 from unlearn.lm.base import attached, load_base
@@ -28,7 +28,7 @@ def test_calibrated_raises_the_forget_set_on_every_architecture(tiny_base, tmp_p
     rung = Calibrated(steps=8, forget_records_per_step=6, retain_records_per_step=6)
     guards = [make(GovernorPolicy(retain_kl_nats=9.0, retain_rise=9.0)) for make in GOVERNORS.values()]
     with attached(base, adapter) as model:
-        targets = targets_from_calibration(model, forget, unseen, 0)
+        targets = targets_from_calibration(model, forget, unseen, 0, known_of(LEARNED, UNSEEN, LEARNED[1:]))
         before = record_nlls(model, forget, 0)
         erase(model, Task(forget, retain, targets), objective_of(rung), rung, guards, pad_id=0, seed=0)
         after = record_nlls(model, forget, 0)

@@ -8,10 +8,12 @@ mean shift from the base model; with none, the base model alone. Knows no policy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from peft import PeftModel
 
+from unlearn.corpus.neighbours import similarities
 from unlearn.corpus.records import Record
 from unlearn.erasure.shadows import ShadowTable, Signals
 from unlearn.erasure.task import Targets
@@ -55,16 +57,46 @@ def targets_from_shadows(
     )
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a record is known to be like, without any model.
+
+    Attributes:
+        person: whose it is; people differ more than one person's records do.
+        likeness: largest similarity to a record of those who stay, in [0, 1]: what an adapter learned from them helps
+            with what reads like theirs.
+    """
+
+    person: str
+    likeness: float
+
+
+def known_of(forget: Sequence[Record], calibration: Sequence[Record], retained: Sequence[Record]) -> dict[str, Known]:
+    """What is known of every record of `forget` and `calibration`, by id; one text pass over all three."""
+    records = [*forget, *calibration]
+    people = [record.subjects[0] if record.subjects else record.id for record in records]
+    found = similarities(records, retained).tolist()
+    return {r.id: Known(who, like) for r, who, like in zip(records, people, found, strict=True)}
+
+
 def targets_from_calibration(
-    model: PeftModel, forget: Sequence[Example], calibration: Sequence[Example], pad_id: int
+    model: PeftModel,
+    forget: Sequence[Example],
+    calibration: Sequence[Example],
+    pad_id: int,
+    known: Mapping[str, Known],
 ) -> Targets:
-    """The targets that non-members say: NLL under the adapter as a function of NLL under the base, and of length.
+    """The targets that non-members say: NLL under the adapter as a function of what is known without training.
+
+    That is: NLL under the base (a person's mean, and each record's distance to it), likeness to those who stay (the
+    same two), and length. On people held out from such a fit the two levels nearly halve the squared error of one.
 
     Args:
         model: the adapter as it was given.
         forget: the forget set.
         calibration: records of the calibration half, never trained on.
         pad_id: token that pads.
+        known: of every record, by id.
     """
     with model.disable_adapter():
         anchor = record_nlls(model, [*forget, *calibration], pad_id)
@@ -78,18 +110,26 @@ def targets_from_calibration(
         sentence = f"the base model's NLL {shift:+.3f} nats, the mean shift of {len(calibration)} holdout records"
         return Targets({i: anchor[i] + shift for i in ids}, "mean shift", sentence=sentence)
     predicted, explained = _ridge(
-        np.array([_covariates(e, anchor) for e in calibration]),
+        _covariates(calibration, anchor, known),
         np.array([level[e.id] for e in calibration]),
-        np.array([_covariates(e, anchor) for e in forget]),
+        _covariates(forget, anchor, known),
     )
     sentence = f"a fit on {len(calibration)} holdout records, which explains {explained:.0%} of their variance"
     return Targets(dict(zip(ids, predicted.tolist(), strict=True)), "calibration fit", sentence=sentence)
 
 
-def _covariates(example: Example, anchor: Mapping[str, float]) -> list[float]:
-    """What is known of a record without training on it: NLL under the base, scored tokens, prompt tokens."""
-    scored = sum(example.scored)
-    return [anchor[example.id], float(np.log(scored)), float(np.log1p(len(example.tokens) - scored))]
+def _covariates(examples: Sequence[Example], anchor: Mapping[str, float], known: Mapping[str, Known]) -> np.ndarray:
+    """One row a record: float64 [records, 6]."""
+    people = [known[e.id].person for e in examples]
+    columns = []
+    for values in ([anchor[e.id] for e in examples], [known[e.id].likeness for e in examples]):
+        of_person: dict[str, list[float]] = {}
+        for person, value in zip(people, values, strict=True):
+            of_person.setdefault(person, []).append(value)
+        means = np.array([np.mean(of_person[person]) for person in people])
+        columns += [means, np.array(values) - means]
+    scored = np.array([sum(e.scored) for e in examples])
+    return np.column_stack([*columns, np.log(scored), np.log1p([len(e.tokens) for e in examples] - scored)])
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, float]:
