@@ -21,6 +21,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -126,17 +127,23 @@ def summary(found: Figures, controls: Sequence[Figures]) -> Figures:
     }
 
 
-class Results:
-    """Figures by name, each computed once and kept as JSON."""
+class Missing(Exception):
+    """A figure is not kept, and is not to be made."""
 
-    def __init__(self, path: Path, console: Console) -> None:
-        self.path, self.console = path, console
+
+class Results:
+    """Figures by name, each computed once and kept as JSON; with `kept_only` none is computed."""
+
+    def __init__(self, path: Path, console: Console, *, kept_only: bool) -> None:
+        self.path, self.console, self.kept_only = path, console, kept_only
         path.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str, key: Any, make: Any) -> Any:
         """What `make()` gave for this name and key, now or in an earlier run."""
         digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:12]
         file = self.path / f"{name}-{digest}.json"
+        if not file.exists() and self.kept_only:
+            raise Missing(file)
         if not file.exists():
             started = time.monotonic()
             file.with_suffix(".draft").write_text(json.dumps(make()))
@@ -211,7 +218,9 @@ def one_request(
         return summary(results.get(name, key | about, make), controls)
 
     for name, table in (("calibrated", True), ("calibrated, no table", False)):
-        if not only or name in only:
+        if only and name not in only:
+            continue
+        with suppress(Missing):
             rows[name] = [tried("calibrated", rung_of("calibrated"), s, table=table, governed=True) for s in SEEDS]
     for method in PUBLIC:
         if only and method not in only:
@@ -220,9 +229,10 @@ def one_request(
         def at(rate: float, seed: int, method: str = method) -> Figures:
             return tried(method, rung_of(method, learning_rate=rate), seed, table=True, governed=False)
 
-        if method not in rates:
-            rates[method] = min(RATES, key=lambda rate: at(rate, 0)["gap"])
-        rows[f"{method} ({rates[method]:g})"] = [at(rates[method], seed) for seed in SEEDS]
+        with suppress(Missing):
+            if method not in rates:
+                rates[method] = min(RATES, key=lambda rate: at(rate, 0)["gap"])
+            rows[f"{method} ({rates[method]:g})"] = [at(rates[method], seed) for seed in SEEDS]
     return rows
 
 
@@ -292,6 +302,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/forgetting.md"))
     parser.add_argument("--worlds", nargs="+", default=["people", "tofu"], choices=["people", "tofu"])
     parser.add_argument("--only", nargs="*", default=[], help="rows to make; all without")
+    parser.add_argument("--kept", action="store_true", help="make the page of what is kept; leave other rows out")
     parser.add_argument("--no-sequence", action="store_true", help="leave the ten requests out")
     given = parser.parse_args()
     console, work = Console(), given.work.resolve()
@@ -300,10 +311,12 @@ def main() -> None:
     for name in given.worlds:
         with Progress(console=console, transient=True) as bar:
             world = tofu(given.data, work / name, bar) if name == "tofu" else people(work / name, bar)
-        results = Results(work / f"{name}-results", console)
+        results = Results(work / f"{name}-results", console, kept_only=given.kept)
         rows = one_request(world, results, given.only, rates)
         kept.write_text(json.dumps(rates))
-        sequence = None if given.no_sequence else ten_requests(world, results)
+        sequence = None
+        with suppress(Missing):
+            sequence = None if given.no_sequence else ten_requests(world, results)
         found[name] = (world, rows, sequence)
         for row, figures in rows.items():
             console.print(row, {k: v for k, v in middle(figures).items() if k != "end"}, highlight=False)
