@@ -40,6 +40,7 @@ from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import split
 from unlearn.corpus.synthetic import synthetic_world
 from unlearn.erasure.loop import erase
+from unlearn.erasure.shadows import drop_rows, read_shadows
 from unlearn.guards import GOVERNORS, Budget, NonFinite
 from unlearn.ladder import climb
 from unlearn.lm.base import attached, load_base, save_adapter
@@ -249,20 +250,23 @@ def ten_requests(world: World, results: Results) -> dict[str, Any]:
     rung = Calibrated().model_dump()
 
     def make() -> Any:
-        adapter, rows = world.adapter(), []
+        adapter, rows, table = world.adapter(), [], world.path / "sequence.parquet"
+        shutil.copyfile(world.shadows.path, table)
         for number, subject in enumerate(world.sequence):
             gone = frozenset(world.sequence[:number])
             policy = {"ladder": [rung], "sequence": {"retain_drift": 9.0}}
-            case = case_of(world, [subject], number, adapter=adapter, already_erased=gone.__contains__, policy=policy)
+            given = {"adapter": adapter, "already_erased": gone.__contains__, "policy": policy}
+            case = case_of(world, [subject], number, shadows=read_shadows(table), **given)
             to = world.path / f"sequence-{number}"
             shutil.rmtree(to, ignore_errors=True)
             outcome = climb(case, to)
+            drop_rows(table, outcome.before.forget.nlls)
             adapter = read_adapter(to)
             rows.append({"figures": measure(world, adapter, first), "verdict": outcome.verdict})
             results.console.print(f"{world.name}: request {number + 1} of 10", highlight=False)
         return rows
 
-    rows = results.get("sequence", control_key | {"rung": rung}, make)
+    rows = results.get("sequence", control_key | {"rung": rung, "rows": "dropped"}, make)
     before = fmean(figures("before", world.adapter())["retain"].values())
     return {
         "control": [summary(one, [two]) for one, two in itertools.permutations(controls, 2)],

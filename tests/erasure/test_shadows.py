@@ -122,6 +122,23 @@ def test_a_persons_rows_can_go_and_everybody_elses_stay(company, made, tmp_path)
     assert targets_from_shadows(left, records, {}, {company.subject}.__contains__) is None
 
 
+def test_what_folds_that_had_learned_from_the_person_say_elsewhere_goes_with_the_rows(company, made, tmp_path):
+    """At other people's records such a fold's likeliest tokens may be the person's; one number a token stays."""
+    path = tmp_path / "table.parquet"
+    path.write_bytes(made.path.read_bytes())
+    fold_of = assign_folds(company.train, 3, seed=2)
+    person = next(
+        s for s in sorted(fold_of) if not any(s in r.subjects and len(r.subjects) > 1 for r in company.world.train)
+    )
+    drop_rows(path, [r.id for r in company.train.records if person in r.subjects])
+    left, subjects = read_shadows(path), {r.id: r.subjects for r in company.train.records}
+    for (record, place), signals in left.rows.items():
+        unseen = fold_of[subjects[record][place]] == fold_of[person]  # by the fold that read this row
+        assert bool(signals.top_tokens.numel()) is unseen
+        assert signals.top_tokens.shape[0] == len(signals.log_probs)
+        assert torch.equal(signals.log_probs, made.rows[record, place].log_probs)
+
+
 def test_a_table_of_another_base_or_corpus_is_refused(company, base, made):
     check_shadows(made, base.files.sha256, company.train)
     with pytest.raises(BadInput, match="another base"):

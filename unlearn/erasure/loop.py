@@ -373,6 +373,7 @@ class _Loop:
         per_token, top = None, None
         if targets is not None and targets.log_probs:
             per_token = torch.cat([targets.log_probs[e.id] for e in forget]).to(self._device)
+        if targets is not None and targets.top_tokens:
             kinds = (targets.top_tokens, targets.top_log_probs)
             first, second = (torch.cat([kind[e.id] for e in forget]).to(self._device) for kind in kinds)
             top = (first, second)

@@ -51,7 +51,8 @@ class Signals:
 
     Attributes:
         log_probs: float32 [scored tokens], log p of each scored token, nats.
-        top_tokens: int64 [scored tokens, k], the most likely tokens at each scored position.
+        top_tokens: int64 [scored tokens, k], the most likely tokens at each scored position; k is 0 once somebody whom
+            the fold had learned from was erased.
         top_log_probs: float32 [scored tokens, k], their log p, nats.
     """
 
@@ -176,9 +177,10 @@ def read_shadows(path: Path) -> ShadowTable:
     rows = {}
     for row in table.to_pylist():
         probs = torch.tensor(row["log_probs"], dtype=torch.float32)
-        shape = (len(probs), -1)
+        shape = (len(probs), len(row["top_tokens"]) // len(probs))
         tokens = torch.tensor(row["top_tokens"], dtype=torch.int64).reshape(shape)
-        rows[row["record"], row["place"]] = Signals(probs, tokens, torch.tensor(row["top_log_probs"]).reshape(shape))
+        levels = torch.tensor(row["top_log_probs"], dtype=torch.float32).reshape(shape)
+        rows[row["record"], row["place"]] = Signals(probs, tokens, levels)
     return ShadowTable(path, about, rows)
 
 
@@ -202,15 +204,23 @@ def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus) -> None:
 def drop_rows(path: Path, records: Iterable[str]) -> int:
     """Take every row of `records` out of the table at `path`, in one step: how many rows went.
 
-    Called when a case closes: what is kept of the person goes with the person.
+    Called when a case closes: what is kept of the person goes with the person. That is more than the rows. A fold that
+    had learned from the person says so at other people's records (the likeliest surname after a shared first name), so
+    the likeliest tokens of every row that such a fold read go too; what is left there is one number a token, of the
+    row's own text.
     """
     gone = set(records)
     table, about = pq.read_table(path, schema=COLUMNS), _about(path)
-    keep = [record not in gone for record in table.column("record").to_pylist()]
-    if all(keep):
+    rows = table.to_pylist()
+    left_out = {row["fold"] for row in rows if row["record"] in gone}  # the folds that had not learned from them
+    if not left_out:
         return 0
-    _write(path, table.filter(pa.array(keep)), about)
-    return keep.count(False)
+    kept = [row for row in rows if row["record"] not in gone]
+    for row in kept:
+        if left_out != {row["fold"]}:
+            row["top_tokens"], row["top_log_probs"] = [], []
+    _write(path, pa.Table.from_pylist(kept, schema=COLUMNS), about)
+    return len(rows) - len(kept)
 
 
 def _parts(destination: Path, about: Mapping[str, Any]) -> Path:

@@ -47,12 +47,13 @@ def targets_from_shadows(
         if signals is None or len(signals.log_probs) != sum(examples[record.id].scored):
             return None
         found[record.id] = signals
+    whole = all(signals.top_tokens.numel() for signals in found.values())
     return Targets(
         nlls={record: -float(signals.log_probs.mean()) for record, signals in found.items()},
         source="shadows",
         log_probs={record: signals.log_probs for record, signals in found.items()},
-        top_tokens={record: signals.top_tokens for record, signals in found.items()},
-        top_log_probs={record: signals.top_log_probs for record, signals in found.items()},
+        top_tokens={record: signals.top_tokens for record, signals in found.items() if whole},
+        top_log_probs={record: signals.top_log_probs for record, signals in found.items() if whole},
         sentence=f"read by {table.about['folds']} fold adapters, each trained without the person",
     )
 
