@@ -204,6 +204,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
         refusals=refusals(base, parts.forget) if "refusals" in needs else {},
         alternates=others,
         probe=_within(probe, base),
+        retain_drift_nats=sum(float(one["retain_rise_nats"]) for one in case.adapter.lineage),
     )
     return Prepared(case, parts, base, records, task, before)
 

@@ -49,6 +49,14 @@ class Walk(Part):
         description="Weight of the retain term beside the forget loss (lambda); 'auto' finds it by dual ascent on the "
         "retain-KL budget.",
     )
+    retain_rise_weight: Weight = Field(
+        default=0.0,
+        description="Weight, inside the retain term, of the squared rise of the step's retained NLL over where the "
+        "last exact fit had it (0 if below): what one erasure cost the retained, the next one gives back.",
+    )
+    retain_margin_nats: Weight = Field(
+        default=0.02, description="Added to that rise: retained records outside the steps drift more than those inside."
+    )
     schedule: Literal["constant", "linear"] = Field(
         default="linear", description="Step size over the steps: constant, or falling linearly to zero."
     )
@@ -100,16 +108,18 @@ class Calibrated(Walk):
     """Ascent to a per-record counterfactual target, and no further (ours)."""
 
     method: Literal["calibrated"] = "calibrated"
-    steps: int = Field(default=12, ge=1, le=100_000, description="Most optimiser steps; it stops when settled.")
+    steps: int = Field(default=10, ge=1, le=100_000, description="Most optimiser steps; it stops when settled.")
     learning_rate: float = Field(
-        default=6e-3, gt=0, description="Adam's step size on the LoRA weights, in the turned coordinates."
+        default=7e-3, gt=0, description="Adam's step size on the LoRA weights, in the turned coordinates."
     )
     forget_records_per_step: int = Field(
         default=24, ge=1, description="Forget records in one step; a set of fewer is in every step whole."
     )
-    retain_records_per_step: int = Field(default=24, ge=1, description="Retain records in one step.")
     retain_weight: Weight | Literal["auto"] = Field(
         default=60.0, description="Weight of the retain term (lambda); 'auto' finds it on the retain-KL budget."
+    )
+    retain_rise_weight: Weight = Field(
+        default=3.0, description="Weight of the squared rise of the retained NLL over where the last exact fit had it."
     )
     adam_betas: tuple[Beta, Beta] = Field(
         default=(0.5, 0.8), description="Adam's decay rates; a few steps to a moving target want a short memory."
@@ -117,6 +127,7 @@ class Calibrated(Walk):
     curvature_damping: float | None = Field(
         default=0.1, gt=0, description="Damping of the retained records' curvature; None: plain Adam."
     )
+    curvature_records: int = Field(default=64, ge=1, description="Retain records that the curvature is read from.")
     tolerance_nats: float | None = Field(
         default=0.05,
         gt=0,
@@ -125,9 +136,9 @@ class Calibrated(Walk):
     mean_tolerance_nats: float = Field(
         default=0.02, gt=0, description="...and the mean gap lies within ± this, nats per token."
     )
-    record_weight: Weight = Field(default=10.0, description="Weight of each record's gap to its target.")
+    record_weight: Weight = Field(default=20.0, description="Weight of each record's gap to its target.")
     distribution_weight: Weight = Field(
-        default=20.0,
+        default=30.0,
         description="Weight of the KL to what the fold that never saw the person would say; needs a shadow table.",
     )
     shape: Literal["squared", "huber", "hinge"] = Field(

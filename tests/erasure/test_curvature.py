@@ -6,7 +6,7 @@ import torch
 from unlearn.erasure.curvature import curvature_of
 from unlearn.lm.base import attached, lora_parameters, snapshot
 from unlearn.lm.batches import encode
-from unlearn.lm.likelihood import head_of, reference_hidden, score_examples, token_kl
+from unlearn.lm.likelihood import head_of, reference_of, score_examples, token_kl
 from unlearn.weights import read_adapter
 
 
@@ -66,7 +66,7 @@ def test_turned_is_the_gradient_of_the_turned_coordinates(model, retained, base)
 @torch.no_grad()
 def test_a_random_step_of_the_same_size_moves_the_retained_records_less(model, retained, base):
     pad_id = int(base.tokenizer.pad_token_id)
-    fixed = torch.cat([reference_hidden(model, retained, pad_id)[e.id] for e in retained])
+    fixed = torch.cat([reference_of(model, retained, pad_id)[0][e.id] for e in retained])
     before, found = snapshot(model), read_with_grad(model, retained, base)
 
     def moved(changes):

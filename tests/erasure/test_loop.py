@@ -108,6 +108,24 @@ def test_the_nll_can_hold_the_retained_people_instead(company, base, task):
     assert first.loss + first.forget_nll_nats <= 2.0 * max(nlls.values())
 
 
+def test_what_earlier_erasures_cost_the_retained_is_given_back(company, base, task, parts):
+    def left(drift):
+        ours = dataclasses.replace(raised_by(task, company, base, 1.0), retain_drift_nats=drift)
+        steps = changed(steps=12, retain_weight=20.0, retain_rise_weight=3.0)
+        after = walk(company, base, ours, steps, Calibrated(), then=lambda model, _: record_nlls(model, parts[2], 0))
+        return sum(after.values()) / len(after)
+
+    owing, square, ahead = left(0.3), left(0.0), left(-9.0)
+    assert owing < square - 0.02  # records outside the steps, too
+    assert square <= ahead + 0.01
+
+
+def test_a_retained_nll_below_its_mark_is_not_touched(company, base, task):
+    ours = dataclasses.replace(task, retain_drift_nats=-9.0)
+    plain = walk(company, base, task, changed(steps=3)).trace
+    assert walk(company, base, ours, changed(steps=3, retain_rise_weight=3.0)).trace == plain
+
+
 @pytest.mark.parametrize("more", [{"weight_noise": 0.1, "shrink": 0.9}, {"curvature_damping": 0.03}])
 def test_the_same_seed_gives_the_same_bytes_with_noise_and_all(company, base, task, tmp_path, more):
     def save(name, seed):

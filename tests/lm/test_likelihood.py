@@ -12,8 +12,9 @@ from unlearn.lm.batches import Example, collate
 from unlearn.lm.likelihood import (
     check_head,
     head_of,
+    log_probs_at,
     record_nlls,
-    reference_hidden,
+    reference_of,
     row_means,
     score,
     token_kl,
@@ -92,9 +93,20 @@ def test_kl_equals_the_naive_one_and_counts_no_prompt_and_no_padding(tiny_base):
     assert bool((found > 0).all())
 
 
+def test_log_probs_at_other_tokens_are_those_of_the_full_logits(tiny_base):
+    model = load_base(tiny_base).model
+    with torch.no_grad():
+        scored = score(model, collate(EXAMPLES, 0))
+        others = torch.randint(0, 8, (len(scored.targets), 3), generator=torch.Generator().manual_seed(0))
+        ours, theirs = log_probs_at(head_of(model), scored, others)
+        slow = head_of(model)(scored.hidden).log_softmax(-1)
+    assert torch.allclose(ours, slow.gather(1, scored.targets[:, None])[:, 0], atol=1e-5)
+    assert torch.allclose(theirs, slow.gather(1, others), atol=1e-5)
+
+
 def test_kl_of_a_model_with_itself_is_zero(tiny_base):
     model = load_base(tiny_base).model
-    reference = reference_hidden(model, EXAMPLES, 0)
+    reference, _ = reference_of(model, EXAMPLES, 0)
     with torch.no_grad():
         scored = score(model, collate(EXAMPLES, 0))
         fixed = torch.cat([reference[e.id] for e in EXAMPLES])

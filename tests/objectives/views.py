@@ -22,8 +22,8 @@ def view_of(
     preferred: Answers | None = None,
     hidden: torch.Tensor | None = None,
     target_nll: torch.Tensor | None = None,
-    target_log_probs: torch.Tensor | None = None,
-    target_top: tuple[torch.Tensor, torch.Tensor] | None = None,
+    target_top: torch.Tensor | None = None,
+    at_top: torch.Tensor | None = None,
 ) -> View:
     """The view of records with these logits; everything else as given."""
     fixed = None if reference is None else reference.detach()
@@ -33,11 +33,11 @@ def view_of(
         n_rows=3,
         reference_log_probs=None if reference is None else taken(reference).detach(),
         target_nll=target_nll,
-        target_log_probs=target_log_probs,
         target_top=target_top,
+        at_top=at_top,
         preferred=preferred,
         hidden=hidden,
-        over_vocabulary=lambda per_token, *aligned: per_token(logits, TOKENS, fixed, *aligned),
+        over_vocabulary=lambda per_token: per_token(logits, TOKENS, fixed),
     )
 
 

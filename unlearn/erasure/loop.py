@@ -31,9 +31,10 @@ from unlearn.lm.likelihood import (
     PerToken,
     Scored,
     head_of,
+    log_probs_at,
     over_vocabulary,
     record_nlls,
-    reference_hidden,
+    reference_of,
     row_means,
     score_examples,
     token_kl,
@@ -192,12 +193,10 @@ class _Loop:
         order = _shuffled(self.task.retain, f"{self.seed}|retain")[: max(retain, retain * self.walk.steps)]
         self.forget_turns = _turns(_shuffled(self.task.forget, f"{self.seed}|forget"), forget)
         self.retain_turns = _turns(order, retain)
-        self.fixed = self._cached(order)  # hidden states of the original adapter by record id
-        self.fixed_probs = self._log_probs_of(order)
+        referred = list(order)  # records that the original adapter is asked about
         if "reference" in self.objective.needs:
-            answers = [answer for pool in self._answers.values() for answer in pool]
-            self.fixed |= self._cached([*self.task.forget, *answers])
-            self.fixed_probs |= self._log_probs_of([*self.task.forget, *answers])
+            referred += [*self.task.forget, *(answer for pool in self._answers.values() for answer in pool)]
+        self.fixed, self.fixed_probs = reference_of(self.model, referred, self.pad_id)
         self.probe_nll = self._probe()
         self.window: deque[_Look] = deque(maxlen=self.window_steps)
         if self.walk.shrink < 1.0:
@@ -228,10 +227,9 @@ class _Loop:
         while True:
             number += 1
             forget, retain = next(self.forget_turns), next(self.retain_turns)
-            look, norm = self._differentiate(forget, retain)
-            self.seen |= look.forget
+            look, norm = self._differentiate(forget, retain, last=number > self.walk.steps)
             self.window.append(look)
-            looking = (number - 1) % every == 0 or number > self.walk.steps or self._settled()
+            looking = (number - 1) % every == 0 or norm is None
             pulse = self._pulse(number, look, norm, looking)
             found = [why for governor in governors if (why := governor(pulse)) is not None]
             if not looking:
@@ -256,11 +254,15 @@ class _Loop:
                 return self._end(good, found[0].governor, pulse)
             if self._settled():
                 return "settled", pulse
+            assert norm is not None  # noqa: S101 - a look without a gradient is settled or beyond the budget
             self._update(number, look, norm)
             on_step(self.trace[-1])
 
-    def _differentiate(self, forget: list[Example], retain: list[Example]) -> tuple[_Look, float]:
-        """One pass over the step's records and its gradient, at weights shaken by the walk's noise."""
+    def _differentiate(self, forget: list[Example], retain: list[Example], *, last: bool) -> tuple[_Look, float | None]:
+        """One pass over the step's records and its gradient's norm, at weights shaken by the walk's noise.
+
+        No gradient is taken (and the norm is None) where no step will follow: at the last look, and once settled.
+        """
         shake = [
             torch.randn(p.shape, generator=self.noise).to(p) * (self.walk.weight_noise * scale)
             for p, scale in zip(self.parameters, self.scales, strict=True)
@@ -269,13 +271,19 @@ class _Loop:
         with torch.no_grad():
             for parameter, by in zip(self.parameters, shake, strict=False):
                 parameter.add_(by)
-        look = self._pass(forget, retain)
+        with torch.set_grad_enabled(not last):
+            look = self._pass(forget, retain)
+        self.seen |= look.forget
+        walking = not last and not self._settled()
         for parameter in self.parameters:
             parameter.grad = None
-        look.loss.backward()
+        if walking:
+            look.loss.backward()
         with torch.no_grad():
             for parameter, by in zip(self.parameters, shake, strict=False):
                 parameter.sub_(by)
+        if not walking:
+            return look, None
         return look, float(torch.nn.utils.clip_grad_norm_(self.parameters, self.walk.max_gradient_norm))
 
     def _update(self, number: int, look: _Look, norm: float) -> None:
@@ -351,8 +359,11 @@ class _Loop:
         kl, log_probs = token_kl(self.head, self._fixed_of(retain), of_retain)
         nll, kl_of_row = -row_means(log_probs, of_retain), row_means(kl, of_retain)
         held = kl_of_row.mean() if self.walk.retain_term == "kl" else nll.mean()
-        loss = self.objective(view) + self.weight * held
         reference = [-float(self.fixed_probs[e.id].mean()) for e in retain]
+        if self.walk.retain_rise_weight:
+            above = nll.mean() - fmean(reference) + self.task.retain_drift_nats + self.walk.retain_margin_nats
+            held = held + self.walk.retain_rise_weight * above.clamp_min(0.0).square()
+        loss = self.objective(view) + self.weight * held
         rise = [now - then for now, then in zip(nll.tolist(), reference, strict=True)]
         return _Look(loss, _by_id(forget, view.nll), kl_of_row.tolist(), rise, reference)
 
@@ -360,8 +371,8 @@ class _Loop:
         referring, targets = "reference" in self.objective.needs, self.task.targets
         fixed = self._fixed_of(forget) if referring else None
 
-        def over(per_token: PerToken, *aligned: torch.Tensor) -> torch.Tensor:
-            return over_vocabulary(self.head, per_token, of_forget, fixed, aligned)
+        def over(per_token: PerToken) -> torch.Tensor:
+            return over_vocabulary(self.head, per_token, of_forget, fixed)
 
         def known(examples: list[Example]) -> torch.Tensor | None:
             return torch.cat([self.fixed_probs[e.id] for e in examples]).to(self._device) if referring else None
@@ -370,22 +381,22 @@ class _Loop:
         if answers:
             probs = token_log_probs(self.head, of_answers)
             preferred = Answers(probs, of_answers.rows, of_answers.n_rows, known(answers))
-        per_token, top = None, None
-        if targets is not None and targets.log_probs:
-            per_token = torch.cat([targets.log_probs[e.id] for e in forget]).to(self._device)
+        top, at_top = None, None
         if targets is not None and targets.top_tokens:
             kinds = (targets.top_tokens, targets.top_log_probs)
-            first, second = (torch.cat([kind[e.id] for e in forget]).to(self._device) for kind in kinds)
-            top = (first, second)
+            tokens, top = (torch.cat([kind[e.id] for e in forget]).to(self._device) for kind in kinds)
+            log_probs, at_top = log_probs_at(self.head, of_forget, tokens)
+        else:
+            log_probs = token_log_probs(self.head, of_forget)
         nlls = None if targets is None else [targets.nlls[e.id] for e in forget]
         return View(
-            log_probs=token_log_probs(self.head, of_forget),
+            log_probs=log_probs,
             rows=of_forget.rows,
             n_rows=of_forget.n_rows,
             reference_log_probs=known(forget),
             target_nll=None if nlls is None else torch.tensor(nlls, device=self._device),
-            target_log_probs=per_token,
             target_top=top,
+            at_top=at_top,
             preferred=preferred,
             hidden=of_forget.inner,
             over_vocabulary=over,
@@ -405,7 +416,7 @@ class _Loop:
 
     # -- what the governors see --------------------------------------------------------------------------------------
 
-    def _pulse(self, number: int, look: _Look, norm: float, looking: bool) -> Pulse:
+    def _pulse(self, number: int, look: _Look, norm: float | None, looking: bool) -> Pulse:
         gaps = self._gaps(self.seen)
         whole = len(self.seen) == len(self.task.forget)
         kl = [value for past in self.window for value in past.kl]
@@ -443,23 +454,8 @@ class _Loop:
     def _device(self) -> torch.device:
         return self.parameters[0].device
 
-    def _cached(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        return reference_hidden(self.model, examples, self.pad_id)
-
     def _fixed_of(self, examples: list[Example]) -> torch.Tensor:
         return torch.cat([self.fixed[e.id] for e in examples]).to(self._device)  # [scored tokens, width]
-
-    @torch.no_grad()
-    def _log_probs_of(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """log p of each record's scored tokens under the original adapter: float32 [scored tokens] by record id."""
-        found = {}
-        for example in examples:
-            hidden = self.fixed[example.id].to(self._device)
-            tokens = torch.tensor([t for t, s in zip(example.tokens, example.scored, strict=True) if s])
-            rows = torch.zeros(len(tokens), dtype=torch.int64)
-            one = Scored(hidden, tokens.to(self._device), rows.to(self._device), 1)
-            found[example.id] = token_log_probs(self.head, one).cpu()
-        return found
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -51,7 +51,6 @@ def targets_from_shadows(
     return Targets(
         nlls={record: -float(signals.log_probs.mean()) for record, signals in found.items()},
         source="shadows",
-        log_probs={record: signals.log_probs for record, signals in found.items()},
         top_tokens={record: signals.top_tokens for record, signals in found.items() if whole},
         top_log_probs={record: signals.top_log_probs for record, signals in found.items() if whole},
         sentence=f"read by {table.about['folds']} fold adapters, each trained without the person",

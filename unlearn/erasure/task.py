@@ -23,15 +23,13 @@ class Targets:
     Attributes:
         nlls: counterfactual NLL of each forget record, nats per token, by record id.
         source: what they come from: a shadow table, a fit on the calibration half, its mean shift, or the base alone.
-        log_probs: float32 [scored tokens] by record id, the same token by token; empty where the source keeps none.
-        top_tokens: int64 [scored tokens, k] by record id, the tokens most likely there; empty likewise.
+        top_tokens: int64 [scored tokens, k] by record id, the tokens most likely there; empty where none is kept.
         top_log_probs: float32 [scored tokens, k] by record id, their log p, nats.
         sentence: how they were made, for a person.
     """
 
     nlls: Mapping[str, float]
     source: Source
-    log_probs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     top_tokens: Mapping[str, torch.Tensor] = field(default_factory=dict)
     top_log_probs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     sentence: str = ""
@@ -48,6 +46,7 @@ class Task:
         refusals: for each forget record, by its id, its prompt answered by a refusal.
         alternates: for each forget record, by its id, its prompt answered by a model that never saw the record.
         probe: passages of general text.
+        retain_drift_nats: by how much earlier erasures have raised the retain NLL since the last exact fit.
     """
 
     forget: Sequence[Example]
@@ -56,3 +55,4 @@ class Task:
     refusals: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     alternates: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     probe: Sequence[Example] = ()
+    retain_drift_nats: float = 0.0

@@ -127,6 +127,12 @@ def token_log_probs(head: Head, scored: Scored) -> torch.Tensor:
     return over_vocabulary(head, _log_prob, scored)
 
 
+def log_probs_at(head: Head, scored: Scored, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p of every scored token, and of `others` (int64 [tokens, k]) in its place: float32 [tokens], [tokens, k]."""
+    both = over_vocabulary(head, _log_probs_at, scored, aligned=(others,))
+    return both[:, 0], both[:, 1:]
+
+
 def token_kl(head: Head, reference: torch.Tensor, scored: Scored) -> tuple[torch.Tensor, torch.Tensor]:
     """KL(p_reference || p_model) over the vocabulary at every scored position, and log p of the token scored there.
 
@@ -175,13 +181,21 @@ def _log_prob(logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tens
     return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
 
 
+def _log_probs_at(
+    logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tensor | None, others: torch.Tensor
+) -> torch.Tensor:
+    return logits.gather(1, torch.cat([tokens[:, None], others], 1)) - logits.logsumexp(1, keepdim=True)
+
+
 def _kl_and_log_prob(logits: torch.Tensor, tokens: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
     assert reference is not None  # noqa: S101
-    log_q = logits.log_softmax(1)  # [chunk, vocabulary]
     with torch.no_grad():
         log_p = reference.log_softmax(1)
-    kl = (log_p.exp() * (log_p - log_q)).sum(1)
-    return torch.stack([kl, log_q.gather(1, tokens[:, None])[:, 0]], dim=1)
+        p = log_p.exp()  # [chunk, vocabulary]
+        negentropy = (p * log_p).sum(1)
+    level = logits.logsumexp(1)  # KL(p || q) = sum p log p - sum p z + log sum exp z: two large tensors fewer
+    kl = negentropy - (p * logits).sum(1) + level
+    return torch.stack([kl, logits.gather(1, tokens[:, None])[:, 0] - level], dim=1)
 
 
 def row_means(values: torch.Tensor, scored: Scored) -> torch.Tensor:
@@ -230,16 +244,23 @@ def top_tokens(
 
 
 @torch.no_grad()
-def reference_hidden(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
-    """Hidden states at each record's scored positions, [scored tokens, width] by record id, on the CPU.
+def reference_of(
+    model: Model, examples: Sequence[Example], pad_id: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The model as a reference, on the CPU, by record id: what it thinks at each record's scored positions.
 
-    They stand for the reference's distributions at width / vocabulary of the logits' size.
+    Returns:
+        Hidden states [scored tokens, width], which stand for the distributions at width / vocabulary of the logits'
+        size; log p of the scored tokens, float32 [scored tokens], nats.
     """
-    cache: dict[str, torch.Tensor] = {}
+    head = head_of(model)
+    hidden: dict[str, torch.Tensor] = {}
+    log_probs: dict[str, torch.Tensor] = {}
     for batch, scored in _passes(model, examples, pad_id):
         sizes = torch.bincount(scored.rows, minlength=scored.n_rows).tolist()
-        cache.update(zip(batch.ids, scored.hidden.cpu().split(sizes), strict=True))
-    return cache
+        hidden.update(zip(batch.ids, scored.hidden.cpu().split(sizes), strict=True))
+        log_probs.update(zip(batch.ids, token_log_probs(head, scored).cpu().split(sizes), strict=True))
+    return hidden, log_probs
 
 
 def check_head(model: PreTrainedModel) -> None:

@@ -19,7 +19,7 @@ preferred answers (fixed refusals, or answers the adapter itself wrote), or the 
 class OverVocabulary(Protocol):
     """Applies a function of the logits to every scored token of the forget records."""
 
-    def __call__(self, per_token: PerToken, *aligned: torch.Tensor) -> torch.Tensor:
+    def __call__(self, per_token: PerToken) -> torch.Tensor:
         """`per_token` over all tokens: [tokens, ...]."""
         ...
 
@@ -65,18 +65,18 @@ class View(Answers):
 
     Attributes:
         target_nll: float32 [rows], the counterfactual NLL of each record, nats per token.
-        target_log_probs: float32 [tokens], the same token by token; None where a table does not keep it.
-        target_top: the tokens most likely there, int64 [tokens, k], and their log p, float32 [tokens, k], likewise.
+        target_top: float32 [tokens, k], log p of the tokens that are likeliest there; None where no table keeps them.
+        at_top: float32 [tokens, k], log p of those same tokens under the model; differentiable.
         preferred: answers to prefer to the records' own, one for each record and in their order (refusals, alternates).
         hidden: [tokens, width], hidden states at the objective's layer at the positions that predict a scored token.
         over_vocabulary: applies a per-token function to the logits, chunk by chunk, so that a batch's full logits are
             never held; gives [tokens, ...]. It takes logits [chunk, vocabulary], tokens [chunk], the reference's logits
-            (None unless "reference" is among the needs), and its part of whatever tensors [tokens, ...] were given too.
+            (None unless "reference" is among the needs).
     """
 
     target_nll: torch.Tensor | None = None
-    target_log_probs: torch.Tensor | None = None
-    target_top: tuple[torch.Tensor, torch.Tensor] | None = None
+    target_top: torch.Tensor | None = None
+    at_top: torch.Tensor | None = None
     preferred: Answers | None = None
     hidden: torch.Tensor | None = None
     over_vocabulary: OverVocabulary | None = None

@@ -28,8 +28,8 @@ class Calibrated:
         huber_nats: where Huber's shape turns from square to straight.
     """
 
-    record_weight: float = 10.0
-    distribution_weight: float = 20.0
+    record_weight: float = 20.0
+    distribution_weight: float = 30.0
     shape: Shape = "squared"
     huber_nats: float = 0.5
     needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
@@ -39,7 +39,7 @@ class Calibrated:
         gap = calibrated_loss(view.nll, needed(view.target_nll, "target_nll"), self.shape, self.huber_nats)
         if view.target_top is None or not self.distribution_weight:
             return self.record_weight * gap
-        kl = needed(view.over_vocabulary, "over_vocabulary")(top_kl, *view.target_top)
+        kl = top_kl(needed(view.at_top, "at_top"), view.target_top)
         return self.record_weight * gap + self.distribution_weight * view.means(kl).mean()
 
 
@@ -57,23 +57,15 @@ def calibrated_loss(
     return (gap.clamp_min(0.0) if shape == "hinge" else gap).square().mean()
 
 
-def top_kl(
-    logits: torch.Tensor,
-    _tokens: torch.Tensor,
-    _reference: torch.Tensor | None,
-    top_tokens: torch.Tensor,
-    top_log_probs: torch.Tensor,
-) -> torch.Tensor:
+def top_kl(log_q: torch.Tensor, top_log_probs: torch.Tensor) -> torch.Tensor:
     """KL(target || model) over the target's k likeliest tokens and the mass of all the others: [tokens], nats.
 
-    A lower bound of the whole KL (merging outcomes never raises it). Differentiable in `logits`.
+    A lower bound of the whole KL (merging outcomes never raises it). Differentiable in `log_q`.
 
     Args:
-        logits: [tokens, vocabulary].
-        top_tokens: int64 [tokens, k], the target's likeliest tokens.
-        top_log_probs: float32 [tokens, k], their log p under the target.
+        log_q: float32 [tokens, k], log p of the target's likeliest tokens under the model.
+        top_log_probs: float32 [tokens, k], the same under the target.
     """
-    log_q = logits.log_softmax(1).gather(1, top_tokens.long())
     p = top_log_probs.exp()
     rest_p, rest_q = ((1.0 - mass.sum(1)).clamp_min(1e-6) for mass in (p, log_q.exp()))
     return (p * (top_log_probs - log_q)).sum(1) + rest_p * (rest_p.log() - rest_q.log())
