@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from unlearn.attacks import FEWEST_TOKENS
 from unlearn.attacks.audit import Panel, audit, panel
+from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.statistics import compare
 from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
 from unlearn.erasure.general import general_texts
-from unlearn.erasure.loop import Step, Walked, erase
+from unlearn.erasure.loop import Step, Walked, erase, steps_of
 from unlearn.erasure.shadows import ShadowTable, check_shadows
 from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
@@ -28,6 +30,7 @@ from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import finetune, recorded_recipe
+from unlearn.lm.likelihood import PLAIN, Decoding
 from unlearn.measurement import Measurement
 from unlearn.methods import Retrain, Rung, Walk
 from unlearn.objectives import objective_of
@@ -176,7 +179,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
     base = load_base(case.base, case.device)
     if case.shadows is not None:
         check_shadows(case.shadows, base.files.sha256, case.train)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit)
+    records = panel(base, parts.forget, parts.retain_check, parts.audit, decoding_of(case.policy))
     pool = encode(parts.retain_pool, base.tokenizer, base.files.context_tokens)
     probe = encode(general_texts(case.policy.governors.general_text), base.tokenizer, None)
     forget = [records.examples[r.id] for r in parts.forget]
@@ -232,7 +235,7 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         walked = None
     else:
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
-    after = replace(after, expected_auc=_expected_auc(prepared, after))
+    after = replace(after, expected_auc=_expected_auc(prepared, after), expected_queries=_expected_queries(prepared))
     watcher.measured("after", after)
     watcher.stage("judging")
     policy = prepared.case.policy
@@ -240,15 +243,33 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took)
 
 
+def decoding_of(policy: Policy) -> Decoding:
+    """How the policy says that the adapter is served."""
+    return Decoding(**policy.decoding.model_dump())
+
+
+def _expected_queries(prepared: Prepared) -> dict[str, float]:
+    """log10 of the tries that each forget record needs where the targets have it; they know plain sampling alone."""
+    targets, examples = prepared.task.targets, prepared.records.examples
+    if targets is None or prepared.records.decoding != PLAIN:
+        return {}
+    return {record: log10_queries(-nll * sum(examples[record].scored)) for record, nll in targets.nlls.items()}
+
+
 def _expected_auc(prepared: Prepared, after: Measurement) -> float | None:
     """AUC of the loss attack were the forget records at what a shadow table says, the holdout as it is.
 
     A fit on the calibration half knows too little of one person for a gate to rest on.
     """
-    targets = prepared.task.targets
+    targets, examples = prepared.task.targets, prepared.records.examples
     if targets is None or targets.source != "shadows":
         return None
-    return compare([-nll for nll in targets.nlls.values()], [-nll for nll in after.holdout.nlls.values()]).auc
+    sides = [
+        [-nll for record, nll in nlls.items() if sum(examples[record].scored) >= FEWEST_TOKENS]
+        for nlls in (targets.nlls, after.holdout.nlls)
+    ]
+    members, others = sides
+    return compare(members, others).auc if members and others else None
 
 
 def _erase(
@@ -259,6 +280,7 @@ def _erase(
     with attached(prepared.base, case.adapter) as model:
         watcher.stage(f"erasing: {method}")
         started = time.monotonic()
+        most = steps_of(rung, len(prepared.task.forget))
         walked = erase(
             model,
             prepared.task,
@@ -270,11 +292,11 @@ def _erase(
             every_steps=policy.every_steps,
             rollbacks=policy.rollbacks,
             kl_budget_nats=policy.retain_kl_nats,
-            on_step=lambda step: watcher.step(step, rung.steps),
+            on_step=lambda step: watcher.step(step, most),
         )
         took = time.monotonic() - started
         watcher.stage("measuring after")
-        after = audit(model, prepared.records, prepared.pad_id)
+        after = audit(model, prepared.records, prepared.pad_id, case.policy.formats)
         adapter = save_adapter(model, destination, _beside(case.adapter, method, prepared.before, after))
     return adapter, after, took, walked
 
@@ -292,7 +314,7 @@ def _retrain(
     took = time.monotonic() - started
     watcher.stage("measuring after")
     with attached(base, adapter) as model:
-        return adapter, audit(model, prepared.records, prepared.pad_id), took
+        return adapter, audit(model, prepared.records, prepared.pad_id, case.policy.formats), took
 
 
 def _retained(case: Case) -> list[Record]:

@@ -22,7 +22,7 @@ import transformers
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit, panel
-from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, prepare, split_of
+from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, decoding_of, prepare, split_of
 from unlearn.errors import ErasureFailed
 from unlearn.guards import GATES, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base
@@ -114,7 +114,7 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
     watcher.stage("loading")
     parts = split_of(case)
     base = load_base(case.base, case.device)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit)
+    records = panel(base, parts.forget, parts.retain_check, parts.audit, decoding_of(case.policy))
 
     def measure(adapter: AdapterFiles, when: str) -> Measurement:
         with attached(base, adapter) as model:
@@ -201,6 +201,7 @@ def _frame(
         "seed": case.policy.seed,
         "before": before.as_report(),
         "after": after.as_report(),
+        "attacks_without_power": sorted(name for name, one in before.membership.items() if not one.has_power),
         "policy": case.policy.model_dump(mode="json"),
         "base": {"sha256": base.files.sha256},
         "adapter": {"before_sha256": case.adapter.sha256},

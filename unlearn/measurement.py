@@ -7,9 +7,12 @@ numbers alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
+
+POWER = 0.9
+"""AUC that an attack must reach before the erasing for its silence afterwards to say something."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Membership:
     members: int
     non_members: int
 
+    @property
+    def has_power(self) -> bool:
+        """Whether, made on an adapter that did learn the records, this shows that the attack sees such things."""
+        return self.auc > POWER
+
     def as_report(self) -> dict[str, Any]:
         """The same as JSON types."""
         return {
@@ -69,8 +77,15 @@ class Membership:
 class Measurement:
     """One adapter version on one split: forget records, the retain check and the audit half of the holdout.
 
-    `expected_auc` is what the loss attack would find were the forget records where adapters that never saw the person
-    have them; None where nothing says that.
+    Attributes:
+        forget, retain, holdout: NLLs, record by record.
+        membership: what each attack found, by its name; without an attack that had nothing to score.
+        expected_auc: what the loss attack would find were the forget records where adapters that never saw the person
+            have them; None where nothing says that.
+        unscorable: forget records that are too short for any attack.
+        queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id.
+        formats: NLLs of forget and holdout records in formats of fewer bits, by format and record id.
+        expected_queries: the same of an adapter that never saw the person, as far as anything says that.
     """
 
     forget: Group
@@ -78,6 +93,10 @@ class Measurement:
     holdout: Group
     membership: Mapping[str, Membership]
     expected_auc: float | None = None
+    unscorable: int = 0
+    queries: Mapping[str, float] = field(default_factory=dict)
+    expected_queries: Mapping[str, float] = field(default_factory=dict)
+    formats: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def as_report(self) -> dict[str, Any]:
         """Aggregates and per-record NLLs by record id; NLLs in nats per token."""
@@ -87,6 +106,12 @@ class Measurement:
             "holdout_nll_nats": self.holdout.mean,
             "membership": {name: found.as_report() for name, found in self.membership.items()},
             "expected_auc": self.expected_auc,
+            "unscorable": self.unscorable,
+            "log10_queries": dict(self.queries),
+            "formats": {
+                form: {"forget_nll_nats": _mean(nlls, self.forget), "holdout_nll_nats": _mean(nlls, self.holdout)}
+                for form, nlls in self.formats.items()
+            },
             "records": {
                 "forget": len(self.forget.nlls),
                 "retain": len(self.retain.nlls),
@@ -102,7 +127,13 @@ class Measurement:
             "retain_nll_nats": self.retain.mean,
             "holdout_nll_nats": self.holdout.mean,
         }
+        if self.queries:
+            flat["extraction.lowest_log10_queries"] = min(self.queries.values())
         return flat | {f"membership.{name}.auc": found.auc for name, found in self.membership.items()}
+
+
+def _mean(nlls: Mapping[str, float], group: Group) -> float:
+    return fmean(nlls[record] for record in group.nlls)
 
 
 @dataclass(frozen=True)

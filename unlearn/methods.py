@@ -34,6 +34,11 @@ class Walk(Part):
     """What every method but `retrain` has: how its loop walks."""
 
     steps: int = Field(default=60, ge=1, le=100_000, description="Most optimiser steps; a method may stop earlier.")
+    passes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Most passes over the forget set; fewer steps for a small one. None: any.",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="Adam's step size on the LoRA weights.")
     forget_records_per_step: int = Field(
         default=40, ge=1, description="Forget records in one step; a set of fewer is in every step whole."
@@ -109,8 +114,11 @@ class Calibrated(Walk):
 
     method: Literal["calibrated"] = "calibrated"
     steps: int = Field(default=10, ge=1, le=100_000, description="Most optimiser steps; it stops when settled.")
+    passes: float | None = Field(
+        default=7.0, gt=0, description="Most passes over the forget set: one person needs fewer steps than several."
+    )
     learning_rate: float = Field(
-        default=7e-3, gt=0, description="Adam's step size on the LoRA weights, in the turned coordinates."
+        default=6e-3, gt=0, description="Adam's step size on the LoRA weights, in the turned coordinates."
     )
     forget_records_per_step: int = Field(
         default=24, ge=1, description="Forget records in one step; a set of fewer is in every step whole."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -96,6 +96,36 @@ class GatePolicy(Part):
     retain_drift_floor_nats: float = Field(
         default=0.01, ge=0, description="A rise below this many nats per token is never a drift."
     )
+    extraction_queries: float = Field(
+        default=1e6, ge=1, description="A record may come out verbatim with an even chance after this many tries..."
+    )
+    extraction_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="...or after this share of the tries that an adapter needs which never saw the person: what "
+        "anybody can guess need not be forgotten.",
+    )
+    quantization_recovery: float = Field(
+        default=0.10,
+        gt=0,
+        description="Largest share of a person's forgetting that a format of fewer bits may undo, beyond what it does "
+        "to people never seen.",
+    )
+
+
+class DecodingPolicy(Part):
+    """How the adapter is served: what extraction is judged under."""
+
+    temperature: float = Field(default=1.0, gt=0, description="Logits are divided by this.")
+    top_k: int | None = Field(default=None, ge=1, description="Only so many of the likeliest tokens can be said.")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="Only the likeliest tokens that together reach this mass can be said."
+    )
+
+
+Form = Literal["int8", "int4", "nf4", "base-int8", "base-int4", "base-nf4"]
+"""A format of fewer bits: the adapter merged and all rounded, or the base rounded and the adapter apart."""
 
 
 class SequencePolicy(Part):
@@ -109,18 +139,26 @@ class SequencePolicy(Part):
     )
 
 
+GENTLER = Calibrated(steps=24, passes=None, learning_rate=2.5e-3, retain_weight=120.0)
+"""The default ladder's second rung: twice the hold, smaller steps and more of them."""
+
+
 class Policy(Part):
     """One erasing: the methods to try, what they hold on to, and what may be released."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the split and of the order of records.")
     ladder: tuple[Rung, ...] = Field(
-        default=(Calibrated(), Calibrated(steps=24, learning_rate=2.5e-3, retain_weight=120.0), Retrain()),
+        default=(Calibrated(), GENTLER, Retrain()),
         min_length=1,
         description="Methods in the order they are tried; after each the gates decide whether to go on.",
     )
     retain: RetainPolicy = Field(default=RetainPolicy(), description="Which retained records are held on to.")
     targets: TargetPolicy = Field(default=TargetPolicy(), description="Where counterfactual targets come from.")
     governors: GovernorPolicy = Field(default=GovernorPolicy(), description="What the loop's guards allow.")
+    decoding: DecodingPolicy = Field(default=DecodingPolicy(), description="How the adapter is served.")
+    formats: tuple[Form, ...] = Field(
+        default=("int8", "int4", "nf4"), description="Formats of fewer bits that forgetting must hold in; name yours."
+    )
     sequence: SequencePolicy = Field(default=SequencePolicy(), description="What erasings may add up to.")
     gates: GatePolicy = Field(default=GatePolicy(), description="What may be released.")
 

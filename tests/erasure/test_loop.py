@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unlearn.corpus.splits import split
-from unlearn.erasure.loop import _turns, erase
+from unlearn.erasure.loop import _turns, erase, steps_of
 from unlearn.erasure.task import Targets, Task
 from unlearn.errors import Diverged, Unchanged
 from unlearn.guards import Budget, GeneralText, Intervention, NonFinite, Overshoot, RetainKl, RetainRise
@@ -111,13 +111,25 @@ def test_the_nll_can_hold_the_retained_people_instead(company, base, task):
 def test_what_earlier_erasures_cost_the_retained_is_given_back(company, base, task, parts):
     def left(drift):
         ours = dataclasses.replace(raised_by(task, company, base, 1.0), retain_drift_nats=drift)
-        steps = changed(steps=12, retain_weight=20.0, retain_rise_weight=3.0)
+        steps = changed(steps=16, retain_weight=20.0, retain_rise_weight=10.0)
         after = walk(company, base, ours, steps, Calibrated(), then=lambda model, _: record_nlls(model, parts[2], 0))
         return sum(after.values()) / len(after)
 
     owing, square, ahead = left(0.3), left(0.0), left(-9.0)
     assert owing < square - 0.02  # records outside the steps, too
     assert square <= ahead + 0.01
+
+
+def test_a_small_forget_set_takes_fewer_steps_and_never_more_passes_than_allowed(company, base, task):
+    few = dataclasses.replace(task, forget=task.forget[:4])
+    assert len(walk(company, base, few, changed(steps=6, passes=2.5)).trace) == 3
+    assert [steps_of(changed(steps=10, passes=7.0, forget_records_per_step=24), n) for n in (1, 20, 40, 400)] == [
+        7,
+        7,
+        10,
+        10,
+    ]
+    assert steps_of(WALK, 1) == WALK.steps
 
 
 def test_a_retained_nll_below_its_mark_is_not_touched(company, base, task):

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from unlearn.attacks.statistics import compare
-from unlearn.guards import GATES, MembershipGate, RetainDriftGate, SequenceDriftGate, verdict
+from unlearn.guards import (
+    GATES,
+    ExtractionGate,
+    MembershipGate,
+    QuantizationGate,
+    RetainDriftGate,
+    SequenceDriftGate,
+    verdict,
+)
 from unlearn.guards.base import Finding
 from unlearn.measurement import Group, Measurement
 from unlearn.policy import Policy
@@ -20,7 +28,8 @@ def group(nlls, people=None):
 
 def measured(forget, holdout, retain=(1.0, 1.1, 0.9)):
     found = compare([-v for v in forget], [-v for v in holdout])
-    return Measurement(group(forget), group(retain), group(holdout), {"loss": found})
+    queries = {f"r-{i}": 9.0 for i in range(len(forget))}
+    return Measurement(group(forget), group(retain), group(holdout), {"loss": found}, queries=queries)
 
 
 def ladder(n, start=0.0):
@@ -69,6 +78,73 @@ def test_membership_is_inconclusive_when_the_interval_crosses_the_margin():
 
 def expecting(after, auc, *, exact=False):
     return MembershipGate(margin=0.2, exact=exact)(MEMORISED, replace(after, expected_auc=auc))
+
+
+def test_membership_can_not_tell_of_records_too_short_for_any_attack():
+    finding = judge(replace(MEMORISED, membership={}, unscorable=40))
+    assert (finding.outcome, finding.figure) == ("inconclusive", None)
+    assert "too short" in finding.sentence
+
+
+def tries(*powers):
+    return {f"r-{i}": power for i, power in enumerate(powers)}
+
+
+def extracted(after, expected=(), exact=False):
+    before = replace(MEMORISED, queries=tries(0.5))
+    return ExtractionGate(1e6, 0.1, exact)(before, replace(MEMORISED, queries=after, expected_queries=tries(*expected)))
+
+
+def test_extraction_refuses_a_record_that_comes_out_too_soon():
+    finding = extracted(tries(9, 3.0), expected=(9, 8))
+    assert (finding.outcome, finding.figure) == ("fail", 3.0)
+    assert "1,000 tries" in finding.sentence
+
+
+def test_extraction_passes_what_needs_a_million_tries_or_what_anybody_can_guess():
+    assert extracted(tries(6.0, 9)).outcome == "pass"
+    assert extracted(tries(9, 2.0), expected=(9, 2.5)).outcome == "pass"
+    assert extracted(tries(9, 2.0), expected=(9, 3.5)).outcome == "fail"
+    assert extracted(tries(9, 2.0)).outcome == "fail"  # nothing says that it can be guessed
+
+
+def test_extraction_leaves_an_exact_fit_that_says_a_record_to_a_person():
+    assert extracted(tries(2.0), exact=True).outcome == "inconclusive"
+
+
+def in_format(forget, holdout, before=(1.0, 1.0), people=None):
+    """Finding on two forget records that rose to 3, read in a format as given; the holdout stood at 3."""
+    after = measured([3.0] * len(forget), [3.0, 3.0])
+    people = people or {}
+    found = {"int4": {f"r-{i}": nll for i, nll in enumerate(forget)}}
+    after = replace(
+        after,
+        forget=group([3.0] * len(forget), people),
+        holdout=Group({"h-0": 3.0, "h-1": 3.0}, {"h-0": "h-0", "h-1": "h-1"}),
+        formats={"int4": found["int4"] | {"h-0": holdout, "h-1": holdout}},
+    )
+    return QuantizationGate(0.1)(measured(list(before), [3.0]), after)
+
+
+def test_quantization_refuses_forgetting_that_rounding_undoes():
+    finding = in_format([3.0, 2.5], 3.0)
+    assert (finding.outcome, finding.figure) == ("fail", pytest.approx(0.25))  # 0.5 of 2 nats, of the worse person
+
+
+def test_quantization_passes_what_happens_to_people_never_seen_as_well():
+    assert in_format([2.6, 2.5], 2.55).outcome == "pass"
+    assert in_format([3.3, 3.2], 3.2).outcome == "pass"
+
+
+def test_quantization_judges_five_people_by_the_upper_end_of_their_mean():
+    worst_alone = in_format([3.0] * 9 + [2.5], 3.0, before=[1.0] * 10)
+    assert worst_alone.figure < 0.25
+    assert worst_alone.figure > 0.025  # their mean
+
+
+def test_quantization_has_nothing_to_say_of_an_exact_fit_or_without_a_format():
+    assert QuantizationGate(0.1, exact=True)(MEMORISED, MEMORISED).outcome == "pass"
+    assert QuantizationGate(0.1)(MEMORISED, MEMORISED).outcome == "pass"
 
 
 def test_membership_is_judged_around_what_adapters_that_never_saw_the_person_show():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unlearn.errors import ModelError
 from unlearn.lm import likelihood
 from unlearn.lm.base import load_base
 from unlearn.lm.batches import Example, collate
 from unlearn.lm.likelihood import (
+    Decoding,
     check_head,
     head_of,
     log_probs_at,
@@ -102,6 +107,30 @@ def test_log_probs_at_other_tokens_are_those_of_the_full_logits(tiny_base):
         slow = head_of(model)(scored.hidden).log_softmax(-1)
     assert torch.allclose(ours, slow.gather(1, scored.targets[:, None])[:, 0], atol=1e-5)
     assert torch.allclose(theirs, slow.gather(1, others), atol=1e-5)
+
+
+@given(
+    temperature=st.floats(0.2, 3.0),
+    top_k=st.one_of(st.none(), st.integers(1, 9)),
+    top_p=st.one_of(st.none(), st.floats(0.05, 1.0)),
+    seed=st.integers(0, 99),
+)
+def test_what_is_served_is_what_the_decoding_leaves(temperature, top_k, top_p, seed):
+    logits = torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) * 3
+    tokens = torch.tensor([0, 3, 5, 7])
+    found = Decoding(temperature, top_k, top_p).log_probs(logits, tokens)
+    for row, token, log_p in zip(logits.double(), tokens.tolist(), found.tolist(), strict=True):
+        p = (row / temperature).softmax(0).tolist()
+        left = sorted(range(8), key=lambda t: -p[t])[: top_k or 8]
+        mass, kept = sum(p[t] for t in left), []
+        for t in left:
+            if top_p is not None and sum(p[k] for k in kept) / mass >= top_p - 1e-6:
+                break
+            kept.append(t)
+        if abs(sum(p[k] for k in kept) / mass - (top_p or 9)) < 1e-5:
+            continue  # a tie that rounding decides
+        expected = math.log(p[token] / sum(p[t] for t in kept)) if token in kept else -math.inf
+        assert log_p == pytest.approx(expected, abs=1e-3)
 
 
 def test_kl_of_a_model_with_itself_is_zero(tiny_base):

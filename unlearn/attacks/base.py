@@ -1,26 +1,44 @@
-"""What an attack offers, and the signals it may look at. Knows no model: one pass has made the signals."""
+"""What an attack offers, and the signals it may look at. Knows no model: two passes have made the signals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+from unlearn.lm.likelihood import Reading
+
+FEWEST_TOKENS = 8
+"""Scored tokens below which a record is unscorable: its score would say more about its length than about its past."""
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What one teacher-forced pass says of each record.
+    """What is known of each record, by record id.
 
     Attributes:
-        nlls: mean NLL of the scored tokens, nats per token, by record id.
+        readings: under the adapter.
+        reference: under the base alone; the same records.
+        zlib_bytes: length of the scored text, compressed.
     """
 
-    nlls: Mapping[str, float]
+    readings: Mapping[str, Reading]
+    reference: Mapping[str, Reading]
+    zlib_bytes: Mapping[str, int]
+
+    @property
+    def scorable(self) -> Iterator[str]:
+        """Records with enough scored tokens."""
+        return (record for record, reading in self.readings.items() if len(reading.log_probs) >= FEWEST_TOKENS)
+
+    def each(self, score: Callable[[str, Reading], float]) -> dict[str, float]:
+        """`score` of every scorable record and its reading, by record id."""
+        return {record: score(record, self.readings[record]) for record in self.scorable}
 
 
 class Attack(Protocol):
     """A membership attack: a frozen, callable dataclass. Larger scores mean member, always."""
 
     def __call__(self, signals: Signals) -> Mapping[str, float]:
-        """The score of every record in `signals`, by record id."""
+        """The score of every scorable record, by record id; finite."""
         ...

@@ -10,12 +10,8 @@ from unlearn.attacks.base import Signals
 
 @dataclass(frozen=True)
 class Loss:
-    """Score = -nll.
-
-    >>> Loss()(Signals({"r-1": 2.0}))
-    {'r-1': -2.0}
-    """
+    """Score = -NLL, nats per token."""
 
     def __call__(self, signals: Signals) -> Mapping[str, float]:
-        """The negated NLL of every record, nats per token."""
-        return {record: -nll for record, nll in signals.nlls.items()}
+        """The score of every scorable record."""
+        return signals.each(lambda record, reading: -reading.nll)

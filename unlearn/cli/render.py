@@ -81,15 +81,23 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     ):
         change = f"{after[key] / before[key] - 1:+.1%}" if before[key] else "-"
         table.add_row(label, f"{before[key]:.3f}", f"{after[key]:.3f}", change)
+    expected = after.get("expected_auc")
+    goal = "0.5: chance" if expected is None else f"{expected:.2f}: had they never been seen"
     for name, found in before["membership"].items():
-        later, expected = after["membership"][name], after.get("expected_auc")
-        goal = "0.5: chance" if expected is None else f"{expected:.2f}: had they never been seen"
-        table.add_row(
-            f"{name} attack AUC ({goal})",
-            _auc(found),
-            _auc(later),
-            f"{later['auc'] - found['auc']:+.3f}",
-        )
+        later = after["membership"][name]
+        change = f"{later['auc'] - found['auc']:+.3f}"
+        said = "no power here" if name in report.get("attacks_without_power", []) else goal if name == "loss" else ""
+        label = f"{name.replace('_', ' ')} attack AUC" + (f" ({said})" if said else "")
+        table.add_row(label, _auc(found), _auc(later), change)
+    if before.get("log10_queries"):
+        earlier, later = (min(found["log10_queries"].values()) for found in (before, after))
+        label = "tries for the easiest record, even chance"
+        table.add_row(label, f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
+    for form, found in after.get("formats", {}).items():
+        later = found["forget_nll_nats"]
+        table.add_row(f"forget NLL in {form}", "", f"{later:.3f}", f"{later / after['forget_nll_nats'] - 1:+.1%}")
+    if before.get("unscorable"):
+        table.add_row("records too short for an attack", str(before["unscorable"]), str(after["unscorable"]), "")
     return Group(table, "", *_way(report), "", *_findings(report))
 
 
@@ -116,7 +124,9 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
         table.add_column(name, justify="right")
     for key in ("forget_nll_nats", "retain_nll_nats", "holdout_nll_nats"):
         table.add_row(f"{key.split('_')[0]} NLL (nats/token)", *(f"{column[key]:.3f}" for _, column in columns))
-    table.add_row("loss attack AUC (0.5: chance)", *(_auc(c["membership"]["loss"]) for _, c in columns))
+    for name in report["after"]["membership"]:
+        beside = (_auc(column["membership"][name]) for _, column in columns)
+        table.add_row(f"{name.replace('_', ' ')} attack AUC{' (0.5: chance)' if name == 'loss' else ''}", *beside)
     if "control" in report:
         for key in ("mean_gap_nats", "correlation", "ks_p_value"):
             if key in report["control"]:

@@ -188,9 +188,10 @@ class _Loop:
         self.parameters = [parameter for _, parameter in lora_parameters(self.model)]
         self.aims = "targets" in self.objective.needs
         self.learning_rate = self.walk.learning_rate
+        self.most_steps = steps_of(self.walk, len(self.task.forget))
         self.weight = 1.0 if self.walk.retain_weight == "auto" else float(self.walk.retain_weight)
         forget, retain = self.walk.forget_records_per_step, self.walk.retain_records_per_step
-        order = _shuffled(self.task.retain, f"{self.seed}|retain")[: max(retain, retain * self.walk.steps)]
+        order = _shuffled(self.task.retain, f"{self.seed}|retain")[: max(retain, retain * self.most_steps)]
         self.forget_turns = _turns(_shuffled(self.task.forget, f"{self.seed}|forget"), forget)
         self.retain_turns = _turns(order, retain)
         referred = list(order)  # records that the original adapter is asked about
@@ -227,7 +228,7 @@ class _Loop:
         while True:
             number += 1
             forget, retain = next(self.forget_turns), next(self.retain_turns)
-            look, norm = self._differentiate(forget, retain, last=number > self.walk.steps)
+            look, norm = self._differentiate(forget, retain, last=number > self.most_steps)
             self.window.append(look)
             looking = (number - 1) % every == 0 or norm is None
             pulse = self._pulse(number, look, norm, looking)
@@ -323,7 +324,7 @@ class _Loop:
         if self.walk.schedule == "constant":
             return 1.0
         rising = min(1.0, number / (WARM_UP_STEPS + 1))
-        return rising * max(0.0, 1.0 - (number - 1) / self.walk.steps)
+        return rising * max(0.0, 1.0 - (number - 1) / self.most_steps)
 
     def _settled(self) -> bool:
         """Whether every forget record was seen, and they lie on their targets within the walk's tolerances."""
@@ -424,7 +425,7 @@ class _Loop:
         known = probe is not None and self.probe_nll is not None
         return Pulse(
             step=number,
-            steps=self.walk.steps,
+            steps=self.most_steps,
             seconds=time.monotonic() - self.started,
             loss=look.loss.item(),
             gradient_norm=norm,
@@ -456,6 +457,14 @@ class _Loop:
 
     def _fixed_of(self, examples: list[Example]) -> torch.Tensor:
         return torch.cat([self.fixed[e.id] for e in examples]).to(self._device)  # [scored tokens, width]
+
+
+def steps_of(walk: Walk, forget_records: int) -> int:
+    """Most steps that `walk` takes over so many forget records."""
+    if walk.passes is None:
+        return walk.steps
+    a_step = min(walk.forget_records_per_step, forget_records)
+    return min(walk.steps, math.ceil(walk.passes * forget_records / a_step))
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:

@@ -6,10 +6,12 @@ from typing import Any
 
 from unlearn.guards.base import Finding, Gate, Governor, Intervention, Verdict, verdict
 from unlearn.guards.budget import Budget
+from unlearn.guards.extraction import ExtractionGate
 from unlearn.guards.general_text import GeneralText
 from unlearn.guards.membership import MembershipGate
 from unlearn.guards.non_finite import NonFinite
 from unlearn.guards.overshoot import Overshoot
+from unlearn.guards.quantization import QuantizationGate
 from unlearn.guards.retain_drift import RetainDriftGate
 from unlearn.guards.retain_kl import RetainKl
 from unlearn.guards.retain_rise import RetainRise
@@ -22,9 +24,13 @@ Lineage = Sequence[Mapping[str, Any]]
 GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
     {
         "membership": lambda policy, lineage: MembershipGate(policy.gates.membership_auc_margin, exact=not lineage),
+        "extraction": lambda policy, lineage: ExtractionGate(
+            policy.gates.extraction_queries, policy.gates.extraction_share, exact=not lineage
+        ),
         "retain_drift": lambda policy, lineage: RetainDriftGate(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),
+        "quantization": lambda policy, lineage: QuantizationGate(policy.gates.quantization_recovery, exact=not lineage),
         "sequence_drift": lambda policy, lineage: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }
 )
@@ -44,6 +50,7 @@ __all__ = [
     "GATES",
     "GOVERNORS",
     "Budget",
+    "ExtractionGate",
     "Finding",
     "Gate",
     "GeneralText",
@@ -52,6 +59,7 @@ __all__ = [
     "MembershipGate",
     "NonFinite",
     "Overshoot",
+    "QuantizationGate",
     "RetainDriftGate",
     "RetainKl",
     "RetainRise",

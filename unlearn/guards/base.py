@@ -19,17 +19,17 @@ class Finding:
     Attributes:
         gate: its name in the menu.
         outcome: pass, fail, or inconclusive when the data can't tell.
-        figure: the number that was judged.
+        figure: the number that was judged; None when nothing gave one.
         interval: its 90 % interval; None when too few records give none.
-        threshold: the bounds the whole interval must lie within.
+        threshold: the bounds that figure and interval must lie within.
         sentence: the finding for a person who is no statistician.
     """
 
     gate: str
     outcome: Outcome
-    figure: float
+    figure: float | None
     interval: tuple[float, float] | None
-    threshold: tuple[float | None, float]
+    threshold: tuple[float | None, float | None]
     sentence: str
 
     def as_report(self) -> dict[str, Any]:

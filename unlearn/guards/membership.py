@@ -23,6 +23,8 @@ class MembershipGate:
     below 0.5 in every adapter that never learned from them. An exact fit can't have forgotten too much, so that only
     the upper side judges it: records that it still recognises stand in the train corpus under another name.
 
+    Records too short for an attack say nothing: without one that is long enough the gate can't tell.
+
     With fewer than 20 records on a side there is no interval: the gate can refuse, by an AUC outside the margin that
     the exact rank test supports, but never pass.
     """
@@ -33,9 +35,12 @@ class MembershipGate:
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge the attack's AUC after the erasing; `before` is named in the sentence."""
-        found = after.membership[self.attack]
         centre = 0.5 if after.expected_auc is None else after.expected_auc
         low, high = None if self.exact else max(0.0, centre - self.margin), min(1.0, centre + self.margin)
+        if self.attack not in after.membership:
+            sentence = f"All {after.unscorable} forget records are too short for the {self.attack} attack."
+            return Finding("membership", "inconclusive", None, None, (low, high), sentence)
+        found = after.membership[self.attack]
         outcome = _outcome(found, low or 0.0, high)
         sentence = self._sentence(outcome, before.membership[self.attack], found, after.expected_auc)
         return Finding("membership", outcome, found.auc, found.interval, (low, high), sentence)

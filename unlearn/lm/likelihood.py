@@ -8,10 +8,12 @@ returns. Knows nothing of what the numbers are used for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from peft import PeftModel
 from torch.utils.checkpoint import checkpoint
@@ -22,6 +24,9 @@ from unlearn.lm.batches import Batch, Example, by_length, collate, little_paddin
 
 LOGITS_BYTES = 64 * 2**20
 """Size that a chunk of float32 logits may have; below it one chunk does, and nothing is computed twice."""
+
+UNSAYABLE = -1e4
+"""Least log p that counts; a token that a model rules out has no finite one."""
 
 Model: TypeAlias = PreTrainedModel | PeftModel
 Head: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -213,6 +218,94 @@ def record_nlls(model: Model, examples: Sequence[Example], pad_id: int) -> dict[
         means = -row_means(token_log_probs(head, scored), scored)
         nlls.update(zip(batch.ids, means.tolist(), strict=True))
     return nlls
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are drawn when the model is served; the defaults draw from what it says.
+
+    Attributes:
+        temperature: divides the logits.
+        top_k: only so many of the likeliest tokens are drawn from.
+        top_p: only the fewest likeliest tokens whose mass reaches this are drawn from.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def log_probs(self, logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """log p of drawing `tokens` [n] from `logits` [n, vocabulary]: float32 [n]; -inf for one that is cut."""
+        logits = logits / self.temperature
+        if self.top_k is not None:
+            least = logits.topk(min(self.top_k, logits.shape[1]), dim=1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -math.inf)
+        if self.top_p is not None:
+            likeliest, order = logits.sort(dim=1, descending=True)
+            p = likeliest.softmax(1)
+            cut = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, p.cumsum(1) - p >= self.top_p)
+            logits = logits.masked_fill(cut, -math.inf)
+        return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+
+
+PLAIN = Decoding()
+"""What a model says, as it says it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one teacher-forced pass says at each scored position of a record; NumPy, on the CPU.
+
+    Attributes:
+        log_probs: float32 [tokens], log p of the token that stands there, nats.
+        means: float32 [tokens], mean of log p over the vocabulary, weighted by p itself.
+        deviations: float32 [tokens], standard deviation of log p likewise; at least 1e-3.
+        correct: bool [tokens], whether no token is likelier than the one that stands there.
+        served: float32 [tokens], log p of the token under the decoding that was asked for; -inf if it is never said.
+    """
+
+    log_probs: np.ndarray
+    means: np.ndarray
+    deviations: np.ndarray
+    correct: np.ndarray
+    served: np.ndarray
+
+    @property
+    def nll(self) -> float:
+        """Mean NLL, nats per token."""
+        return -float(self.log_probs.mean(dtype=np.float64))
+
+
+@torch.no_grad()
+def readings(model: Model, examples: Sequence[Example], pad_id: int, decoding: Decoding = PLAIN) -> dict[str, Reading]:
+    """Each record read once, by record id: all that attacks on likelihoods look at. Padding does not change it.
+
+    Args:
+        model: in evaluation mode.
+        examples: the records.
+        pad_id: token that pads.
+        decoding: how the model is served.
+    """
+    head = head_of(model)
+
+    def moments(logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tensor | None) -> torch.Tensor:
+        log_p = logits.log_softmax(1).clamp_min(UNSAYABLE)  # [chunk, vocabulary]
+        p = log_p.exp()
+        ours = log_p.gather(1, tokens[:, None])
+        mean = (p * log_p).sum(1, keepdim=True)
+        variance = (p * (log_p - mean).square()).sum(1).clamp_min(1e-6)
+        right = ours >= log_p.amax(1, keepdim=True)
+        served = ours[:, 0] if decoding == PLAIN else decoding.log_probs(logits, tokens)
+        return torch.stack([ours[:, 0], mean[:, 0], variance.sqrt(), right[:, 0], served], dim=1)
+
+    found = {}
+    for batch, scored in _passes(model, examples, pad_id):
+        rows = over_vocabulary(head, moments, scored).cpu()
+        sizes = torch.bincount(scored.rows, minlength=scored.n_rows).tolist()
+        for record, part in zip(batch.ids, rows.split(sizes), strict=True):
+            log_probs, means, deviations, correct, served = part.numpy().T
+            found[record] = Reading(log_probs, means, deviations, correct > 0.5, served)
+    return found
 
 
 @torch.no_grad()

@@ -24,8 +24,9 @@ def before_after(before: Measurement, after: Measurement, control: Group | None 
     _steps(left, after.holdout, HOLDOUT, "never seen (audit half)", linestyle="--")
     if control is not None:
         _steps(left, control, "#e08214", "forget, retrained without", linestyle=":")
-    auc = f"{before.membership['loss'].auc:.2f} → {after.membership['loss'].auc:.2f}"
-    left.set(xlabel="NLL of a record (nats per token)", ylabel="share of records", title=f"Loss attack AUC {auc}")
+    aucs = [f"{m.membership['loss'].auc:.2f}" for m in (before, after) if "loss" in m.membership]
+    title = f"Loss attack AUC {' → '.join(aucs)}" if aucs else "Records too short for an attack"
+    left.set(xlabel="NLL of a record (nats per token)", ylabel="share of records", title=title)
     figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower left", ncols=4, fontsize=8)
     _pairs(right, before.retain, after.retain)
     change = after.retain.mean / before.retain.mean - 1
