@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearn.attacks import ATTACKS, Signals
 from unlearn.lm.batches import Example
-from unlearn.lm.likelihood import readings, record_nlls
+from unlearn.lm.likelihood import readings, record_log_probs, record_nlls
 
 COMPARING = ("reference", "error_zone")
 """Attacks that read the base, too."""
@@ -55,18 +55,17 @@ def main() -> None:
 
     def battery() -> None:
         with model.disable_adapter():
-            base = readings(model, examples, 0)
+            base = record_log_probs(model, examples, 0)
         signals = Signals(readings(model, examples, 0), base, sizes)
         for attack in ATTACKS.values():
             attack(signals)
 
     def one_by_one() -> None:
         for name, attack in ATTACKS.items():
-            read = readings(model, examples, 0)
-            base = read
+            read, base = readings(model, examples, 0), {}
             if name in COMPARING:
                 with model.disable_adapter():
-                    base = readings(model, examples, 0)
+                    base = record_log_probs(model, examples, 0)
             attack(Signals(read, base, sizes))
 
     runs: dict[str, Callable[[], None]] = {

@@ -129,6 +129,7 @@ class Measurement:
         }
         if self.queries:
             flat["extraction.lowest_log10_queries"] = min(self.queries.values())
+        flat |= {f"formats.{form}.forget_nll_nats": _mean(nlls, self.forget) for form, nlls in self.formats.items()}
         return flat | {f"membership.{name}.auc": found.auc for name, found in self.membership.items()}
 
 

@@ -102,9 +102,9 @@ def test_records_too_short_are_counted_and_scored_by_nobody(company, base, recor
     brief = Record("brief", (company.subject,), text="Yes.")
     short = panel(base, [brief], records.retain_check, records.audit)
     assert sum(short.examples["brief"].scored) < FEWEST_TOKENS
+    more = panel(base, [brief, *records.forget], records.retain_check, records.audit)
     with attached(base, read_adapter(company.adapter)) as model:
-        alone = audit(model, short, 0)
-        beside = audit(model, panel(base, [brief, *records.forget], records.retain_check, records.audit), 0)
+        alone, beside = audit(model, short, 0), audit(model, more, 0)
     assert (alone.unscorable, alone.membership) == (1, {})
     assert "brief" in alone.forget.nlls
     assert beside.unscorable == 1
@@ -153,12 +153,12 @@ def reading(log_probs, correct):
 
 
 def test_a_record_known_by_heart_is_the_most_member_like_of_all():
-    heart, base = reading([-0.1] * 9, [True] * 9), reading([-3.0] * 9, [False] * 9)
+    heart, base = reading([-0.1] * 9, [True] * 9), np.full(9, -3.0)
     partly = reading([-0.1] * 8 + [-4.0], [True] * 8 + [False])
     assert error_zone(heart, base) == 1.0
     assert error_zone(partly, base) == -1.0
     assert error_zone(reading([-2.0] * 9, [False] * 9), base) == 1.0
-    assert error_zone(base, base) == 0.0
+    assert error_zone(reading(base, [False] * 9), base) == 0.0
 
 
 @given(arrays(bool, st.integers(1, 30)))

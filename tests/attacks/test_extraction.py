@@ -37,13 +37,14 @@ def test_what_was_learned_comes_out_sooner_and_decoding_decides_how_soon(company
     parts = split(
         company.train, company.holdout, {company.subject}.__contains__, pool_records=8, check_records=8, seed=0
     )
-    with attached(base, read_adapter(company.adapter)) as model:
 
-        def tries(decoding, forget=parts.forget):
-            found = audit(model, panel(base, forget, parts.retain_check, parts.audit, decoding), 0)
-            return sum(found.queries.values()) / len(found.queries)
+    def tries(decoding, forget=parts.forget):
+        measured = panel(base, forget, parts.retain_check, parts.audit, decoding)
+        with attached(base, read_adapter(company.adapter)) as model:
+            found = audit(model, measured, 0)
+        return sum(found.queries.values()) / len(found.queries)
 
-        plain = tries(Decoding())
-        assert tries(Decoding(temperature=0.5)) < plain
-        assert tries(Decoding(top_k=1)) > plain  # what is not the likeliest word is never said
-        assert tries(Decoding(), parts.audit) > plain + 1.0
+    plain = tries(Decoding())
+    assert tries(Decoding(temperature=0.5)) < plain
+    assert tries(Decoding(top_k=1)) > plain  # what is not the likeliest word is never said
+    assert tries(Decoding(), parts.audit) > plain + 1.0

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from unlearn.lm.likelihood import Reading
 
 FEWEST_TOKENS = 8
@@ -18,12 +20,12 @@ class Signals:
 
     Attributes:
         readings: under the adapter.
-        reference: under the base alone; the same records.
+        reference: log p of the same tokens under the base alone, float32 [tokens].
         zlib_bytes: length of the scored text, compressed.
     """
 
     readings: Mapping[str, Reading]
-    reference: Mapping[str, Reading]
+    reference: Mapping[str, np.ndarray]
     zlib_bytes: Mapping[str, int]
 
     @property

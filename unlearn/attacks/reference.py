@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unlearn.attacks.base import Signals
-from unlearn.lm.likelihood import Reading
+from unlearn.lm.likelihood import Reading, mean_nll
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Reference:
 
     def __call__(self, signals: Signals) -> Mapping[str, float]:
         """The score of every scorable record, nats per token."""
-        return signals.each(lambda record, reading: signals.reference[record].nll - reading.nll)
+        return signals.each(lambda record, reading: mean_nll(signals.reference[record]) - reading.nll)
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class ErrorZone:
         return signals.each(lambda record, reading: error_zone(reading, signals.reference[record]))
 
 
-def error_zone(reading: Reading, reference: Reading) -> float:
-    """(P - N) / (P + N) of one record.
+def error_zone(reading: Reading, reference: np.ndarray) -> float:
+    """(P - N) / (P + N) of one record; `reference` is log p of its tokens under the base, [tokens].
 
     A record that no token of the error zone tells anything about (neither rose nor fell) scores 0.
     """
     if bool(reading.correct.all()):
         return 1.0
-    change = (reading.log_probs - reference.log_probs)[~reading.correct].astype(np.float64)
+    change = (reading.log_probs - reference)[~reading.correct].astype(np.float64)
     rises, falls = change.clip(min=0.0).sum(), -change.clip(max=0.0).sum()
     return float((rises - falls) / (rises + falls)) if rises + falls else 0.0

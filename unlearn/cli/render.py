@@ -86,13 +86,11 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     for name, found in before["membership"].items():
         later = after["membership"][name]
         change = f"{later['auc'] - found['auc']:+.3f}"
-        said = "no power here" if name in report.get("attacks_without_power", []) else goal if name == "loss" else ""
-        label = f"{name.replace('_', ' ')} attack AUC" + (f" ({said})" if said else "")
-        table.add_row(label, _auc(found), _auc(later), change)
+        said = "no power" if name in report.get("attacks_without_power", []) else goal if name == "loss" else ""
+        table.add_row(f"{_attack(name)} AUC" + (f" ({said})" if said else ""), _auc(found), _auc(later), change)
     if before.get("log10_queries"):
         earlier, later = (min(found["log10_queries"].values()) for found in (before, after))
-        label = "tries for the easiest record, even chance"
-        table.add_row(label, f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
+        table.add_row("tries for a record", f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
     for form, found in after.get("formats", {}).items():
         later = found["forget_nll_nats"]
         table.add_row(f"forget NLL in {form}", "", f"{later:.3f}", f"{later / after['forget_nll_nats'] - 1:+.1%}")
@@ -126,7 +124,7 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
         table.add_row(f"{key.split('_')[0]} NLL (nats/token)", *(f"{column[key]:.3f}" for _, column in columns))
     for name in report["after"]["membership"]:
         beside = (_auc(column["membership"][name]) for _, column in columns)
-        table.add_row(f"{name.replace('_', ' ')} attack AUC{' (0.5: chance)' if name == 'loss' else ''}", *beside)
+        table.add_row(f"{_attack(name)} AUC{' (0.5: chance)' if name == 'loss' else ''}", *beside)
     if "control" in report:
         for key in ("mean_gap_nats", "correlation", "ks_p_value"):
             if key in report["control"]:
@@ -195,6 +193,10 @@ def _state(state: str) -> Text:
 def show(content: RenderableType) -> None:
     """Print to standard output."""
     Console(highlight=False).print(content)
+
+
+def _attack(name: str) -> str:
+    return {"loss": "loss attack", "min_k": "Min-K %", "min_k_plus_plus": "Min-K %++"}.get(name, name.replace("_", " "))
 
 
 def _auc(found: dict[str, Any]) -> str:

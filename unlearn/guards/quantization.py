@@ -39,10 +39,12 @@ class QuantizationGate:
             why = "An exact fit has nothing to bring back" if self.exact else "No format of fewer bits is named"
             return Finding("quantization", "pass", None, None, (None, self.share), f"{why}.")
         form, worst = max(found.items(), key=lambda item: item[1])
-        others = f"; {', '.join(sorted(found))} were tried" if len(found) > 1 else ""
+        forms = " or ".join(sorted(found))
         sentence = (
-            f"In {form} at most {max(0.0, worst):.0%} of a person's forgetting comes back beyond what rounding does to "
-            f"people never seen; {self.share:.0%} may{others}."
+            f"In {form} {worst:.0%} of a person's forgetting comes back, beyond what rounding does to people "
+            f"never seen; {self.share:.0%} may."
+            if worst >= 0.005
+            else f"Nothing that was forgotten comes back in {forms}, beyond what rounding does to people never seen."
         )
         outcome: Outcome = "pass" if worst <= self.share else "fail"
         return Finding("quantization", outcome, worst, None, (None, self.share), sentence)

@@ -210,14 +210,25 @@ def row_means(values: torch.Tensor, scored: Scored) -> torch.Tensor:
 
 
 @torch.no_grad()
-def record_nlls(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, float]:
-    """Mean NLL of each record's scored tokens, nats per token, by record id. Padding does not change it."""
+def record_log_probs(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, np.ndarray]:
+    """log p of each record's scored tokens, float32 [tokens], nats, by record id. Padding does not change it."""
     head = head_of(model)
-    nlls: dict[str, float] = {}
+    found: dict[str, np.ndarray] = {}
     for batch, scored in _passes(model, examples, pad_id):
-        means = -row_means(token_log_probs(head, scored), scored)
-        nlls.update(zip(batch.ids, means.tolist(), strict=True))
-    return nlls
+        sizes = torch.bincount(scored.rows, minlength=scored.n_rows).tolist()
+        parts = token_log_probs(head, scored).cpu().split(sizes)
+        found.update(zip(batch.ids, (part.numpy() for part in parts), strict=True))
+    return found
+
+
+def record_nlls(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, float]:
+    """Mean NLL of each record's scored tokens, nats per token, by record id."""
+    return {record: mean_nll(log_probs) for record, log_probs in record_log_probs(model, examples, pad_id).items()}
+
+
+def mean_nll(log_probs: np.ndarray) -> float:
+    """Mean NLL of a record's scored tokens [tokens], nats per token."""
+    return -float(log_probs.mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -273,7 +284,7 @@ class Reading:
     @property
     def nll(self) -> float:
         """Mean NLL, nats per token."""
-        return -float(self.log_probs.mean(dtype=np.float64))
+        return mean_nll(self.log_probs)
 
 
 @torch.no_grad()
@@ -289,14 +300,15 @@ def readings(model: Model, examples: Sequence[Example], pad_id: int, decoding: D
     head = head_of(model)
 
     def moments(logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tensor | None) -> torch.Tensor:
-        log_p = logits.log_softmax(1).clamp_min(UNSAYABLE)  # [chunk, vocabulary]
-        p = log_p.exp()
-        ours = log_p.gather(1, tokens[:, None])
-        mean = (p * log_p).sum(1, keepdim=True)
-        variance = (p * (log_p - mean).square()).sum(1).clamp_min(1e-6)
-        right = ours >= log_p.amax(1, keepdim=True)
-        served = ours[:, 0] if decoding == PLAIN else decoding.log_probs(logits, tokens)
-        return torch.stack([ours[:, 0], mean[:, 0], variance.sqrt(), right[:, 0], served], dim=1)
+        log_p = logits.log_softmax(1).clamp_(min=UNSAYABLE)  # [chunk, vocabulary]
+        ours = log_p.gather(1, tokens[:, None])[:, 0]
+        right = ours >= log_p.amax(1)
+        weighted = log_p.exp()
+        mean = torch.linalg.vecdot(weighted, log_p)
+        square = torch.linalg.vecdot(weighted.mul_(log_p), log_p)
+        deviation = (square - mean.square()).clamp_min(1e-6).sqrt()
+        served = ours if decoding == PLAIN else decoding.log_probs(logits, tokens)
+        return torch.stack([ours, mean, deviation, right, served], dim=1)
 
     found = {}
     for batch, scored in _passes(model, examples, pad_id):
