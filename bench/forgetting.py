@@ -45,6 +45,7 @@ from unlearn.guards import GOVERNORS, Budget, NonFinite
 from unlearn.ladder import climb
 from unlearn.lm.base import attached, load_base, save_adapter
 from unlearn.lm.batches import encode
+from unlearn.lm.finetune import finetune, recorded_recipe
 from unlearn.lm.likelihood import record_nlls
 from unlearn.methods import METHODS, Calibrated, Walk
 from unlearn.objectives import objective_of
@@ -275,6 +276,29 @@ def ten_requests(world: World, results: Results) -> dict[str, Any]:
     }
 
 
+def cost(world: World, results: Results) -> dict[str, float]:
+    """Seconds of one retraining without `world.forget` and of one erasing, in turns: a machine's pace changes by the hour."""
+    rung = Calibrated()
+
+    def make() -> dict[str, float]:
+        prepared = prepare(case_of(world, world.forget, 0), Unwatched())
+        recipe, gone = recorded_recipe(world.adapter()), set(world.forget)
+        assert recipe is not None
+        retained = [record for record in world.train.records if gone.isdisjoint(record.subjects)]
+        examples = encode(retained, prepared.base.tokenizer, prepared.base.files.context_tokens)
+        to, erasings = world.path / "cost", []
+        for turn in range(6):
+            if turn == 3:
+                shutil.rmtree(to, ignore_errors=True)
+                started = time.monotonic()
+                finetune(prepared.base, examples, recipe, to)
+                retraining = time.monotonic() - started
+            erasings.append(run(prepared, rung, 0, governed=True, to=to)["seconds"])
+        return {"retraining": retraining, "erasing": median(erasings)}
+
+    return results.get("cost", {"adapter": world.adapter().sha256, "rung": rung.model_dump()}, make)  # type: ignore[no-any-return]
+
+
 def growth(console: Console) -> list[tuple[int, float, int]]:
     """What the split of a request costs at 1,200 and at 12,000 train records: records, seconds, retain pool."""
     found = []
@@ -321,7 +345,10 @@ def main() -> None:
         sequence = None
         with suppress(Missing):
             sequence = None if given.no_sequence else ten_requests(world, results)
-        found[name] = (world, rows, sequence)
+        spent = None
+        with suppress(Missing):
+            spent = cost(world, results)
+        found[name] = (world, rows, sequence, spent)
         for row, figures in rows.items():
             console.print(row, {k: v for k, v in middle(figures).items() if k != "end"}, highlight=False)
     given.out.parent.mkdir(parents=True, exist_ok=True)

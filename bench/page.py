@@ -69,28 +69,30 @@ def page(found: Mapping[str, Any], growth: Sequence[tuple[int, float, int]]) -> 
         "nobody who deploys the method could know.",
         LEGEND,
     ]
-    for name, (world, rows, sequence) in found.items():
-        parts += _world(name, world, rows)
+    for name, (world, rows, sequence, cost) in found.items():
+        parts += _world(name, world, rows, cost)
         if sequence is not None:
             parts += _sequence(sequence)
     parts += ["## What grows with the corpus", _growth(growth)]
     return "\n\n".join(parts) + "\n"
 
 
-def _world(name: str, world: Any, rows: Mapping[str, list[Figures]]) -> list[str]:
+def _world(name: str, world: Any, rows: Mapping[str, list[Figures]], cost: Mapping[str, float] | None) -> list[str]:
     about = {
         "people": "Synthetic people: 60 learned, 60 held out, another 150 in the base; two with many records, who share none, ask.",
         "tofu": "TOFU (Maini et al. 2024, arXiv 2401.06121): authors 000-049 and 180-189 learned, 050-149 in the base, "
         "150-179 held out; 180 and 181 ask.",
     }[name]
-    control, before = middle(rows["control against control"]), middle(rows["before"])
+    before = middle(rows["before"])
     retraining = median(world.seconds(c) for c in world.controls)
     lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for row, figures in rows.items():
         lines.append(_line(row, middle(figures), before, retraining, row == "control against control"))
     parts = [f"## {name}", about, "\n".join(lines)]
     if "calibrated" in rows:
-        parts += ["### The bounds", _bounds(rows, control, retraining), _table_cost(world, rows, retraining)]
+        parts += ["### The bounds", _bounds(rows, cost)]
+        if cost is not None:
+            parts.append(_table_cost(world, cost))
     return parts
 
 
@@ -109,56 +111,77 @@ def _line(name: str, f: Figures, before: Figures, retraining: float, is_control:
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
-def _bounds(rows: Mapping[str, list[Figures]], control: Figures, retraining: float) -> str:
-    """Each bound, what was found, and whether it holds; where the controls themselves are worse, they are the bound."""
-    runs, ours = rows["calibrated"], middle(rows["calibrated"])
-    floors = rows["control against control"]
+class Bounds:
+    """Figures against what they are held to; where the controls differ more among themselves, that is the bound."""
 
-    def spread(key: str) -> float:
-        return max(f[key] for f in floors) - min(f[key] for f in floors)
+    def __init__(self, ours: Figures, controls: Sequence[Figures]) -> None:
+        self.ours, self.controls, self.control = ours, controls, middle(controls)
+        self.lines = ["| `calibrated` against the controls | found | bound | |", "|---|---:|---:|---|"]
 
-    def share(key: str) -> float:
-        return spread(key) / control[key]
+    def add(self, what: str, value: float, bound: float, form: str, *, holds: bool) -> None:
+        """One more line."""
+        said = "holds" if holds else "**fails**"
+        self.lines.append(f"| {what} | {value:{form}} | {bound:{form.lstrip('+')}} | {said} |")
 
-    checks: list[tuple[str, float, float, bool, str]] = []
+    def at_most(self, what: str, value: float, bound: float, form: str) -> None:
+        """A bound from above."""
+        self.add(what, value, bound, form, holds=value <= bound)
 
-    def within(what: str, value: float, bound: float, form: str) -> None:
-        checks.append((what, value, bound, abs(value) <= bound, form))
+    def at_least(self, what: str, value: float, bound: float, form: str) -> None:
+        """A bound from below."""
+        self.add(what, value, bound, form, holds=value >= bound)
 
-    def at_least(what: str, value: float, bound: float, form: str) -> None:
-        checks.append((what, value, bound, value >= bound, form))
+    def apart(self, what: str, key: str, bound: float) -> None:
+        """A difference to the control's."""
+        value, allowed = self.ours[key] - self.control[key], max(bound, self.spread(key))
+        self.add(what, value, allowed, "+.3f", holds=abs(value) <= allowed)
 
-    within("loss AUC, difference to the control's", ours["auc"] - control["auc"], max(0.05, spread("auc")), "+.3f")
-    within("Min-K++ AUC, difference", ours["min_k"] - control["min_k"], max(0.10, spread("min_k")), "+.3f")
-    at_least("KS p of NLLs, median", ours["ks"], min(0.5, control["ks"]), ".2f")
-    at_least("KS p of NLLs, lowest seed", min(f["ks"] for f in runs), min(0.1, control["ks"]), ".2f")
-    allowed = max(0.01, 0.01 / control["retain"], share("retain"))
-    rise = ours["retain"] / control["retain"] - 1.0
-    checks.append(("retain NLL, over the control's", rise, allowed, rise <= allowed, "+.1%"))
-    within("holdout NLL, difference", ours["holdout"] / control["holdout"] - 1, max(0.02, share("holdout")), "+.1%")
-    if not math.isnan(control["quality"]):
-        at_least("forget quality (truth ratio)", ours["quality"], min(0.5, control["quality"]), ".2f")
-    for key, what in (("relearned", "NLL after relearning"), ("four_bit", "int4 forget NLL")):
-        within(f"{what}, difference", ours[key] / control[key] - 1.0, max(0.05, share(key)), "+.1%")
-    gap = ours["gap"] / control["gap"]
-    checks.append(("gap, as a multiple of the controls' own", gap, 1.3, gap <= 1.3, ".2f"))
-    at_least("correlation", ours["correlation"], min(0.9, control["correlation"]), ".2f")
-    cost = ours["seconds"] / retraining
-    checks.append(("cost, share of retraining", cost, 0.1, cost <= 0.1, ".0%"))
-    lines = ["| `calibrated` against the controls | found | bound | |", "|---|---:|---:|---|"]
-    lines += [
-        f"| {what} | {value:{form}} | {bound:{form.lstrip('+')}} | {'holds' if holds else '**fails**'} |"
-        for what, value, bound, holds, form in checks
-    ]
-    return "\n".join(lines)
+    def share(self, what: str, key: str, bound: float) -> None:
+        """A difference to the control's, as a share of it."""
+        value = self.ours[key] / self.control[key] - 1.0
+        allowed = max(bound, self.spread(key) / self.control[key])
+        self.add(what, value, allowed, "+.1%", holds=abs(value) <= allowed)
+
+    def spread(self, key: str) -> float:
+        """By how much the controls differ."""
+        values = [f[key] for f in self.controls]
+        return max(values) - min(values)
+
+    def alike(self) -> None:
+        """What one request and the first of ten are both held to."""
+        ours, control = self.ours, self.control
+        self.apart("loss AUC, difference to the control's", "auc", 0.05)
+        self.apart("Min-K++ AUC, difference", "min_k", 0.10)
+        self.at_least("KS p of NLLs", ours["ks"], min(0.5, control["ks"]), ".2f")
+        if not math.isnan(ours["quality"]):
+            self.at_least("forget quality (truth ratio)", ours["quality"], min(0.5, control["quality"]), ".2f")
+        self.share("NLL after relearning, difference", "relearned", 0.05)
+        self.share("int4 forget NLL, difference", "four_bit", 0.05)
+        self.at_most("gap, as a multiple of the controls' own", ours["gap"] / control["gap"], 1.3, ".2f")
+        self.at_least("correlation", ours["correlation"], min(0.9, control["correlation"]), ".2f")
 
 
-def _table_cost(world: Any, rows: Mapping[str, list[Figures]], retraining: float) -> str:
-    making, request = world.seconds("table"), middle(rows["calibrated"])["seconds"]
-    saved = retraining - request
+def _bounds(rows: Mapping[str, list[Figures]], cost: Mapping[str, float] | None) -> str:
+    runs = rows["calibrated"]
+    bounds = Bounds(middle(runs), rows["control against control"])
+    ours, control = bounds.ours, bounds.control
+    bounds.alike()
+    bounds.at_least("KS p of NLLs, lowest seed", min(f["ks"] for f in runs), min(0.1, control["ks"]), ".2f")
+    allowed = max(0.01, 0.01 / control["retain"], bounds.spread("retain") / control["retain"])
+    bounds.at_most("retain NLL, over the control's", ours["retain"] / control["retain"] - 1.0, allowed, "+.1%")
+    bounds.share("holdout NLL, difference", "holdout", 0.02)
+    if cost is not None:
+        bounds.at_most("cost, share of retraining", cost["erasing"] / cost["retraining"], 0.1, ".1%")
+    return "\n".join(bounds.lines)
+
+
+def _table_cost(world: Any, cost: Mapping[str, float]) -> str:
+    making, retraining, erasing = world.seconds("table"), cost["retraining"], cost["erasing"]
     return (
-        f"Retraining takes {retraining:.0f} s. The shadow table takes {making:.0f} s once, an erasing {request:.1f} s: "
-        f"against retraining at every request it has paid for itself after {math.ceil(making / saved)} requests."
+        f"One after another on the same machine, a retraining takes {retraining:.1f} s and an erasing {erasing:.1f} s. The "
+        f"shadow table takes {making:.0f} s once: against retraining at every request it has paid for itself after "
+        f"{math.ceil(making / (retraining - erasing))} requests. What was tried on the bounds that fail: "
+        "[decision 5](../decisions/0005-calibrated-ascent-and-what-was-tried.md)."
     )
 
 
@@ -177,11 +200,17 @@ def _sequence(found: Mapping[str, Any]) -> list[str]:
 
     lines.append(line("control against control", control))
     lines += [line(str(number), f) for number, f in enumerate(found["rows"], 1)]
+    last = found["rows"][-1]
+    bounds = Bounds(last, found["control"])
+    bounds.alike()
+    bounds.at_most("retain NLL, over before", last["retain"] / found["retain_before"] - 1.0, 0.03, "+.1%")
     return [
         "### Ten requests, one after another",
         "The first subject, after its own erasing and after each of nine more; each starts from the adapter the last one "
         "left, without the texts of those erased before. Retained people are those who never ask.",
         "\n".join(lines),
+        "The first subject after ten requests, and what they cost the people who stay:",
+        "\n".join(bounds.lines),
     ]
 
 
