@@ -47,6 +47,14 @@ def test_no_value_moves_by_more_than_half_a_step_whatever_the_scale(kind, seed, 
     assert bool(((rounded(weight, kind) - weight).abs() <= reach * steps * 0.51 + 1e-9).all())
 
 
+@pytest.mark.parametrize("kind", ["int4", "nf4"])
+def test_groups_are_rounded_one_by_one_and_an_uneven_rest_by_itself(kind):
+    size, weight = {"int4": 128, "nf4": 64}[kind], weights(5, 3, 200)
+    alone = weight if kind == "int4" else weight.reshape(1, -1)
+    slow = [rounded(part, kind) for row in alone for part in row[None].split(size, dim=1)]
+    assert torch.allclose(rounded(weight, kind).flatten(), torch.cat(slow, dim=1).flatten(), atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounding_twice_changes_nothing_more(kind):
     once = rounded(weights(3), kind)

@@ -42,12 +42,15 @@ def rounded(weight: torch.Tensor, kind: str) -> torch.Tensor:
         return ((whole / scale).round().clamp(-127, 127) * scale).to(weight)
     size = {"int4": INT4_GROUP, "nf4": NF4_BLOCK}[kind]
     flat = whole if kind == "int4" else whole.reshape(1, -1)
-    parts = [_group(part, kind) for part in flat.split(size, dim=1)]
+    even = flat.shape[1] // size * size
+    parts = [_groups(flat[:, :even].reshape(-1, size), kind).reshape(len(flat), even)] if even else []
+    if even < flat.shape[1]:
+        parts.append(_groups(flat[:, even:], kind))
     return torch.cat(parts, dim=1).reshape(weight.shape).to(weight)
 
 
-def _group(part: torch.Tensor, kind: str) -> torch.Tensor:
-    """One group of columns [rows, size], a scale for each row."""
+def _groups(part: torch.Tensor, kind: str) -> torch.Tensor:
+    """Groups of weights [groups, size], each with a scale of its own."""
     if kind == "nf4":
         scale = part.abs().amax(1, keepdim=True).clamp_min(1e-12)
         nearest = torch.bucketize((part / scale).contiguous(), ((NF4[1:] + NF4[:-1]) / 2).to(part))
