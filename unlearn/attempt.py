@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from unlearn.attacks import FEWEST_TOKENS
 from unlearn.attacks.audit import Panel, audit, panel
+from unlearn.attacks.blind import blind_baseline
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.statistics import compare
 from unlearn.corpus.records import Corpus, Record
@@ -31,7 +32,7 @@ from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import finetune, recorded_recipe
 from unlearn.lm.likelihood import PLAIN, Decoding
-from unlearn.measurement import Measurement
+from unlearn.measurement import Measurement, Membership
 from unlearn.methods import Retrain, Rung, Walk
 from unlearn.objectives import objective_of
 from unlearn.policy import Policy
@@ -109,6 +110,7 @@ class Prepared:
     records: Panel
     task: Task
     before: Measurement
+    blind: Membership | None
 
     @property
     def pad_id(self) -> int:
@@ -209,7 +211,8 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
         probe=_within(probe, base),
         retain_drift_nats=sum(float(one["retain_rise_nats"]) for one in case.adapter.lineage),
     )
-    return Prepared(case, parts, base, records, task, before)
+    blind = blind_baseline(parts.retain_check, parts.audit, case.policy.seed)
+    return Prepared(case, parts, base, records, task, before, blind)
 
 
 def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher, number: int = 1) -> Tried:
@@ -235,7 +238,12 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         walked = None
     else:
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
-    after = replace(after, expected_auc=_expected_auc(prepared, after), expected_queries=_expected_queries(prepared))
+    after = replace(
+        after,
+        expected_auc=_expected_auc(prepared, after),
+        expected_queries=_expected_queries(prepared),
+        blind=prepared.blind,
+    )
     watcher.measured("after", after)
     watcher.stage("judging")
     policy = prepared.case.policy

@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import transformers
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit, panel
+from unlearn.attacks.blind import blind_baseline
 from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, decoding_of, prepare, split_of
 from unlearn.errors import ErasureFailed
 from unlearn.guards import GATES, Finding, Verdict, verdict
@@ -123,7 +124,8 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
         return found
 
     watcher.stage("measuring")
-    found = measure(case.adapter, "after")
+    blind = blind_baseline(parts.retain_check, parts.audit, case.policy.seed)
+    found = replace(measure(case.adapter, "after"), blind=blind)
     findings = [GATES["membership"](case.policy, case.adapter.lineage)(found, found)]
     report = _frame(case, base, found, found, findings) | {
         "method": "audit",

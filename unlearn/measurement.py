@@ -85,6 +85,7 @@ class Measurement:
         unscorable: forget records that are too short for any attack.
         queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id.
         formats: NLLs of forget and holdout records in formats of fewer bits, by format and record id.
+        blind: what a classifier of texts alone tells of learned and never seen people; None if there are too few.
         expected_queries: the same of an adapter that never saw the person, as far as anything says that.
     """
 
@@ -97,6 +98,7 @@ class Measurement:
     queries: Mapping[str, float] = field(default_factory=dict)
     expected_queries: Mapping[str, float] = field(default_factory=dict)
     formats: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    blind: Membership | None = None
 
     def as_report(self) -> dict[str, Any]:
         """Aggregates and per-record NLLs by record id; NLLs in nats per token."""
@@ -107,6 +109,7 @@ class Measurement:
             "membership": {name: found.as_report() for name, found in self.membership.items()},
             "expected_auc": self.expected_auc,
             "unscorable": self.unscorable,
+            "blind": None if self.blind is None else self.blind.as_report(),
             "log10_queries": dict(self.queries),
             "formats": {
                 form: {"forget_nll_nats": _mean(nlls, self.forget), "holdout_nll_nats": _mean(nlls, self.holdout)}

@@ -147,6 +147,14 @@ def test_quantization_has_nothing_to_say_of_an_exact_fit_or_without_a_format():
     assert QuantizationGate(0.1)(MEMORISED, MEMORISED).outcome == "pass"
 
 
+def test_membership_can_not_pass_on_a_holdout_that_reads_differently():
+    fair, unlike = measured(ladder(60), ladder(200)), compare(ladder(60, start=5), ladder(200))
+    assert judge(replace(fair, blind=unlike)).outcome == "inconclusive"
+    assert "no fair comparison" in judge(replace(fair, blind=unlike)).sentence
+    assert judge(replace(fair, blind=compare(ladder(60), ladder(200)))).outcome == "pass"
+    assert judge(replace(fair, blind=unlike, expected_auc=0.5)).outcome == "pass"  # the table knows these very people
+
+
 def test_membership_is_judged_around_what_adapters_that_never_saw_the_person_show():
     rare = measured(ladder(60, start=0.4), ladder(200))  # rarer than most: AUC 0.18
     assert judge(rare).outcome == "fail"

@@ -23,6 +23,9 @@ class MembershipGate:
     below 0.5 in every adapter that never learned from them. An exact fit can't have forgotten too much, so that only
     the upper side judges it: records that it still recognises stand in the train corpus under another name.
 
+    Without a table the holdout stands for what unseen records look like. If a classifier of texts alone, which never
+    met the people, tells learned from unseen beyond the same margin, it does not, and a pass would mean nothing.
+
     Records too short for an attack say nothing: without one that is long enough the gate can't tell.
 
     With fewer than 20 records on a side there is no interval: the gate can refuse, by an AUC outside the margin that
@@ -42,8 +45,18 @@ class MembershipGate:
             return Finding("membership", "inconclusive", None, None, (low, high), sentence)
         found = after.membership[self.attack]
         outcome = _outcome(found, low or 0.0, high)
+        if outcome == "pass" and after.expected_auc is None and self._unlike(after.blind):
+            assert after.blind is not None  # noqa: S101
+            sentence = (
+                "The holdout is no fair comparison: without any model its texts are told from the learned ones with an "
+                f"AUC of {after.blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
+            )
+            return Finding("membership", "inconclusive", found.auc, found.interval, (low, high), sentence)
         sentence = self._sentence(outcome, before.membership[self.attack], found, after.expected_auc)
         return Finding("membership", outcome, found.auc, found.interval, (low, high), sentence)
+
+    def _unlike(self, blind: Membership | None) -> bool:
+        return blind is not None and blind.interval is not None and blind.interval[0] > 0.5 + self.margin
 
     def _sentence(self, outcome: Outcome, before: Membership, after: Membership, expected: float | None) -> str:
         goal = "0.50 is chance" if expected is None else f"{expected:.2f} is expected of an adapter that never saw them"
