@@ -178,7 +178,8 @@ def _bounds(rows: Mapping[str, list[Figures]], cost: Mapping[str, float] | None)
 def _table_cost(world: Any, cost: Mapping[str, float]) -> str:
     making, retraining, erasing = world.seconds("table"), cost["retraining"], cost["erasing"]
     return (
-        f"One after another on the same machine, a retraining takes {retraining:.1f} s and an erasing {erasing:.1f} s. The "
+        f"In turns on the same machine a retraining takes {retraining:.1f} s and an erasing {erasing:.1f} s; the rows' own "
+        "seconds were taken at different hours. The "
         f"shadow table takes {making:.0f} s once: against retraining at every request it has paid for itself after "
         f"{math.ceil(making / (retraining - erasing))} requests. What was tried on the bounds that fail: "
         "[decision 5](../decisions/0005-calibrated-ascent-and-what-was-tried.md)."
