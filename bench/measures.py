@@ -15,40 +15,19 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from unlearn.attacks.min_k import MinKPlusPlus
 from unlearn.lm.base import lora_parameters, restore, snapshot
-from unlearn.lm.batches import Example, by_length, collate
-from unlearn.lm.likelihood import head_of, over_vocabulary, record_nlls, score, score_examples, token_log_probs
+from unlearn.lm.batches import Example
+from unlearn.lm.likelihood import head_of, readings, record_nlls, score_examples, token_log_probs
 
-MIN_K = 0.2
 RELEARN_STEPS, RELEARN_RATE = 5, 1e-3
 GROUP = 32
 
 
-@torch.no_grad()
 def min_k_plus_plus(model: PeftModel, examples: Sequence[Example], pad_id: int) -> dict[str, float]:
-    """Minus the mean of the lowest fifth of (log p - mu) / sigma over a record's scored tokens, by record id.
-
-    mu and sigma are the mean and standard deviation of log p over the vocabulary under the model itself. Larger is
-    less likely a member. Min-K%++, Zhang et al. 2024, arXiv 2404.02936.
-    """
-    head = head_of(model)
-
-    def standardised(logits: torch.Tensor, tokens: torch.Tensor, _reference: torch.Tensor | None) -> torch.Tensor:
-        log_probs = logits.log_softmax(1)
-        p = log_probs.exp()
-        mean = (p * log_probs).sum(1)
-        deviation = ((p * log_probs.square()).sum(1) - mean.square()).clamp_min(1e-6).sqrt()
-        return (log_probs.gather(1, tokens[:, None])[:, 0] - mean) / deviation
-
-    found = {}
-    for group in by_length(examples):
-        batch = collate(group, pad_id)
-        scored = score(model, batch)
-        z = over_vocabulary(head, standardised, scored)
-        for row, record in enumerate(batch.ids):
-            values = z[scored.rows == row].sort().values
-            found[record] = -float(values[: max(1, int(MIN_K * len(values)))].mean())
-    return found
+    """Minus the attack's score, by record id, so that members are smaller as they are in NLL."""
+    attack = MinKPlusPlus()
+    return {record: -attack.score(reading) for record, reading in readings(model, examples, pad_id).items()}
 
 
 def truth_ratios(model: PeftModel, answers: Mapping[str, Sequence[Example]], pad_id: int) -> dict[str, float]:

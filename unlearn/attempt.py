@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from unlearn.attacks import FEWEST_TOKENS
 from unlearn.attacks.audit import Panel, audit, panel
-from unlearn.attacks.blind import blind_baseline
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.statistics import compare
 from unlearn.corpus.records import Corpus, Record
@@ -31,8 +30,8 @@ from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import finetune, recorded_recipe
-from unlearn.lm.likelihood import PLAIN, Decoding
-from unlearn.measurement import Measurement, Membership
+from unlearn.lm.likelihood import PLAIN
+from unlearn.measurement import Measurement
 from unlearn.methods import Retrain, Rung, Walk
 from unlearn.objectives import objective_of
 from unlearn.policy import Policy
@@ -110,7 +109,6 @@ class Prepared:
     records: Panel
     task: Task
     before: Measurement
-    blind: Membership | None
 
     @property
     def pad_id(self) -> int:
@@ -181,7 +179,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
     base = load_base(case.base, case.device)
     if case.shadows is not None:
         check_shadows(case.shadows, base.files.sha256, case.train)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit, decoding_of(case.policy))
+    records = panel(base, parts.forget, parts.retain_check, parts.audit, case.policy.decoding)
     pool = encode(parts.retain_pool, base.tokenizer, base.files.context_tokens)
     probe = encode(general_texts(case.policy.governors.general_text), base.tokenizer, None)
     forget = [records.examples[r.id] for r in parts.forget]
@@ -211,8 +209,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
         probe=_within(probe, base),
         retain_drift_nats=sum(float(one["retain_rise_nats"]) for one in case.adapter.lineage),
     )
-    blind = blind_baseline(parts.retain_check, parts.audit, case.policy.seed)
-    return Prepared(case, parts, base, records, task, before, blind)
+    return Prepared(case, parts, base, records, task, before)
 
 
 def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher, number: int = 1) -> Tried:
@@ -238,22 +235,12 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         walked = None
     else:
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
-    after = replace(
-        after,
-        expected_auc=_expected_auc(prepared, after),
-        expected_queries=_expected_queries(prepared),
-        blind=prepared.blind,
-    )
+    after = replace(after, expected_auc=_expected_auc(prepared, after), expected_queries=_expected_queries(prepared))
     watcher.measured("after", after)
     watcher.stage("judging")
     policy = prepared.case.policy
     findings = tuple(make(policy, adapter.lineage)(prepared.before, after) for make in GATES.values())
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took)
-
-
-def decoding_of(policy: Policy) -> Decoding:
-    """How the policy says that the adapter is served."""
-    return Decoding(**policy.decoding.model_dump())
 
 
 def _expected_queries(prepared: Prepared) -> dict[str, float]:

@@ -12,18 +12,21 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import peft
+import scipy
+import sklearn
 import torch
 import transformers
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit, panel
-from unlearn.attacks.blind import blind_baseline
-from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, decoding_of, prepare, split_of
+from unlearn.attacks.statistics import has_power
+from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, prepare, split_of
 from unlearn.errors import ErasureFailed
 from unlearn.guards import GATES, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base
@@ -115,7 +118,7 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
     watcher.stage("loading")
     parts = split_of(case)
     base = load_base(case.base, case.device)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit, decoding_of(case.policy))
+    records = panel(base, parts.forget, parts.retain_check, parts.audit, case.policy.decoding)
 
     def measure(adapter: AdapterFiles, when: str) -> Measurement:
         with attached(base, adapter) as model:
@@ -124,8 +127,7 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
         return found
 
     watcher.stage("measuring")
-    blind = blind_baseline(parts.retain_check, parts.audit, case.policy.seed)
-    found = replace(measure(case.adapter, "after"), blind=blind)
+    found = measure(case.adapter, "after")
     findings = [GATES["membership"](case.policy, case.adapter.lineage)(found, found)]
     report = _frame(case, base, found, found, findings) | {
         "method": "audit",
@@ -203,7 +205,7 @@ def _frame(
         "seed": case.policy.seed,
         "before": before.as_report(),
         "after": after.as_report(),
-        "attacks_without_power": sorted(name for name, one in before.membership.items() if not one.has_power),
+        "attacks_without_power": sorted(name for name, one in before.membership.items() if not has_power(one)),
         "policy": case.policy.model_dump(mode="json"),
         "base": {"sha256": base.files.sha256},
         "adapter": {"before_sha256": case.adapter.sha256},
@@ -220,5 +222,8 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "peft": peft.__version__,
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
         "python": platform.python_version(),
     }

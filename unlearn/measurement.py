@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-POWER = 0.9
-"""AUC that an attack must reach before the erasing for its silence afterwards to say something."""
-
 
 @dataclass(frozen=True)
 class Group:
@@ -57,11 +54,6 @@ class Membership:
     members: int
     non_members: int
 
-    @property
-    def has_power(self) -> bool:
-        """Whether, made on an adapter that did learn the records, this shows that the attack sees such things."""
-        return self.auc > POWER
-
     def as_report(self) -> dict[str, Any]:
         """The same as JSON types."""
         return {
@@ -84,9 +76,9 @@ class Measurement:
             have them; None where nothing says that.
         unscorable: forget records that are too short for any attack.
         queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id.
+        expected_queries: the same of an adapter that never saw the person, as far as anything says that.
         formats: NLLs of forget and holdout records in formats of fewer bits, by format and record id.
         blind: what a classifier of texts alone tells of learned and never seen people; None if there are too few.
-        expected_queries: the same of an adapter that never saw the person, as far as anything says that.
     """
 
     forget: Group

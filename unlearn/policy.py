@@ -114,7 +114,7 @@ class GatePolicy(Part):
     )
 
 
-class DecodingPolicy(Part):
+class Decoding(Part):
     """How the adapter is served: what extraction is judged under."""
 
     temperature: float = Field(default=1.0, gt=0, description="Logits are divided by this.")
@@ -155,7 +155,7 @@ class Policy(Part):
     retain: RetainPolicy = Field(default=RetainPolicy(), description="Which retained records are held on to.")
     targets: TargetPolicy = Field(default=TargetPolicy(), description="Where counterfactual targets come from.")
     governors: GovernorPolicy = Field(default=GovernorPolicy(), description="What the loop's guards allow.")
-    decoding: DecodingPolicy = Field(default=DecodingPolicy(), description="How the adapter is served.")
+    decoding: Decoding = Field(default=Decoding(), description="How the adapter is served.")
     formats: tuple[Form, ...] = Field(
         default=("int8", "int4", "nf4"), description="Formats of fewer bits that forgetting must hold in; name yours."
     )

@@ -11,7 +11,7 @@ from unlearn.attacks.audit import audit, panel
 from unlearn.attacks.extraction import NEVER, log10_queries
 from unlearn.corpus.splits import split
 from unlearn.lm.base import attached
-from unlearn.lm.likelihood import Decoding
+from unlearn.policy import Decoding
 from unlearn.weights import read_adapter
 
 

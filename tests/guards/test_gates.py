@@ -83,7 +83,7 @@ def expecting(after, auc, *, exact=False):
 def test_membership_can_not_tell_of_records_too_short_for_any_attack():
     finding = judge(replace(MEMORISED, membership={}, unscorable=40))
     assert (finding.outcome, finding.figure) == ("inconclusive", None)
-    assert "too short" in finding.sentence
+    assert "40 of 40 forget records are too short" in finding.sentence
 
 
 def tries(*powers):

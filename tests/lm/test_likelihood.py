@@ -14,7 +14,6 @@ from unlearn.lm import likelihood
 from unlearn.lm.base import load_base
 from unlearn.lm.batches import Example, collate
 from unlearn.lm.likelihood import (
-    Decoding,
     check_head,
     head_of,
     log_probs_at,
@@ -22,9 +21,11 @@ from unlearn.lm.likelihood import (
     reference_of,
     row_means,
     score,
+    served_log_probs,
     token_kl,
     token_log_probs,
 )
+from unlearn.policy import Decoding
 
 EXAMPLES = [
     Example("a", (1, 9, 30, 31, 40, 2), (False, False, False, True, True, True)),
@@ -118,7 +119,7 @@ def test_log_probs_at_other_tokens_are_those_of_the_full_logits(tiny_base):
 def test_what_is_served_is_what_the_decoding_leaves(temperature, top_k, top_p, seed):
     logits = torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) * 3
     tokens = torch.tensor([0, 3, 5, 7])
-    found = Decoding(temperature, top_k, top_p).log_probs(logits, tokens)
+    found = served_log_probs(logits, tokens, Decoding(temperature=temperature, top_k=top_k, top_p=top_p))
     for row, token, log_p in zip(logits.double(), tokens.tolist(), found.tolist(), strict=True):
         p = (row / temperature).softmax(0).tolist()
         left = sorted(range(8), key=lambda t: -p[t])[: top_k or 8]

@@ -15,15 +15,17 @@ from peft import PeftModel
 
 from unlearn.attacks import ATTACKS
 from unlearn.attacks.base import Signals
+from unlearn.attacks.blind import blind_baseline
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.statistics import compare
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
 from unlearn.lm.base import Base
 from unlearn.lm.batches import Example, encode
-from unlearn.lm.likelihood import PLAIN, Decoding, Model, Reading, readings, record_log_probs, record_nlls
+from unlearn.lm.likelihood import PLAIN, Model, Reading, readings, record_log_probs, record_nlls
 from unlearn.lm.quantize import quantized
-from unlearn.measurement import Group, Measurement
+from unlearn.measurement import Group, Measurement, Membership
+from unlearn.policy import Decoding
 
 BATCH_TOLERANCE_NATS = {torch.float32: 1e-3}
 """By how much a record's NLL may depend on what it is read beside; in half precision, 0.03."""
@@ -39,6 +41,7 @@ class Panel:
         reference: log p of the forget and the holdout records' tokens under the base alone, float32 [tokens].
         zlib_bytes: length of their scored texts, compressed.
         decoding: how the adapter is served.
+        blind: what texts alone tell of learned and never seen people.
     """
 
     forget: Sequence[Record]
@@ -47,7 +50,8 @@ class Panel:
     examples: Mapping[str, Example]
     reference: Mapping[str, np.ndarray]
     zlib_bytes: Mapping[str, int]
-    decoding: Decoding = PLAIN
+    decoding: Decoding
+    blind: Membership | None
 
 
 def panel(
@@ -74,7 +78,7 @@ def panel(
     attacked = [*forget, *holdout]
     reference = record_log_probs(base.model, [examples[r.id] for r in attacked], int(base.tokenizer.pad_token_id))
     sizes = {r.id: len(zlib.compress(_scored_text(r).encode("utf-8"))) for r in attacked}
-    return Panel(forget, retain, holdout, examples, reference, sizes, decoding)
+    return Panel(forget, retain, holdout, examples, reference, sizes, decoding, blind_baseline(retain, holdout))
 
 
 def audit(model: PeftModel, panel: Panel, pad_id: int, formats: Sequence[str] = ()) -> Measurement:
@@ -112,6 +116,7 @@ def audit(model: PeftModel, panel: Panel, pad_id: int, formats: Sequence[str] = 
         membership=membership,
         formats={form: _nlls_in(form, model, panel, pad_id) for form in formats},
         queries={r.id: log10_queries(float(read[r.id].served.sum(dtype=np.float64))) for r in panel.forget},
+        blind=panel.blind,
         unscorable=sum(r.id not in scorable for r in panel.forget),
     )
 

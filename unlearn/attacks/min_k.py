@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unlearn.attacks.base import Signals
+from unlearn.lm.likelihood import Reading
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class MinKPlusPlus:
 
     def __call__(self, signals: Signals) -> Mapping[str, float]:
         """The score of every scorable record."""
-        return signals.each(lambda record, r: lowest((r.log_probs - r.means) / r.deviations, self.k))
+        return signals.each(lambda record, reading: self.score(reading))
+
+    def score(self, reading: Reading) -> float:
+        """The score of one record."""
+        return lowest((reading.log_probs - reading.means) / reading.deviations, self.k)
 
 
 def lowest(values: np.ndarray, share: float) -> float:

@@ -14,6 +14,15 @@ MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
 
 
+POWER = 0.9
+"""AUC that an attack must exceed before the erasing for its silence afterwards to say something."""
+
+
+def has_power(before: Membership) -> bool:
+    """Whether an attack sees what an adapter did learn; one that does not can say nothing of what is left."""
+    return before.auc > POWER
+
+
 def compare(members: Sequence[float], non_members: Sequence[float], confidence: float = 0.90) -> Membership:
     """Compare attack scores of presumed members with those of non-members; larger means member.
 

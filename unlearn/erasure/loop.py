@@ -2,19 +2,17 @@
 
     L(theta) = objective(theta on F)  +  lambda * retain(theta on R)
 
-Each record of a step goes through the decoder once, forget and retain together. The reference of the retain KL is
-the adapter as it was given, cached once as hidden states. Governors look at the weights before an update is made: what
-they accept becomes a snapshot, what they refuse is taken back to one. Knows no corpus, no verdict, no database.
+What one step minimises is `loss.py`'s. Governors look at the weights before an update is made: what they accept becomes
+a snapshot, what they refuse is taken back to one. Knows no corpus, no verdict, no database.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -22,27 +20,16 @@ import torch
 from peft import PeftModel
 
 from unlearn.erasure.curvature import Curvature, curvature_of
+from unlearn.erasure.loss import Look, StepLoss
 from unlearn.erasure.task import Task
 from unlearn.errors import Diverged, Unchanged
 from unlearn.guards import Governor, Intervention
 from unlearn.lm.base import is_unchanged, lora_parameters, restore, snapshot
 from unlearn.lm.batches import Example
-from unlearn.lm.likelihood import (
-    PerToken,
-    Scored,
-    head_of,
-    log_probs_at,
-    over_vocabulary,
-    record_nlls,
-    reference_of,
-    row_means,
-    score_examples,
-    token_kl,
-    token_log_probs,
-)
+from unlearn.lm.likelihood import record_nlls
 from unlearn.measurement import Pulse
 from unlearn.methods import Walk
-from unlearn.objectives import Answers, Objective, View
+from unlearn.objectives import Objective
 
 ROLLBACK_STEP, ROLLBACK_WEIGHT = 0.5, 2.0
 """What a rollback does to the step size and to the retain weight."""
@@ -156,17 +143,6 @@ class _Good:
 
 
 @dataclass
-class _Look:
-    """What one pass showed: its losses as tensors, and the same records' figures."""
-
-    loss: torch.Tensor
-    forget: dict[str, float]  # NLL by record id
-    kl: list[float]
-    rise: list[float]
-    reference: list[float]
-
-
-@dataclass
 class _Loop:
     """One rung's walk: the optimiser, the order of records, and what the governors are shown."""
 
@@ -184,7 +160,6 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
-        self.head = head_of(self.model)
         self.parameters = [parameter for _, parameter in lora_parameters(self.model)]
         self.aims = "targets" in self.objective.needs
         self.learning_rate = self.walk.learning_rate
@@ -194,12 +169,9 @@ class _Loop:
         order = _shuffled(self.task.retain, f"{self.seed}|retain")[: max(retain, retain * self.most_steps)]
         self.forget_turns = _turns(_shuffled(self.task.forget, f"{self.seed}|forget"), forget)
         self.retain_turns = _turns(order, retain)
-        referred = list(order)  # records that the original adapter is asked about
-        if "reference" in self.objective.needs:
-            referred += [*self.task.forget, *(answer for pool in self._answers.values() for answer in pool)]
-        self.fixed, self.fixed_probs = reference_of(self.model, referred, self.pad_id)
+        self.loss = StepLoss(self.model, self.task, self.objective, self.walk, order, self.pad_id)
         self.probe_nll = self._probe()
-        self.window: deque[_Look] = deque(maxlen=self.window_steps)
+        self.window: deque[Look] = deque(maxlen=self.window_steps)
         if self.walk.shrink < 1.0:
             with torch.no_grad():
                 for name, parameter in lora_parameters(self.model):
@@ -259,7 +231,7 @@ class _Loop:
             self._update(number, look, norm)
             on_step(self.trace[-1])
 
-    def _differentiate(self, forget: list[Example], retain: list[Example], *, last: bool) -> tuple[_Look, float | None]:
+    def _differentiate(self, forget: list[Example], retain: list[Example], *, last: bool) -> tuple[Look, float | None]:
         """One pass over the step's records and its gradient's norm, at weights shaken by the walk's noise.
 
         No gradient is taken (and the norm is None) where no step will follow: at the last look, and once settled.
@@ -273,7 +245,7 @@ class _Loop:
             for parameter, by in zip(self.parameters, shake, strict=False):
                 parameter.add_(by)
         with torch.set_grad_enabled(not last):
-            look = self._pass(forget, retain)
+            look = self.loss(forget, retain, self.weight, len(self.trace))
         self.seen |= look.forget
         walking = not last and not self._settled()
         for parameter in self.parameters:
@@ -287,7 +259,7 @@ class _Loop:
             return look, None
         return look, float(torch.nn.utils.clip_grad_norm_(self.parameters, self.walk.max_gradient_norm))
 
-    def _update(self, number: int, look: _Look, norm: float) -> None:
+    def _update(self, number: int, look: Look, norm: float) -> None:
         rate = self.learning_rate * self._share(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -348,76 +320,9 @@ class _Loop:
         restore(self.model, good.weights)
         return why, good.pulse
 
-    # -- one pass --------------------------------------------------------------------------------------------------
-
-    def _pass(self, forget: list[Example], retain: list[Example]) -> _Look:
-        preferred = self._preferred(forget)
-        layer = getattr(self.objective, "layer", None) if "layer" in self.objective.needs else None
-        scored = score_examples(self.model, [*forget, *retain, *preferred], self.pad_id, layer)
-        ends = [0, len(forget), len(forget) + len(retain), len(forget) + len(retain) + len(preferred)]
-        of_forget, of_retain, of_preferred = (scored.of_rows(*pair) for pair in itertools.pairwise(ends))
-        view = self._view(forget, of_forget, preferred, of_preferred)
-        kl, log_probs = token_kl(self.head, self._fixed_of(retain), of_retain)
-        nll, kl_of_row = -row_means(log_probs, of_retain), row_means(kl, of_retain)
-        held = kl_of_row.mean() if self.walk.retain_term == "kl" else nll.mean()
-        reference = [-float(self.fixed_probs[e.id].mean()) for e in retain]
-        if self.walk.retain_rise_weight:
-            above = nll.mean() - fmean(reference) + self.task.retain_drift_nats + self.walk.retain_margin_nats
-            held = held + self.walk.retain_rise_weight * above.clamp_min(0.0).square()
-        loss = self.objective(view) + self.weight * held
-        rise = [now - then for now, then in zip(nll.tolist(), reference, strict=True)]
-        return _Look(loss, _by_id(forget, view.nll), kl_of_row.tolist(), rise, reference)
-
-    def _view(self, forget: list[Example], of_forget: Scored, answers: list[Example], of_answers: Scored) -> View:
-        referring, targets = "reference" in self.objective.needs, self.task.targets
-        fixed = self._fixed_of(forget) if referring else None
-
-        def over(per_token: PerToken) -> torch.Tensor:
-            return over_vocabulary(self.head, per_token, of_forget, fixed)
-
-        def known(examples: list[Example]) -> torch.Tensor | None:
-            return torch.cat([self.fixed_probs[e.id] for e in examples]).to(self._device) if referring else None
-
-        preferred = None
-        if answers:
-            probs = token_log_probs(self.head, of_answers)
-            preferred = Answers(probs, of_answers.rows, of_answers.n_rows, known(answers))
-        top, at_top = None, None
-        if targets is not None and targets.top_tokens:
-            kinds = (targets.top_tokens, targets.top_log_probs)
-            tokens, top = (torch.cat([kind[e.id] for e in forget]).to(self._device) for kind in kinds)
-            log_probs, at_top = log_probs_at(self.head, of_forget, tokens)
-        else:
-            log_probs = token_log_probs(self.head, of_forget)
-        nlls = None if targets is None else [targets.nlls[e.id] for e in forget]
-        return View(
-            log_probs=log_probs,
-            rows=of_forget.rows,
-            n_rows=of_forget.n_rows,
-            reference_log_probs=known(forget),
-            target_nll=None if nlls is None else torch.tensor(nlls, device=self._device),
-            target_top=top,
-            at_top=at_top,
-            preferred=preferred,
-            hidden=of_forget.inner,
-            over_vocabulary=over,
-        )
-
-    def _preferred(self, forget: list[Example]) -> list[Example]:
-        """One preferred answer for each record: its next refusal or alternate, in turn with the steps."""
-        turn, pool = len(self.trace), self._answers
-        return [pool[e.id][turn % len(pool[e.id])] for e in forget] if pool else []
-
-    @property
-    def _answers(self) -> Mapping[str, Sequence[Example]]:
-        """The answers that the objective prefers, by the id of their record; empty if it prefers none."""
-        if "refusals" in self.objective.needs:
-            return self.task.refusals
-        return self.task.alternates if "alternates" in self.objective.needs else {}
-
     # -- what the governors see --------------------------------------------------------------------------------------
 
-    def _pulse(self, number: int, look: _Look, norm: float | None, looking: bool) -> Pulse:
+    def _pulse(self, number: int, look: Look, norm: float | None, looking: bool) -> Pulse:
         gaps = self._gaps(self.seen)
         whole = len(self.seen) == len(self.task.forget)
         kl = [value for past in self.window for value in past.kl]
@@ -449,15 +354,6 @@ class _Loop:
             return None
         return fmean(record_nlls(self.model, self.task.probe, self.pad_id).values())
 
-    # -- what is computed once ---------------------------------------------------------------------------------------
-
-    @property
-    def _device(self) -> torch.device:
-        return self.parameters[0].device
-
-    def _fixed_of(self, examples: list[Example]) -> torch.Tensor:
-        return torch.cat([self.fixed[e.id] for e in examples]).to(self._device)  # [scored tokens, width]
-
 
 def steps_of(walk: Walk, forget_records: int) -> int:
     """Most steps that `walk` takes over so many forget records."""
@@ -469,10 +365,6 @@ def steps_of(walk: Walk, forget_records: int) -> int:
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _by_id(examples: Sequence[Example], values: torch.Tensor) -> dict[str, float]:
-    return dict(zip([e.id for e in examples], values.tolist(), strict=True))
 
 
 def _copied(state: dict[str, object]) -> dict[str, object]:

@@ -39,9 +39,11 @@ class ExtractionGate:
                 f"({_tries(earlier)} before)."
             )
             return Finding("extraction", "pass", figure, None, (least, None), sentence)
+        told = "sooner than if the person had never been learned"
         sentence = (
             f"{len(easy)} of {len(after.queries)} records come out word for word with an even chance after fewer than "
-            f"{_tries(least)}, the easiest after {_tries(figure)}, sooner than if the person had never been learned."
+            f"{_tries(least)}, the easiest after {_tries(figure)}; "
+            f"{told if after.expected_queries else 'nothing says how soon they would if the person were unknown'}."
         )
         return Finding("extraction", "inconclusive" if self.exact else "fail", figure, None, (least, None), sentence)
 

@@ -41,7 +41,8 @@ class MembershipGate:
         centre = 0.5 if after.expected_auc is None else after.expected_auc
         low, high = None if self.exact else max(0.0, centre - self.margin), min(1.0, centre + self.margin)
         if self.attack not in after.membership:
-            sentence = f"All {after.unscorable} forget records are too short for the {self.attack} attack."
+            short = f"{after.unscorable} of {len(after.forget.nlls)} forget records are too short"
+            sentence = f"The {self.attack} attack needs records that are long enough on both sides; {short}."
             return Finding("membership", "inconclusive", None, None, (low, high), sentence)
         found = after.membership[self.attack]
         outcome = _outcome(found, low or 0.0, high)
@@ -56,7 +57,11 @@ class MembershipGate:
         return Finding("membership", outcome, found.auc, found.interval, (low, high), sentence)
 
     def _unlike(self, blind: Membership | None) -> bool:
-        return blind is not None and blind.interval is not None and blind.interval[0] > 0.5 + self.margin
+        if blind is None:
+            return False
+        if blind.interval is None:
+            return blind.auc > 0.5 + self.margin and blind.p_value < ALARM
+        return blind.interval[0] > 0.5 + self.margin
 
     def _sentence(self, outcome: Outcome, before: Membership, after: Membership, expected: float | None) -> str:
         goal = "0.50 is chance" if expected is None else f"{expected:.2f} is expected of an adapter that never saw them"

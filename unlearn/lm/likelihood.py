@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from unlearn.errors import ModelError
 from unlearn.lm.batches import Batch, Example, by_length, collate, little_padding
+from unlearn.policy import Decoding
 
 LOGITS_BYTES = 64 * 2**20
 """Size that a chunk of float32 logits may have; below it one chunk does, and nothing is computed twice."""
@@ -231,36 +232,22 @@ def mean_nll(log_probs: np.ndarray) -> float:
     return -float(log_probs.mean(dtype=np.float64))
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """How tokens are drawn when the model is served; the defaults draw from what it says.
-
-    Attributes:
-        temperature: divides the logits.
-        top_k: only so many of the likeliest tokens are drawn from.
-        top_p: only the fewest likeliest tokens whose mass reaches this are drawn from.
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def log_probs(self, logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """log p of drawing `tokens` [n] from `logits` [n, vocabulary]: float32 [n]; -inf for one that is cut."""
-        logits = logits / self.temperature
-        if self.top_k is not None:
-            least = logits.topk(min(self.top_k, logits.shape[1]), dim=1).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -math.inf)
-        if self.top_p is not None:
-            likeliest, order = logits.sort(dim=1, descending=True)
-            p = likeliest.softmax(1)
-            cut = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, p.cumsum(1) - p >= self.top_p)
-            logits = logits.masked_fill(cut, -math.inf)
-        return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
-
-
 PLAIN = Decoding()
 """What a model says, as it says it."""
+
+
+def served_log_probs(logits: torch.Tensor, tokens: torch.Tensor, decoding: Decoding) -> torch.Tensor:
+    """log p of drawing `tokens` [n] from `logits` [n, vocabulary] as served: float32 [n]; -inf for one that is cut."""
+    logits = logits / decoding.temperature
+    if decoding.top_k is not None:
+        least = logits.topk(min(decoding.top_k, logits.shape[1]), dim=1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -math.inf)
+    if decoding.top_p is not None:
+        likeliest, order = logits.sort(dim=1, descending=True)
+        p = likeliest.softmax(1)
+        cut = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, p.cumsum(1) - p >= decoding.top_p)
+        logits = logits.masked_fill(cut, -math.inf)
+    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
 
 
 @dataclass(frozen=True)
@@ -307,7 +294,7 @@ def readings(model: Model, examples: Sequence[Example], pad_id: int, decoding: D
         mean = torch.linalg.vecdot(weighted, log_p)
         square = torch.linalg.vecdot(weighted.mul_(log_p), log_p)
         deviation = (square - mean.square()).clamp_min(1e-6).sqrt()
-        served = ours if decoding == PLAIN else decoding.log_probs(logits, tokens)
+        served = ours if decoding == PLAIN else served_log_probs(logits, tokens, decoding)
         return torch.stack([ours, mean, deviation, right, served], dim=1)
 
     found = {}
