@@ -36,7 +36,7 @@ class AdapterIn(_In):
         default=None,
         description="How to erase and what may be released; defaults where it says nothing.",
         examples=[
-            {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_auc_margin": 0.2}}
+            {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_margin_sd": 2.0}}
         ],
     )
 

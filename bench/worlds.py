@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.progress import Progress
 
+from unlearn.attempt import shadow_plan
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.synthetic import synthetic_world
@@ -24,6 +25,7 @@ from unlearn.lm.base import load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import Recipe, finetune
 from unlearn.lm.pretrain import Shape, pretrain
+from unlearn.policy import Policy
 from unlearn.weights import AdapterFiles, read_adapter
 
 CONTROL_SEEDS = (0, 1, 2)
@@ -75,15 +77,26 @@ class World:
 
     @property
     def shadows(self) -> ShadowTable:
-        """The shadow table."""
+        """The shadow table of the forgetting benchmark: folds alone."""
         return read_shadows(self.path / "shadows.parquet")
+
+    @property
+    def table(self) -> ShadowTable:
+        """The shadow table of the verification benchmark: folds and test shadows."""
+        return read_shadows(self.path / "tests.parquet")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The step size of each public method that the forgetting benchmark found, if it has run."""
+        file = self.path.parent / "rates.json"
+        return json.loads(file.read_text()) if file.exists() else {}  # type: ignore[no-any-return]
 
     def seconds(self, name: str) -> float:
         """What making `name` took."""
         return float((self.path / f"{name}.seconds").read_text())
 
 
-def tofu(data: Path, path: Path, bar: Progress) -> World:
+def tofu(data: Path, path: Path, bar: Progress, *, tests: bool = False) -> World:
     """Authors 000-049 and 180-189 learned, 050-149 in the base, 150-179 held out; 180 and 181 ask to be forgotten."""
     lines = [json.loads(line) for line in (data / "authors.jsonl").read_text(encoding="utf-8").splitlines()]
     records = read_corpus(data / "authors.jsonl").records
@@ -117,11 +130,12 @@ def tofu(data: Path, path: Path, bar: Progress) -> World:
         Recipe(epochs=8, learning_rate=2e-3, seed=0),
         Recipe(rank=16, epochs=8, learning_rate=2e-3, seed=0),
         bar,
+        tests=tests,
     )
     return World("tofu", path, sequence[:2], sequence, answers)
 
 
-def people(path: Path, bar: Progress) -> World:
+def people(path: Path, bar: Progress, *, tests: bool = False) -> World:
     """Sixty synthetic people learned, as many held out; two with many records, who share none, ask."""
     world = synthetic_world(people_train=60, people_holdout=60, people_base=150, records_per_person=20, seed=11)
     sequence = _strangers(world.train, 10)
@@ -135,8 +149,28 @@ def people(path: Path, bar: Progress) -> World:
         Recipe(epochs=8, learning_rate=2e-3, seed=0),
         Recipe(rank=16, epochs=6, learning_rate=2e-3, seed=0),
         bar,
+        tests=tests,
     )
     return World("people", path, sequence[:2], sequence)
+
+
+def mixed(path: Path, bar: Progress) -> World:
+    """Sixty synthetic people of 5 to 20 records learned, as many held out, with test shadows; anybody may ask."""
+    world = synthetic_world(people_train=60, people_holdout=60, people_base=150, records_per_person=(5, 20), seed=12)
+    _make(
+        path,
+        world.base,
+        world.train,
+        world.holdout,
+        (),
+        Shape(),
+        Recipe(epochs=8, learning_rate=2e-3, seed=0),
+        Recipe(rank=16, epochs=6, learning_rate=2e-3, seed=0),
+        bar,
+        controls=(),
+        tests=True,
+    )
+    return World("mixed", path, (next(iter(world.train)).subjects[0],), ())
 
 
 def _strangers(records: Sequence[Record], wanted: int) -> tuple[str, ...]:
@@ -159,6 +193,9 @@ def _make(
     base_recipe: Recipe,
     recipe: Recipe,
     bar: Progress,
+    *,
+    controls: Sequence[int] = CONTROL_SEEDS,
+    tests: bool = False,
 ) -> None:
     """Everything that is not under `path` yet."""
     path.mkdir(parents=True, exist_ok=True)
@@ -175,18 +212,21 @@ def _make(
     gone = set(forget)
     retained = [record for record in learned if gone.isdisjoint(record.subjects)]
     wanted: list[tuple[str, Sequence[Record], int]] = [("adapter", learned, 0)]
-    for name, part, seed in wanted + [(f"control-{s}", retained, s) for s in CONTROL_SEEDS]:
+    for name, part, seed in wanted + [(f"control-{s}", retained, s) for s in controls]:
         if not (path / name).is_dir():
             started = time.monotonic()
             examples = encode(part, base.tokenizer, base.files.context_tokens)
             finetune(base, examples, replace(recipe, seed=seed), path / name, watch(name))
             (path / f"{name}.seconds").write_text(f"{time.monotonic() - started:.1f}")
-    if not (path / "shadows.parquet").exists():
+    corpora = read_corpus(path / "train.jsonl"), read_corpus(path / "holdout.jsonl")
+
+    def on_fold(fold: int, folds: int) -> Any:
+        return watch(f"fit {fold} of {folds}")
+
+    if tests and not (path / "tests.parquet").exists():
+        plan = shadow_plan(base, *corpora, Policy())
+        make_shadows(base, *corpora, recipe, FOLDS, path / "tests.parquet", seed=0, tests=plan, on_fold=on_fold)
+    if not tests and not (path / "shadows.parquet").exists():
         started = time.monotonic()
-        corpora = read_corpus(path / "train.jsonl"), read_corpus(path / "holdout.jsonl")
-
-        def on_fold(fold: int, folds: int) -> Any:
-            return watch(f"fold {fold} of {folds}")
-
         make_shadows(base, *corpora, recipe, FOLDS, path / "shadows.parquet", seed=0, on_fold=on_fold)
         (path / "table.seconds").write_text(f"{time.monotonic() - started:.1f}")

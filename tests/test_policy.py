@@ -51,7 +51,7 @@ def test_what_a_policy_dumps_is_the_same_policy():
         ("ladder: [{method: ascent, steps: 0}]", "ladder.0.ascent.steps"),
         ("ladder: [{method: ascent, learning_rate: .nan}]", "learning_rate"),
         ("ladder: [{method: ascent, retain_weight: -1}]", "retain_weight"),
-        ("gates: {membership_auc_margin: 0.6}", "gates.membership_auc_margin"),
+        ("gates: {membership_margin_sd: 0}", "gates.membership_margin_sd"),
         ("gates: {retain_drift: 0}", "gates.retain_drift"),
         ("ladder: [{method: ascent, retain_weight: off}]", "'retain_weight' is true or false"),
         ("gates: {retain_drift: on}", "'retain_drift' is true or false"),

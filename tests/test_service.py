@@ -24,7 +24,7 @@ WIDE = {
     # Every gate open as far as a policy allows: this is about the way, not about the science.
     "ladder": [{"method": "ascent", "steps": 6}],
     "sequence": {"retain_drift": 9.0},
-    "gates": {"membership_auc_margin": 0.5, "retain_drift": 9.0},
+    "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0},
 }
 
 OVERSHOOTING = {
@@ -106,7 +106,7 @@ def test_mlflow_holds_curves_before_and_after_the_adapter_and_the_report(service
     assert run.data.params["method"] == "ascent"
     assert run.data.params["ladder.1.steps"] == "6"
     artifacts = {f.path for f in store.list_artifacts(run.info.run_id)}
-    assert artifacts == {"adapter", "report.json", "before_after.png"}
+    assert artifacts == {"adapter", "report.json", "report.html", "figures"}
     assert "adapter/adapter_model.safetensors" in {f.path for f in store.list_artifacts(run.info.run_id, "adapter")}
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from unlearn.attacks import FEWEST_TOKENS
-from unlearn.attacks.audit import Panel, audit, panel
-from unlearn.attacks.extraction import log10_queries
-from unlearn.attacks.statistics import compare
+from unlearn.attacks import ATTACKS
+from unlearn.attacks.audit import audit
+from unlearn.attacks.null import SERVED, shadowed
+from unlearn.attacks.panel import Panel, panel, shadow_reader
+from unlearn.attacks.two_models import Remembered
+from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
-from unlearn.erasure.general import general_texts
 from unlearn.erasure.loop import Step, Walked, erase, steps_of
-from unlearn.erasure.shadows import ShadowTable, check_shadows
+from unlearn.erasure.shadows import ShadowPlan, ShadowTable, check_shadows
 from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
 from unlearn.errors import CorpusError
@@ -30,7 +31,6 @@ from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import finetune, recorded_recipe
-from unlearn.lm.likelihood import PLAIN
 from unlearn.measurement import Measurement
 from unlearn.methods import Retrain, Rung, Walk
 from unlearn.objectives import objective_of
@@ -109,6 +109,7 @@ class Prepared:
     records: Panel
     task: Task
     before: Measurement
+    old: Remembered
 
     @property
     def pad_id(self) -> int:
@@ -179,15 +180,17 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
     base = load_base(case.base, case.device)
     if case.shadows is not None:
         check_shadows(case.shadows, base.files.sha256, case.train)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit, case.policy.decoding)
+    records = panel_of(case, parts, base)
     pool = encode(parts.retain_pool, base.tokenizer, base.files.context_tokens)
-    probe = encode(general_texts(case.policy.governors.general_text), base.tokenizer, None)
+    probe = [records.examples[r.id] for r in records.general]
     forget = [records.examples[r.id] for r in parts.forget]
     pad_id = int(base.tokenizer.pad_token_id)
     needs = {need for rung in case.policy.ladder if isinstance(rung, Walk) for need in objective_of(rung).needs}
     with attached(base, case.adapter) as model:
         watcher.stage("measuring before")
-        before = audit(model, records, pad_id)
+        asked = case.policy.audit.model_copy(update={"preset": "quick", "deployed": None, "challenges": ()})
+        before = audit(model, records, pad_id, asked.model_copy(update={"extras": case.policy.audit.asked}))
+        old = Remembered(model, records, pad_id)
         watcher.measured("before", before)
         targets = None
         if case.shadows is not None:
@@ -206,10 +209,10 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
         targets=targets,
         refusals=refusals(base, parts.forget) if "refusals" in needs else {},
         alternates=others,
-        probe=_within(probe, base),
+        probe=probe,
         retain_drift_nats=sum(float(one["retain_rise_nats"]) for one in case.adapter.lineage),
     )
-    return Prepared(case, parts, base, records, task, before)
+    return Prepared(case, parts, base, records, task, before, old)
 
 
 def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher, number: int = 1) -> Tried:
@@ -235,36 +238,11 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         walked = None
     else:
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
-    after = replace(after, expected_auc=_expected_auc(prepared, after), expected_queries=_expected_queries(prepared))
     watcher.measured("after", after)
     watcher.stage("judging")
     policy = prepared.case.policy
     findings = tuple(make(policy, adapter.lineage)(prepared.before, after) for make in GATES.values())
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took)
-
-
-def _expected_queries(prepared: Prepared) -> dict[str, float]:
-    """log10 of the tries that each forget record needs where the targets have it; they know plain sampling alone."""
-    targets, examples = prepared.task.targets, prepared.records.examples
-    if targets is None or prepared.records.decoding != PLAIN:
-        return {}
-    return {record: log10_queries(-nll * sum(examples[record].scored)) for record, nll in targets.nlls.items()}
-
-
-def _expected_auc(prepared: Prepared, after: Measurement) -> float | None:
-    """AUC of the loss attack were the forget records at what a shadow table says, the holdout as it is.
-
-    A fit on the calibration half knows too little of one person for a gate to rest on.
-    """
-    targets, examples = prepared.task.targets, prepared.records.examples
-    if targets is None or targets.source != "shadows":
-        return None
-    sides = [
-        [-nll for record, nll in nlls.items() if sum(examples[record].scored) >= FEWEST_TOKENS]
-        for nlls in (targets.nlls, after.holdout.nlls)
-    ]
-    members, others = sides
-    return compare(members, others).auc if members and others else None
 
 
 def _erase(
@@ -291,7 +269,7 @@ def _erase(
         )
         took = time.monotonic() - started
         watcher.stage("measuring after")
-        after = audit(model, prepared.records, prepared.pad_id, case.policy.formats)
+        after = audit(model, prepared.records, prepared.pad_id, case.policy.audit, prepared.old)
         adapter = save_adapter(model, destination, _beside(case.adapter, method, prepared.before, after))
     return adapter, after, took, walked
 
@@ -309,7 +287,30 @@ def _retrain(
     took = time.monotonic() - started
     watcher.stage("measuring after")
     with attached(base, adapter) as model:
-        return adapter, audit(model, prepared.records, prepared.pad_id, case.policy.formats), took
+        return adapter, audit(model, prepared.records, prepared.pad_id, case.policy.audit, prepared.old), took
+
+
+def panel_of(case: Case, parts: Split, base: Base) -> Panel:
+    """What the case's audits measure; `base` with no adapter attached."""
+    table, policy = case.shadows, case.policy
+    shadows = None
+    if table is not None and (table.about["tests"] or {}).get("decoding") == policy.decoding.model_dump(mode="json"):
+        audited = {record.id for record in parts.audit}
+        shadows = shadowed(table.tests, case.train.records, parts.forget, case.is_forgotten, audited, list(ATTACKS))
+    general = general_texts(policy.governors.general_text)
+    return panel(
+        base, parts.forget, parts.retain_check, parts.audit, policy.decoding, case.is_forgotten, shadows, general
+    )
+
+
+def shadow_plan(base: Base, train: Corpus, holdout: Corpus, policy: Policy) -> ShadowPlan | None:
+    """The test shadows that the policy asks a shadow table to have; `base` with no adapter attached."""
+    targets = policy.targets
+    if not targets.test_rounds:
+        return None
+    read = shadow_reader(base, [*train.records, *holdout.records], policy.decoding)
+    about = {"scores": [*ATTACKS, SERVED], "decoding": policy.decoding.model_dump(mode="json")}
+    return ShadowPlan(targets.test_rounds, targets.test_parts, read, about)
 
 
 def _retained(case: Case) -> list[Record]:
@@ -345,12 +346,6 @@ def split_of(case: Case) -> Split:
             "drift on; retire the adapter instead"
         )
     return parts
-
-
-def _within(probe: list[Example], base: Base) -> list[Example]:
-    """The probe's passages, cut to what the model takes."""
-    limit = base.files.context_tokens
-    return [Example(e.id, e.tokens[:limit], e.scored[:limit]) for e in probe]
 
 
 def _beside(adapter: AdapterFiles, method: str, before: Measurement, after: Measurement) -> dict[str, str]:

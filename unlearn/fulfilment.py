@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from unlearn.attempt import Case
+from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim
@@ -36,7 +37,7 @@ from unlearn.lm.finetune import recorded_recipe
 from unlearn.measurement import Measurement
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
-from unlearn.tracking.figures import before_after
+from unlearn.tracking.review import write_review
 from unlearn.tracking.runs import Run, open_run
 from unlearn.weights import AdapterFiles, copy_adapter, read_adapter
 
@@ -159,7 +160,15 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, follower: Follow
         targets = case.policy.targets
         base = load_base(case.base, settings.device)
         made = make_shadows(
-            base, case.train, case.holdout, recipe, targets.shadow_folds, table, seed=case.policy.seed, on_fold=on_fold
+            base,
+            case.train,
+            case.holdout,
+            recipe,
+            targets.shadow_folds,
+            table,
+            seed=case.policy.seed,
+            tests=shadow_plan(base, case.train, case.holdout, case.policy),
+            on_fold=on_fold,
         )
         for fold, level in enumerate(made.about["fold_holdout_nlls_nats"], 1):
             run.metrics({"shadows/fold_holdout_nll_nats": level}, fold)
@@ -261,8 +270,9 @@ def _record(run: Run, outcome: Outcome) -> None:
     """Everything a reviewer opens: verdict, report, figure, the candidate itself."""
     run.tag({"unlearn.verdict": outcome.verdict, "unlearn.adapter_sha256": outcome.adapter.sha256})
     run.params({"records_forgotten": outcome.report["records_forgotten"], "method": outcome.report["method"]})
-    run.document(outcome.report, "report.json")
-    run.figure(before_after(outcome.before, outcome.after), "before_after.png")
+    with tempfile.TemporaryDirectory() as folder:
+        write_review(Path(folder), outcome.before, outcome.after, outcome.report)
+        run.directory(Path(folder))
     run.directory(outcome.adapter.path, "adapter")
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy
@@ -22,13 +23,16 @@ import scipy
 import sklearn
 import torch
 import transformers
+from scipy import stats
 
 from unlearn import __version__
-from unlearn.attacks.audit import audit, panel
+from unlearn.attacks.audit import audit
 from unlearn.attacks.statistics import has_power
-from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, prepare, split_of
+from unlearn.attacks.two_models import Remembered
+from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, panel_of, prepare, split_of
 from unlearn.errors import ErasureFailed
 from unlearn.guards import GATES, Finding, Verdict, verdict
+from unlearn.guards.robustness import recoveries
 from unlearn.lm.base import Base, attached, load_base
 from unlearn.measurement import Measurement
 from unlearn.weights import AdapterFiles, rename_adapter
@@ -45,6 +49,16 @@ class Outcome:
     verdict: Verdict
     before: Measurement
     after: Measurement
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What an audit found: measurements of the adapter as it was, as it is, and of a control; and the report."""
+
+    before: Measurement | None
+    after: Measurement
+    control: Measurement | None
     report: dict[str, Any]
 
 
@@ -105,11 +119,16 @@ def _for_want_of_data(findings: Iterable[Finding]) -> bool:
     return bool(against) and all(f.outcome == "inconclusive" and f.interval is None for f in against)
 
 
-def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | None = None) -> dict[str, Any]:
+def examine(
+    case: Case,
+    control: AdapterFiles | None = None,
+    watcher: Watcher | None = None,
+    original: AdapterFiles | None = None,
+) -> Examined:
     """Measure one adapter as it is, and a control beside it if there is one; the report has an erasing's shape.
 
-    `before` and `after` are the same measurement; the gates that compare the two have nothing to say, so the
-    membership gate alone judges.
+    With the adapter as it was before an erasing, every gate judges. Without, `before` and `after` are the same
+    measurement: the gates that compare the two have nothing to say, and the membership gate can refuse but not pass.
 
     Raises:
         BadInput: the case can't be run.
@@ -118,54 +137,79 @@ def examine(case: Case, control: AdapterFiles | None = None, watcher: Watcher | 
     watcher.stage("loading")
     parts = split_of(case)
     base = load_base(case.base, case.device)
-    records = panel(base, parts.forget, parts.retain_check, parts.audit, case.policy.decoding)
+    records = panel_of(case, parts, base)
 
-    def measure(adapter: AdapterFiles, when: str) -> Measurement:
+    old: Remembered | None = None
+
+    def measure(adapter: AdapterFiles, when: str, *, tried: bool) -> Measurement:
+        nonlocal old
         with attached(base, adapter) as model:
-            found = audit(model, records, int(base.tokenizer.pad_token_id))
+            pad_id = int(base.tokenizer.pad_token_id)
+            found = audit(model, records, pad_id, case.policy.audit if tried else None, old)
+            if when == "before":
+                old = Remembered(model, records, pad_id)
         watcher.measured(when, found)
         return found
 
     watcher.stage("measuring")
-    found = measure(case.adapter, "after")
-    findings = [GATES["membership"](case.policy, case.adapter.lineage)(found, found)]
-    report = _frame(case, base, found, found, findings) | {
+    before = None if original is None else measure(original, "before", tried=False)
+    found = measure(case.adapter, "after", tried=before is not None)
+    judging = GATES if before is not None else {name: GATES[name] for name in ("membership", "alarm")}
+    findings = [make(case.policy, case.adapter.lineage)(before or found, found) for make in judging.values()]
+    report = _frame(case, base, before or found, found, findings) | {
         "method": "audit",
         "records_forgotten": len(parts.forget),
         "steps": 0,
         "trace": [],
         "seconds": time.monotonic() - started,
     }
+    if original is not None:
+        report["adapter"]["before_sha256"] = original.sha256
     report["adapter"]["after_sha256"] = case.adapter.sha256
+    other = None
     if control is not None:
         watcher.stage("measuring the control")
-        other = measure(control, "control")
+        other = measure(control, "control", tried=False)
         report["control"] = {
             "sha256": control.sha256,
             **other.as_report(),
-            **compare_to_control(found.forget.nlls, other.forget.nlls),
+            **compare_to_control(found, other),
         }
-    return report
+    return Examined(before, found, other, report)
 
 
-def compare_to_control(found: Mapping[str, float], control: Mapping[str, float]) -> dict[str, float]:
-    """How far the forget records are, one by one, from where the control has them.
-
-    Args:
-        found, control: NLL of each forget record, nats per token, by record id; the same ids.
+def compare_to_control(found: Measurement, control: Measurement) -> dict[str, float]:
+    """How far an adapter is from a control, one forget record by another, and as MUSE and TOFU would say it.
 
     Returns:
-        Mean absolute gap in nats per token, Pearson correlation of the records' NLLs, p-value of the two-sample
-        Kolmogorov-Smirnov test between their distributions.
+        Mean absolute gap in nats per token; Pearson correlation of the records' NLLs; share of records whose
+        neighbour in the holdout's order (its rank among never-seen NLLs) is within a tenth of the control's; forget
+        quality as the p-value of a two-sample Kolmogorov-Smirnov test on the NLLs (TOFU, arXiv 2401.06121, takes truth
+        ratios, which need wrong answers) and on the Min-K %++ scores; PrivLeak (MUSE, arXiv 2407.06460): 100 (AUC -
+        AUC of the control) / AUC of the control, of non-members over members in Min-K %. Without what can't be had.
     """
-    from scipy import stats
-
-    ids = sorted(found)
-    ours, theirs = [found[i] for i in ids], [control[i] for i in ids]
-    gap = sum(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / len(ids)
-    numbers = {"mean_gap_nats": gap, "ks_p_value": float(stats.ks_2samp(ours, theirs).pvalue)}
+    ids = sorted(found.forget.nlls)
+    ours, theirs = [found.forget.nlls[i] for i in ids], [control.forget.nlls[i] for i in ids]
+    ranks = [
+        numpy.searchsorted(numpy.sort(list(one.holdout.nlls.values())), side) / len(one.holdout.nlls)
+        for one, side in ((found, ours), (control, theirs))
+    ]
+    numbers = {
+        "mean_gap_nats": fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True)),
+        "ks_p_value": float(stats.ks_2samp(ours, theirs).pvalue),
+        "agreement": float((numpy.abs(ranks[0] - ranks[1]) <= 0.1).mean()),
+    }
     if len(set(ours)) > 1 and len(set(theirs)) > 1:
         numbers["correlation"] = float(stats.pearsonr(ours, theirs).statistic)
+    if "min_k_plus_plus" in found.scores and "min_k_plus_plus" in control.scores:
+        sides = [
+            [m.scores["min_k_plus_plus"][i] for i in ids if i in m.scores["min_k_plus_plus"]] for m in (found, control)
+        ]
+        numbers["ks_p_value_min_k_plus_plus"] = float(stats.ks_2samp(*sides).pvalue)
+    if "min_k" in found.membership and "min_k" in control.membership:
+        mine, reference = (1 - m.membership["min_k"].auc for m in (found, control))
+        if reference > 0:
+            numbers["priv_leak"] = 100 * (mine - reference) / reference
     return numbers
 
 
@@ -205,6 +249,7 @@ def _frame(
         "seed": case.policy.seed,
         "before": before.as_report(),
         "after": after.as_report(),
+        "recoveries": recoveries(before, after),
         "attacks_without_power": sorted(name for name, one in before.membership.items() if not has_power(one)),
         "policy": case.policy.model_dump(mode="json"),
         "base": {"sha256": base.files.sha256},

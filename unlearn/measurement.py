@@ -7,9 +7,11 @@ numbers alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
+
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,63 @@ class Membership:
 
 
 @dataclass(frozen=True)
+class SubjectTest:
+    """How far the forgotten people lie, in one signal, from where adapters have them that never saw them.
+
+    Attributes:
+        shift: mean over people of the mean over their records, in standard deviations of one record among such
+            adapters; positive: towards members.
+        error: its standard error.
+        freedom: degrees of freedom behind the error.
+        null: "shadows": adapters trained without the person; "population": never-seen people under the same adapter.
+        nulls: shadows a person, or never-seen people.
+        people, records: forgotten people, and those of their records that are long enough.
+    """
+
+    shift: float
+    error: float
+    freedom: float
+    null: Literal["shadows", "population"]
+    nulls: int
+    people: int
+    records: int
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Ends of two one-sided tests at level `alpha` each."""
+        half = float(stats.t.ppf(1 - alpha, self.freedom)) * self.error
+        return self.shift - half, self.shift + half
+
+    @property
+    def p_value(self) -> float:
+        """One-sided, of "no nearer to members than never seen"."""
+        return float(stats.t.sf(self.shift / self.error, self.freedom))
+
+    def as_report(self) -> dict[str, Any]:
+        """The same as JSON types, with a 90 % interval."""
+        return asdict(self) | {"interval_90": list(self.interval(0.05)), "p_value": self.p_value}
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One adapter version on one split: forget records, the retain check and the audit half of the holdout.
 
     Attributes:
         forget, retain, holdout: NLLs, record by record.
         membership: what each attack found, by its name; without an attack that had nothing to score.
-        expected_auc: what the loss attack would find were the forget records where adapters that never saw the person
-            have them; None where nothing says that.
+        scores: each attack's scores of the forget and the holdout records that are long enough, by record id.
+        subject_tests: where the forgotten people lie among the never seen, by attack; without what can't be tested.
+        alarms: forget records that stand out of the holdout on the members' side, by Holm's rule; None where too few
+            records of the holdout could ever raise one.
         unscorable: forget records that are too short for any attack.
         queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id.
         expected_queries: the same of an adapter that never saw the person, as far as anything says that.
-        formats: NLLs of forget and holdout records in formats of fewer bits, by format and record id.
+        challenges: NLLs of forget and of never-seen records under what might bring them back, by challenge and record
+            id; not every challenge takes every record.
+        skipped: challenges that were left out, and why.
+        general: plain sentences about nobody.
+        extras: what was measured on request, by name and figure.
+        retained: where the people who stay lie among the never seen, in the reference attack.
+        retain_kl_nats: mean KL from the adapter before the erasing on the retain check, nats per token.
         blind: what a classifier of texts alone tells of learned and never seen people; None if there are too few.
     """
 
@@ -85,11 +132,18 @@ class Measurement:
     retain: Group
     holdout: Group
     membership: Mapping[str, Membership]
-    expected_auc: float | None = None
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    subject_tests: Mapping[str, SubjectTest] = field(default_factory=dict)
+    alarms: tuple[str, ...] | None = None
     unscorable: int = 0
     queries: Mapping[str, float] = field(default_factory=dict)
     expected_queries: Mapping[str, float] = field(default_factory=dict)
-    formats: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    challenges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    general: Group | None = None
+    extras: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    retained: SubjectTest | None = None
+    retain_kl_nats: float | None = None
     blind: Membership | None = None
 
     def as_report(self) -> dict[str, Any]:
@@ -99,14 +153,20 @@ class Measurement:
             "retain_nll_nats": self.retain.mean,
             "holdout_nll_nats": self.holdout.mean,
             "membership": {name: found.as_report() for name, found in self.membership.items()},
-            "expected_auc": self.expected_auc,
+            "subject_tests": {name: found.as_report() for name, found in self.subject_tests.items()},
+            "alarms": None if self.alarms is None else list(self.alarms),
             "unscorable": self.unscorable,
             "blind": None if self.blind is None else self.blind.as_report(),
             "log10_queries": dict(self.queries),
-            "formats": {
-                form: {"forget_nll_nats": _mean(nlls, self.forget), "holdout_nll_nats": _mean(nlls, self.holdout)}
-                for form, nlls in self.formats.items()
+            "challenges": {
+                name: {"forget_nll_nats": _mean(nlls, self.forget), "holdout_nll_nats": _mean(nlls, self.holdout)}
+                for name, nlls in self.challenges.items()
             },
+            "challenges_skipped": dict(self.skipped),
+            "general_nll_nats": None if self.general is None or not self.general.nlls else self.general.mean,
+            "extras": {name: dict(found) for name, found in self.extras.items()},
+            "retained": None if self.retained is None else self.retained.as_report(),
+            "retain_kl_nats": self.retain_kl_nats,
             "records": {
                 "forget": len(self.forget.nlls),
                 "retain": len(self.retain.nlls),
@@ -124,12 +184,18 @@ class Measurement:
         }
         if self.queries:
             flat["extraction.lowest_log10_queries"] = min(self.queries.values())
-        flat |= {f"formats.{form}.forget_nll_nats": _mean(nlls, self.forget) for form, nlls in self.formats.items()}
+        for name, nlls in self.challenges.items():
+            flat[f"challenges.{name}.forget_nll_nats".replace(":", "_")] = _mean(nlls, self.forget)
+        for name, found in self.extras.items():
+            flat |= {f"{name}.{figure}": value for figure, value in found.items()}
+        if self.retain_kl_nats is not None:
+            flat["retain_kl_nats"] = self.retain_kl_nats
+        flat |= {f"subjects.{name}.shift_sd": found.shift for name, found in self.subject_tests.items()}
         return flat | {f"membership.{name}.auc": found.auc for name, found in self.membership.items()}
 
 
 def _mean(nlls: Mapping[str, float], group: Group) -> float:
-    return fmean(nlls[record] for record in group.nlls)
+    return fmean(nlls[record] for record in group.nlls if record in nlls)
 
 
 @dataclass(frozen=True)

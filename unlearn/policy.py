@@ -7,9 +7,10 @@ never weakens a guard.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -43,6 +44,16 @@ class TargetPolicy(Part):
         ge=2,
         le=100,
         description="Fold adapters of a shadow table; each is trained without one part of the subjects.",
+    )
+    test_rounds: int = Field(
+        default=6,
+        ge=0,
+        le=64,
+        description="Rounds of test shadows of a shadow table; so many of them never saw a person. The gates need "
+        "6; 0 leaves the holdout's people to compare with.",
+    )
+    test_parts: int = Field(
+        default=3, ge=2, le=10, description="Test shadows of a round; each is trained without one part of the people."
     )
     shadows_at_registration: bool = Field(
         default=False, description="Whether registering an adapter queues the making of its shadow table."
@@ -82,13 +93,32 @@ class GovernorPolicy(Part):
 class GatePolicy(Part):
     """What may be released."""
 
-    membership_auc_margin: float = Field(
+    membership_margin_sd: float = Field(
+        default=2.5,
+        gt=0,
+        description="How far the forgotten people may lie from where adapters have them that never saw them, on either "
+        "side, in standard deviations of one record among such adapters; the whole interval must lie within.",
+    )
+    membership_alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="Level of each of the two one-sided tests, shared out evenly among the ladder's methods but "
+        "'retrain', which is exact: who tries until one passes must not pass by chance.",
+    )
+    membership_attacks: tuple[Literal["loss", "zlib", "min_k", "min_k_plus_plus", "reference", "error_zone"], ...] = (
+        Field(
+            default=("loss", "min_k_plus_plus"),
+            min_length=1,
+            description="Attacks that must each find nothing; the first is what erasing aims at, the second is not.",
+        )
+    )
+    blind_auc_margin: float = Field(
         default=0.20,
         gt=0,
         le=0.5,
-        description="The loss attack's AUC must lie within 0.5 ± this, its whole 90 % interval (two one-sided "
-        "tests at 5 %). 0.20 is the smallest margin that 20 records can be shown to meet with power 0.8; tighten it "
-        "for larger requests.",
+        description="Without a shadow table the holdout stands for the never seen. If a classifier of texts alone "
+        "tells it from the learned by an AUC of 0.5 + this, it can't.",
     )
     retain_drift: float = Field(
         default=0.05, gt=0, description="Largest rise of the retain NLL, as a share of its value before."
@@ -106,11 +136,11 @@ class GatePolicy(Part):
         description="...or after this share of the tries that an adapter needs which never saw the person: what "
         "anybody can guess need not be forgotten.",
     )
-    quantization_recovery: float = Field(
+    recovery: float = Field(
         default=0.10,
         gt=0,
-        description="Largest share of a person's forgetting that a format of fewer bits may undo, beyond what it does "
-        "to people never seen.",
+        description="Largest share of a person's forgetting that any challenge may undo, beyond what it does to people "
+        "never seen.",
     )
 
 
@@ -126,6 +156,79 @@ class Decoding(Part):
 
 Form = Literal["int8", "int4", "nf4", "base-int8", "base-int4", "base-nf4"]
 """A format of fewer bits: the adapter merged and all rounded, or the base rounded and the adapter apart."""
+
+Try = Literal[
+    Form,
+    "pruned-30",
+    "pruned-50",
+    "wanda-50",
+    "wanda-2:4",
+    "relearned-5",
+    "relearned-20",
+    "relearned-neighbours",
+    "relearned-unrelated",
+    "paraphrase",
+    "affirmative",
+    "role_play",
+    "injected",
+    "in_context",
+    "reverse",
+    "led",
+    "suffix",
+]
+"""A challenge: what might bring forgotten records back."""
+
+Extra = Literal["lowercase", "recall", "gradient_norm", "said", "exposure", "leaks", "two_models", "inverted"]
+"""What is measured on request, and reported without a gate."""
+
+PRESETS: Mapping[str, tuple[Try, ...]] = MappingProxyType(
+    {
+        "quick": (),
+        "standard": ("int8", "int4", "nf4", "pruned-30", "relearned-5", "affirmative", "injected", "led"),
+        "strict": tuple(name for name in get_args(Try) if not name.startswith("base-")),
+    }
+)
+"""The challenges of each preset, the first the first to be tried when the budget is short."""
+
+
+class AuditPolicy(Part):
+    """How hard an adapter is tried before it may be released."""
+
+    preset: Literal["quick", "standard", "strict"] = Field(
+        default="standard", description="Which challenges are tried; `challenges` names others."
+    )
+    deployed: Form | None = Field(
+        default=None, description="The format that is served, if it has fewer bits; always tried, whatever the budget."
+    )
+    challenges: tuple[Try, ...] | None = Field(
+        default=None,
+        description="Challenges to try, in the order that a short budget takes them; the preset's without.",
+    )
+    forwards: int | None = Field(
+        default=None,
+        ge=0,
+        description="Most records that all challenges may put through the model, a backward pass counted as two; what "
+        "does not fit is left out, and the report says so. None: no limit.",
+    )
+
+    extras: tuple[Extra, ...] | None = Field(
+        default=None,
+        description="What is measured beside the gates: attacks with passes of their own, what it says, exposure "
+        "of identifying strings, sampled leaks, old and new model together, an inverter; all in `strict`, else none.",
+    )
+
+    @property
+    def asked(self) -> tuple[Extra, ...]:
+        """The extras that are measured."""
+        if self.extras is not None:
+            return self.extras
+        return get_args(Extra) if self.preset == "strict" else ()
+
+    @property
+    def tried(self) -> tuple[Try, ...]:
+        """The challenges in their order, the deployed format first."""
+        named = PRESETS[self.preset] if self.challenges is None else self.challenges
+        return tuple(dict.fromkeys((*(() if self.deployed is None else (self.deployed,)), *named)))
 
 
 class SequencePolicy(Part):
@@ -156,9 +259,7 @@ class Policy(Part):
     targets: TargetPolicy = Field(default=TargetPolicy(), description="Where counterfactual targets come from.")
     governors: GovernorPolicy = Field(default=GovernorPolicy(), description="What the loop's guards allow.")
     decoding: Decoding = Field(default=Decoding(), description="How the adapter is served.")
-    formats: tuple[Form, ...] = Field(
-        default=("int8", "int4", "nf4"), description="Formats of fewer bits that forgetting must hold in; name yours."
-    )
+    audit: AuditPolicy = Field(default=AuditPolicy(), description="How hard an adapter is tried.")
     sequence: SequencePolicy = Field(default=SequencePolicy(), description="What erasings may add up to.")
     gates: GatePolicy = Field(default=GatePolicy(), description="What may be released.")
 

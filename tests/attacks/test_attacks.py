@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unlearn.attacks import ATTACKS, FEWEST_TOKENS, Signals
-from unlearn.attacks.audit import audit, panel
+from unlearn.attacks.audit import audit
 from unlearn.attacks.memorisation import suffix
 from unlearn.attacks.min_k import lowest
+from unlearn.attacks.panel import panel
 from unlearn.attacks.reference import error_zone
 from unlearn.attacks.statistics import has_power
 from unlearn.corpus.records import Record

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearn.attacks.audit import audit, panel
+from unlearn.attacks.audit import audit
 from unlearn.attacks.extraction import NEVER, log10_queries
+from unlearn.attacks.panel import panel
 from unlearn.corpus.splits import split
 from unlearn.lm.base import attached
 from unlearn.policy import Decoding

@@ -40,7 +40,10 @@ def test_erase_writes_adapter_report_and_figure_and_says_the_verdict(run, files,
     assert (report["schema"], report["seed"]) == ("unlearn/report/v1", 3)
     assert report["verdict"] in printed
     assert "loss attack AUC" in printed
-    assert (out / "before_after.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "figures" / "before_after.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    assert report["verdict"] in page
+    assert company.subject not in page
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(company.base), out / "adapter")
 
 
@@ -88,7 +91,7 @@ def test_a_shadow_table_is_made_used_by_an_erasing_and_cleared_of_the_person(run
     assert code == 0
     made = json.loads(printed)
     assert (made["folds"], made["records"]) == (2, sum(bool(r.subjects) for r in company.world.train))
-    (tmp_path / "p.yaml").write_text("method: calibrated\ngates: {membership_auc_margin: 0.5, retain_drift: 9.0}\n")
+    (tmp_path / "p.yaml").write_text("method: calibrated\ngates: {membership_margin_sd: 99, retain_drift: 9.0}\n")
     options = {"shadows": table, "policy": tmp_path / "p.yaml"}
     code, _, _ = run("erase", *words(files, out=tmp_path / "kept", **options), "--keep-rows")
     assert code == 0

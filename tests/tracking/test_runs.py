@@ -9,7 +9,6 @@ from mlflow.tracking import MlflowClient
 
 from unlearn.attacks.statistics import compare
 from unlearn.measurement import Group, Measurement
-from unlearn.tracking.figures import before_after
 from unlearn.tracking.runs import open_run
 
 
@@ -38,11 +37,12 @@ def test_a_run_is_found_by_its_tags_and_holds_curves_figures_and_files(store, tm
         run.metrics({"loop/forget_nll_nats": step / 2}, step)
     for when, shift in (("before", 0.0), ("after", 1.0)):
         run.metrics({f"{name}/{when}": value for name, value in measurement(shift).metrics().items()})
-    run.figure(before_after(measurement(0), measurement(1)), "before_after.png")
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
     run.directory(tmp_path / "adapter", "adapter")
-    run.document({"verdict": "refused"}, "report.json")
+    (tmp_path / "review").mkdir()
+    (tmp_path / "review" / "report.json").write_text("{}")
+    run.directory(tmp_path / "review")
     run.tag({"unlearn.verdict": "refused"})
     run.finish()
 
@@ -55,7 +55,7 @@ def test_a_run_is_found_by_its_tags_and_holds_curves_figures_and_files(store, tm
     assert found.data.params == {"method": "ascent", "seed": "0"}
     assert found.data.metrics["forget_nll_nats/after"] > found.data.metrics["forget_nll_nats/before"]
     assert [m.value for m in client.get_metric_history(run.id, "loop/forget_nll_nats")] == [0.5, 1.0, 1.5]
-    assert sorted(f.path for f in client.list_artifacts(run.id)) == ["adapter", "before_after.png", "report.json"]
+    assert sorted(f.path for f in client.list_artifacts(run.id)) == ["adapter", "report.json"]
 
 
 def test_a_second_attempt_goes_on_in_the_same_run(store):

@@ -1,87 +1,51 @@
-"""One audit: a model on a split, every attack on the menu, one pass over each record.
+"""One audit: a model on a panel, every attack on the menu, one pass over each record; and what might bring them back.
 
 Knows models and records; knows no threshold and no verdict.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from peft import PeftModel
 
-from unlearn.attacks import ATTACKS
+from unlearn.attacks import ATTACKS, FEWEST_TOKENS
 from unlearn.attacks.base import Signals
-from unlearn.attacks.blind import blind_baseline
+from unlearn.attacks.challenges import CHALLENGES
+from unlearn.attacks.exposure import exposures
 from unlearn.attacks.extraction import log10_queries
-from unlearn.attacks.statistics import compare
+from unlearn.attacks.generation import leaks, said
+from unlearn.attacks.gradient_norm import GradientNorm
+from unlearn.attacks.inverted import inverted
+from unlearn.attacks.lowercase import Lowercase
+from unlearn.attacks.null import expected_queries, judge
+from unlearn.attacks.panel import Panel
+from unlearn.attacks.recall import Recall
+from unlearn.attacks.statistics import alarms, compare, judge_by_population
+from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
-from unlearn.lm.base import Base
-from unlearn.lm.batches import Example, encode
-from unlearn.lm.likelihood import PLAIN, Model, Reading, readings, record_log_probs, record_nlls
-from unlearn.lm.quantize import quantized
-from unlearn.measurement import Group, Measurement, Membership
-from unlearn.policy import Decoding
+from unlearn.lm.likelihood import Model, Reading, mean_nll, readings
+from unlearn.measurement import Group, Measurement, SubjectTest
+from unlearn.policy import AuditPolicy
+
+ASKED: Mapping[str, Callable[..., Mapping[str, float]]] = MappingProxyType(
+    {"lowercase": Lowercase(), "recall": Recall(), "gradient_norm": GradientNorm()}
+)
+"""Membership attacks that need passes of their own: (model, panel, signals, pad id) -> scores; on request."""
 
 BATCH_TOLERANCE_NATS = {torch.float32: 1e-3}
 """By how much a record's NLL may depend on what it is read beside; in half precision, 0.03."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """The records an audit measures, encoded and read by the base once, and used before and after alike.
-
-    Attributes:
-        forget, retain, holdout: the records.
-        examples: all of them, encoded, by id.
-        reference: log p of the forget and the holdout records' tokens under the base alone, float32 [tokens].
-        zlib_bytes: length of their scored texts, compressed.
-        decoding: how the adapter is served.
-        blind: what texts alone tell of learned and never seen people.
-    """
-
-    forget: Sequence[Record]
-    retain: Sequence[Record]
-    holdout: Sequence[Record]
-    examples: Mapping[str, Example]
-    reference: Mapping[str, np.ndarray]
-    zlib_bytes: Mapping[str, int]
-    decoding: Decoding
-    blind: Membership | None
-
-
-def panel(
-    base: Base,
-    forget: Sequence[Record],
-    retain: Sequence[Record],
-    holdout: Sequence[Record],
-    decoding: Decoding = PLAIN,
-) -> Panel:
-    """Encode the records of an audit, and read them with the base alone: no later pass needs a second model.
-
-    Args:
-        base: with no adapter attached at the time.
-        forget: the forget set.
-        retain: the retain check, apart from what the loop trains on.
-        holdout: the audit half of the holdout.
-        decoding: how the adapter is served; extraction is judged under it.
-
-    Raises:
-        CorpusError: a record the model can't take.
-    """
-    records = [*forget, *retain, *holdout]
-    examples = {e.id: e for e in encode(records, base.tokenizer, base.files.context_tokens)}
-    attacked = [*forget, *holdout]
-    reference = record_log_probs(base.model, [examples[r.id] for r in attacked], int(base.tokenizer.pad_token_id))
-    sizes = {r.id: len(zlib.compress(_scored_text(r).encode("utf-8"))) for r in attacked}
-    return Panel(forget, retain, holdout, examples, reference, sizes, decoding, blind_baseline(retain, holdout))
-
-
-def audit(model: PeftModel, panel: Panel, pad_id: int, formats: Sequence[str] = ()) -> Measurement:
+def audit(
+    model: PeftModel, panel: Panel, pad_id: int, policy: AuditPolicy | None = None, old: Remembered | None = None
+) -> Measurement:
     """Measure `model` on `panel`: NLLs by record, and each attack's forget records against the holdout's.
 
     A record of fewer than 8 scored tokens has an NLL, and no attack scores it. An attack without a record to score on
@@ -91,7 +55,8 @@ def audit(model: PeftModel, panel: Panel, pad_id: int, formats: Sequence[str] = 
         model: with the adapter attached.
         panel: what to measure it on.
         pad_id: token that pads.
-        formats: of fewer bits, to read forget and holdout records in, too (`unlearn.lm.quantize`).
+        policy: what might bring the records back and is to be tried as well, within which budget; None: nothing.
+        old: what the adapter before an erasing thinks; None: this is it.
 
     Raises:
         ModelError: the figures would mean nothing: the model drops out, an NLL is not finite, an NLL depends on the
@@ -104,26 +69,96 @@ def audit(model: PeftModel, panel: Panel, pad_id: int, formats: Sequence[str] = 
     signals = Signals({record: read[record] for record in panel.reference}, panel.reference, panel.zlib_bytes)
     scorable = set(signals.scorable)
     sides = [[r.id for r in side if r.id in scorable] for side in (panel.forget, panel.holdout)]
-    membership = {}
-    for name, attack in ATTACKS.items() if all(sides) else ():
-        scores = attack(signals)
-        members, others = ([scores[record] for record in side] for side in sides)
-        membership[name] = compare(members, others)
+    asked = () if policy is None else policy.asked
+    scores = {name: attack(signals) for name, attack in ATTACKS.items()} if all(sides) else {}
+    for name, attack in ASKED.items() if scores else ():
+        if name in asked:
+            scores[name] = attack(model, panel, signals, pad_id)
+    split = {
+        name: ({r: s[r] for r in sides[0] if r in s}, {r: s[r] for r in sides[1] if r in s})
+        for name, s in scores.items()
+    }
+    split = {name: both for name, both in split.items() if all(both)}
+    known = {r: [mean_nll(panel.reference[r]), math.log(len(panel.reference[r]))] for r in scorable}
+    tests = {name: judge(name, f, u, panel.person, known, panel.shadows) for name, (f, u) in split.items()}
+    served = {r: float(read[r].served.sum(dtype=np.float64)) for r in panel.reference}
+    forget = [r.id for r in panel.forget]
+    challenges, skipped = ({}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
     return Measurement(
-        forget=_group(panel.forget, nlls),
-        retain=_group(panel.retain, nlls),
-        holdout=_group(panel.holdout, nlls),
-        membership=membership,
-        formats={form: _nlls_in(form, model, panel, pad_id) for form in formats},
-        queries={r.id: log10_queries(float(read[r.id].served.sum(dtype=np.float64))) for r in panel.forget},
+        forget=_group(panel, panel.forget, nlls),
+        retain=_group(panel, panel.retain, nlls),
+        holdout=_group(panel, panel.holdout, nlls),
+        membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in split.items()},
+        scores=scores,
+        subject_tests={name: found for name, found in tests.items() if found is not None},
+        alarms=alarms(*split["reference"]) if split else None,
+        challenges=challenges,
+        skipped=skipped,
+        extras=_extras(model, panel, pad_id, asked, old),
+        retained=_retained(panel, read, split["reference"][1]) if split else None,
+        retain_kl_nats=None if old is None else old.retain_kl(model, panel, pad_id),
+        general=Group({r.id: nlls[r.id] for r in panel.general}, {r.id: r.id for r in panel.general}),
+        queries={record: log10_queries(served[record]) for record in forget},
+        expected_queries=expected_queries(forget, served, panel.reference, panel.shadows),
         blind=panel.blind,
-        unscorable=sum(r.id not in scorable for r in panel.forget),
+        unscorable=sum(record not in scorable for record in forget),
     )
 
 
-def _nlls_in(form: str, model: PeftModel, panel: Panel, pad_id: int) -> dict[str, float]:
-    with quantized(model, form):
-        return record_nlls(model, [panel.examples[record] for record in panel.reference], pad_id)
+def _challenged(
+    model: PeftModel, panel: Panel, pad_id: int, policy: AuditPolicy
+) -> tuple[dict[str, Mapping[str, float]], dict[str, str]]:
+    """What each challenge found, and why others were left out. The deployed format is tried whatever it costs.
+
+    A challenge that destroys the model shows nothing, and is left out: it finds no never-seen record more likely than
+    a token drawn at random.
+    """
+    found: dict[str, Mapping[str, float]] = {}
+    skipped: dict[str, str] = {}
+    spent, sane = 0, math.log(int(model.config.vocab_size))
+    never = {r.id for r in panel.holdout}
+    for name in policy.tried:
+        challenge = CHALLENGES[name]
+        cost = challenge.forwards(panel)
+        if name != policy.deployed and policy.forwards is not None and spent + cost > policy.forwards:
+            skipped[name] = f"needs {cost:,} of {max(0, policy.forwards - spent):,} forward passes left"
+            continue
+        spent += cost
+        nlls = challenge(model, panel, pad_id)
+        unseen = [nll for record, nll in nlls.items() if record in never]
+        if not all(map(math.isfinite, nlls.values())) or (unseen and fmean(unseen) > sane):
+            skipped[name] = "destroys the model, so that it shows nothing"
+        elif len(unseen) == len(nlls) or not unseen:
+            skipped[name] = "fits none of the records on one side"
+        else:
+            found[name] = nlls
+    return found, skipped
+
+
+def _extras(
+    model: PeftModel, panel: Panel, pad_id: int, asked: Sequence[str], old: Remembered | None
+) -> dict[str, dict[str, float]]:
+    """What was asked for beside the gates, by name."""
+    menu: dict[str, Callable[[], dict[str, float]]] = {
+        "said": lambda: said(model, panel, pad_id),
+        "exposure": lambda: exposures(model, panel, pad_id),
+        "leaks": lambda: leaks(model, panel, pad_id, panel.decoding),
+        "two_models": lambda: {} if old is None else old.contrasted(model, panel, pad_id),
+        "inverted": lambda: inverted(model, panel, pad_id),
+    }
+    return {name: found for name, make in menu.items() if name in asked and (found := make())}
+
+
+def _retained(panel: Panel, read: Mapping[str, Reading], unseen: Mapping[str, float]) -> SubjectTest | None:
+    """The reference attack on the people who stay: an erasing must not show them more than they were."""
+    found = {
+        record: mean_nll(reference) - read[record].nll
+        for record, reference in panel.retain_reference.items()
+        if len(reference) >= FEWEST_TOKENS
+    }
+    base = {**panel.reference, **panel.retain_reference}
+    known = {r: [mean_nll(base[r]), math.log(len(base[r]))] for r in (*found, *unseen)}
+    return judge_by_population(found, unseen, known, panel.person)
 
 
 def _check_still(model: Model) -> None:
@@ -153,12 +188,5 @@ def _check_figures(model: Model, panel: Panel, read: Mapping[str, Reading], pad_
         raise ModelError("the adapter says of each record what the base says: it was never trained or is not attached")
 
 
-def _scored_text(record: Record) -> str:
-    if record.messages is not None:
-        return "\n".join(m.content for m in record.messages if m.role == "assistant")
-    return (record.text if record.prompt is None else record.completion) or ""
-
-
-def _group(records: Sequence[Record], nlls: Mapping[str, float]) -> Group:
-    people = {r.id: r.subjects[0] if r.subjects else r.id for r in records}  # a record of nobody stands for itself
-    return Group({r.id: nlls[r.id] for r in records}, people)
+def _group(panel: Panel, records: Sequence[Record], nlls: Mapping[str, float]) -> Group:
+    return Group({r.id: nlls[r.id] for r in records}, {r.id: panel.person[r.id] for r in records})

@@ -11,14 +11,13 @@ import random
 from collections.abc import Sequence
 from statistics import fmean
 
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from unlearn.attacks.statistics import compare
+from unlearn.corpus.circles import circles
 from unlearn.corpus.records import Record
 from unlearn.measurement import Membership
 
@@ -72,13 +71,3 @@ def blind_baseline(learned: Sequence[Record], unseen: Sequence[Record]) -> Membe
         found.setdefault(one, []).append(float(score))
     members, others = ([fmean(found[c]) for c in sorted(side)] for side in sides)
     return compare(members, others)
-
-
-def circles(records: Sequence[Record]) -> list[int]:
-    """The circle of each record, a number: people who share a record, or are linked by others who do, are of one."""
-    number = {subject: n for n, subject in enumerate(dict.fromkeys(s for r in records for s in r.subjects))}
-    links = [(number[r.subjects[0]], number[s]) for r in records for s in r.subjects]
-    rows, columns = zip(*links, strict=True) if links else ((), ())
-    graph = coo_array(([1] * len(links), (rows, columns)), shape=(len(number),) * 2)
-    _, of = connected_components(graph, directed=False)
-    return [int(of[number[r.subjects[0]]]) for r in records]

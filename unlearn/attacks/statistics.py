@@ -1,14 +1,20 @@
-"""Statistics of membership scores: AUC, its interval, and a rank test. Pure functions of two samples."""
+"""Statistics of membership scores: AUC with interval and rank test, alarms, and the tests of whole people.
+
+Non-inferiority both ways: is a person further than a margin from where adapters have her that never saw her? Pure
+functions of scores; larger means member. Knows no model and no verdict.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
-from unlearn.measurement import Membership
+from unlearn.measurement import Membership, SubjectTest
 
 MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
@@ -58,3 +64,256 @@ def _interval(auc: float, variance: float, fewest: int, confidence: float) -> tu
     logit = math.log(auc / (1 - auc))
     half = float(stats.norm.ppf(1 - tail)) * math.sqrt(variance) / (auc * (1 - auc))
     return 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit))
+
+
+FEWEST_SHADOWS = 6
+"""Shadows that never saw a person below which their spread is not known well enough."""
+
+FEWEST_PEOPLE = 5
+"""Never-seen people below which theirs is not."""
+
+ALARM = 0.01
+"""Chance that an adapter which never saw any of the records alarms at one of them."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What variances are like in a table: a scaled inverse chi-square distribution (Smyth 2004, section 3).
+
+    Attributes:
+        variance: its scale.
+        freedom: its degrees of freedom; few where variances differ much, so that little is borrowed from others.
+    """
+
+    variance: float
+    freedom: float
+
+    def with_own(self, variance: float, shadows: int) -> float:
+        """The moderated variance of one whose own, over so many shadows, is `variance`."""
+        return (self.freedom * self.variance + (shadows - 1) * variance) / (self.freedom + shadows - 1)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How shadows differ about people whom none of them saw.
+
+    Attributes:
+        record: of one record's score.
+        person: of the mean of a person's standardised scores, beside what its number of records lets expect.
+        correlation: of one person's records within a shadow, in [0, 1].
+    """
+
+    record: Prior
+    person: Prior
+    correlation: float
+
+    def expected(self, records: int) -> float:
+        """Variance of the mean of so many standardised scores of one person."""
+        return (1 + (records - 1) * self.correlation) / records
+
+
+MOST_BORROWED = 30.0
+"""Degrees of freedom that are borrowed at most, however alike the variances seem."""
+
+Scores = Mapping[str, float]
+PerShadow = Mapping[str, Mapping[int, float]]
+"""Record id -> shadow -> score, centred by the holdout's mean under that shadow."""
+
+
+def prior_of(variances: Sequence[float], freedoms: Sequence[int]) -> Prior:
+    """Fit a prior to sample variances by the moments of their logarithms (Smyth 2004, equations 3 and 4)."""
+    pairs = [(v, d) for v, d in zip(variances, freedoms, strict=True) if v > 1e-12 and d > 0]
+    if not pairs:
+        return Prior(1e-12, MOST_BORROWED)
+    half = np.array([d / 2 for _, d in pairs])
+    logs = np.log([v for v, _ in pairs]) - special.digamma(half) + np.log(half)
+    beyond = float(logs.var(ddof=1) - special.polygamma(1, half).mean()) if len(pairs) > 1 else 0.0
+    freedom = MOST_BORROWED
+    if beyond > special.polygamma(1, MOST_BORROWED / 2):
+        freedom = 2 * float(optimize.brentq(lambda x: special.polygamma(1, x) - beyond, 1e-3, 1e3))
+    centre = float(logs.mean() + special.digamma(freedom / 2) - math.log(freedom / 2))
+    return Prior(math.exp(centre), freedom)
+
+
+def spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> Spread:
+    """The spread over a whole table: of records, then of people's standardised means.
+
+    A mean of n records varies by (1 + (n - 1) rho) / n; rho is the median over people of how their records go together.
+    """
+    own = {r: float(np.var(list(of.values()), ddof=1)) for r, of in shadowed.items() if len(of) > 1}
+    record = prior_of(list(own.values()), [len(shadowed[r]) - 1 for r in own])
+    found: list[tuple[int, int, float]] = []
+    correlations = []
+    for records in _by_person(own, person).values():
+        shadows, n = _shared(shadowed, records), len(records)
+        if len(shadows) > 1:
+            residuals = _left_out(np.array([[shadowed[r][k] for k in shadows] for r in records]), record)
+            mean, each = float((residuals.mean(0) ** 2).mean()), float((residuals**2).mean())
+            found.append((n, len(shadows), mean * (len(shadows) - 1) / len(shadows)))
+            if n > 1 and each > 0:
+                correlations.append((n * mean / each - 1) / (n - 1))
+    correlation = min(1.0, max(0.0, median(correlations))) if correlations else 1.0
+    ratios = [mean * n / (1 + (n - 1) * correlation) for n, _, mean in found]
+    return Spread(record, prior_of(ratios, [k - 1 for _, k, _ in found]), correlation)
+
+
+def judge_by_shadows(
+    found: Scores,
+    shadowed: PerShadow,
+    person: Mapping[str, str],
+    spread: Spread,
+    fewest_shadows: int = FEWEST_SHADOWS,
+) -> SubjectTest | None:
+    """Where people lie among the shadows that never saw them: a moderated t-test; the person is the unit.
+
+    A record weighs by what it varies among its shadows. A person's error is that of each shadow judged by the others,
+    weights included. Each variance is moderated by those of the whole table. Several people count as independent unless
+    the shadows say that they move together.
+
+    Args:
+        found: scores under the adapter in question, centred by the holdout's mean under it.
+        shadowed: the same records under the shadows that never saw their person.
+        person: of each record.
+        spread: of the whole table.
+        fewest_shadows: that a person needs.
+
+    Returns:
+        None if a record is missing there, or somebody has too few shadows.
+    """
+    shifts, errors, freedoms, fewest = [], [], [], []
+    together: dict[int, list[float]] = {}
+    for records in _by_person(found, person).values():
+        shadows = _shared(shadowed, records)
+        n, k = len(records), len(shadows)
+        if k < max(2, fewest_shadows):
+            return None
+        scores = np.array([[shadowed[r][shadow] for shadow in shadows] for r in records])
+        weights = _weights(scores, spread.record)
+        shifts.append(float((weights * (np.array([found[r] for r in records]) - scores.mean(1))).mean()))
+        residuals = _left_out(scores, spread.record).mean(0)
+        own = float((residuals**2).mean()) * (k - 1) / k
+        expected = spread.expected(n)
+        variance = expected * spread.person.with_own(own / expected, k)
+        errors.append(variance * (1 + 1 / k))
+        freedoms.append(spread.person.freedom + k - 1)
+        fewest.append(k)
+        for shadow, residual in zip(shadows, residuals * math.sqrt((k - 1) / k), strict=True):
+            together.setdefault(shadow, []).append(float(residual))
+    if not shifts:
+        return None
+    people = len(shifts)
+    square = sum(errors) / people**2
+    freedom = sum(errors) ** 2 / sum(e**2 / f for e, f in zip(errors, freedoms, strict=True))
+    jointly = fmean(fmean(one) ** 2 for one in together.values()) * (1 + 1 / len(together))
+    if people > 1 and jointly > square:
+        square, freedom = jointly, len(together) - 1.0
+    return SubjectTest(fmean(shifts), math.sqrt(square), freedom, "shadows", min(fewest), people, len(found))
+
+
+def _weights(scores: np.ndarray, prior: Prior) -> np.ndarray:
+    """One over the moderated deviation of each row of `scores` [records, shadows]."""
+    shadows = scores.shape[1]
+    return np.array([prior.with_own(float(v), shadows) for v in scores.var(1, ddof=1)]) ** -0.5
+
+
+def _left_out(scores: np.ndarray, prior: Prior) -> np.ndarray:
+    """Each shadow's scores less the others' mean, in the others' moderated deviations: [records, shadows]."""
+    shadows = scores.shape[1]
+    residuals = np.empty_like(scores)
+    for one in range(shadows):
+        others = np.delete(scores, one, axis=1)
+        if shadows > 2:
+            residuals[:, one] = _weights(others, prior) * (scores[:, one] - others.mean(1))
+        else:
+            residuals[:, one] = (scores[:, one] - others.mean(1)) / math.sqrt(prior.variance)
+    return residuals
+
+
+def judge_by_population(
+    found: Scores, unseen: Scores, known: Mapping[str, Sequence[float]], person: Mapping[str, str]
+) -> SubjectTest | None:
+    """Where people lie among never-seen people under the same adapter, beyond what is known of their records.
+
+    A line through the never-seen records takes out what makes a record hard for anybody; what is left is put in its
+    standard deviations. The person is the unit; how much one person's records go together is seen on the never seen.
+
+    Args:
+        found, unseen: scores of the forget and of the holdout records.
+        known: numbers that say how hard a record is without the adapter, of all of them.
+        person: of each record.
+
+    Returns:
+        None with fewer than five never-seen people, or when they all score alike.
+    """
+    groups = _by_person(unseen, person)
+    width = 1 + max((len(row) for row in known.values()), default=0)
+    if not found or len(groups) < FEWEST_PEOPLE or len(unseen) <= 2 * width:
+        return None
+    ids = list(unseen)
+    design = np.array([[1.0, *known[r]] for r in ids])
+    values = np.array([unseen[r] for r in ids])
+    line, *_ = np.linalg.lstsq(design, values, rcond=None)
+    rest = values - design @ line
+    deviation = float(np.sqrt(rest @ rest / (len(ids) - width)))
+    if deviation < 1e-9 * max(1.0, float(np.abs(values).max())):
+        return None
+    standard = dict(zip(ids, rest / deviation, strict=True))
+    sizes = [len(records) for records in groups.values()]
+    means = [fmean(standard[r] for r in records) for records in groups.values()]
+    pairs = sum(n - 1 for n in sizes)
+    beyond = sum(n * mean**2 - 1.0 for n, mean in zip(sizes, means, strict=True))
+    correlation = min(1.0, max(0.0, beyond / pairs)) if pairs else 0.0
+    forgotten = _by_person(found, person)
+    shifts = [
+        fmean((found[r] - float(np.array([1.0, *known[r]]) @ line)) / deviation for r in records)
+        for records in forgotten.values()
+    ]
+    variances = [(1 + (len(records) - 1) * correlation) / len(records) for records in forgotten.values()]
+    level = fmean((1 + (n - 1) * correlation) / n for n in sizes) / len(groups)
+    error = math.sqrt(sum(variances) / len(shifts) ** 2 + level)
+    freedom = float(max(1, len(groups) - width))
+    return SubjectTest(fmean(shifts), error, freedom, "population", len(groups), len(shifts), len(found))
+
+
+def alarms(found: Scores, unseen: Scores, alpha: float = ALARM) -> tuple[str, ...] | None:
+    """Records that stand out of the never seen on the members' side: conformal p-values under Holm's rule.
+
+    p = (1 + number of never-seen scores at or above it) / (never seen + 1); exact if the records are exchangeable.
+
+    Returns:
+        Their ids, most striking first; None where so few never-seen records could not raise a single alarm.
+    """
+    null = np.sort(list(unseen.values()))
+    if not found or (1 / (len(null) + 1)) * len(found) > alpha:
+        return None
+    p = {r: (1 + len(null) - int(np.searchsorted(null, score, "left"))) / (len(null) + 1) for r, score in found.items()}
+    raised: list[str] = []
+    for record in sorted(p, key=lambda r: (p[r], r)):
+        if p[record] * (len(p) - len(raised)) > alpha:
+            break
+        raised.append(record)
+    return tuple(raised)
+
+
+def tpr_at(members: Sequence[float], non_members: Sequence[float], fpr: float) -> float | None:
+    """True-positive rate at the threshold that lets at most `fpr` of the non-members through.
+
+    None where fewer than ten non-members would pass: the rate would be that of one or two people.
+    """
+    if fpr * len(non_members) < 10:
+        return None
+    allowed = int(fpr * len(non_members))
+    threshold = np.sort(np.asarray(non_members, float))[::-1][allowed]
+    return float((np.asarray(members, float) > threshold).mean())
+
+
+def _by_person(records: Iterable[str], person: Mapping[str, str]) -> dict[str, list[str]]:
+    people: dict[str, list[str]] = {}
+    for record in records:
+        people.setdefault(person[record], []).append(record)
+    return people
+
+
+def _shared(shadowed: PerShadow, records: Sequence[str]) -> list[int]:
+    """The shadows that read every one of `records`."""
+    return sorted(set.intersection(*(set(shadowed.get(record, {})) for record in records)))

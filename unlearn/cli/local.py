@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -83,6 +82,11 @@ def shadows(
     holdout: Holdout,
     out: Annotated[Path, typer.Option("--out", help="Table to write (Parquet); must not exist.")],
     folds: Annotated[int, typer.Option(min=2, help="Fold adapters; each leaves out one part of the subjects.")] = 6,
+    rounds: Annotated[
+        int, typer.Option(min=0, max=64, help="Test shadows that never saw any one person; 6 or more, or none.")
+    ] = 6,
+    parts: Annotated[int, typer.Option(min=2, max=10, help="Test shadows of a round; each leaves out one part.")] = 3,
+    policy: PolicyFile = None,
     adapter: Annotated[
         Path | None, typer.Option("--adapter", help="Adapter whose recorded recipe the folds follow.")
     ] = None,
@@ -94,16 +98,19 @@ def shadows(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Make a shadow table: what each record would look like to an adapter that never saw its person.
+    """Make a shadow table: what each record would look like to adapters that never saw its person.
 
-    An interrupted call goes on from the last whole fold. The folds themselves are never written.
+    The folds give the eraser its targets, the test shadows the gates their null. An interrupted call goes on from the
+    last whole fit. The fits themselves are never written. --policy says how the adapter is served.
     """
+    from unlearn.attempt import shadow_plan
     from unlearn.cli.render import progress
     from unlearn.corpus.jsonl import read_corpus
     from unlearn.corpus.splits import check_disjoint
     from unlearn.erasure.shadows import make_shadows
     from unlearn.lm.base import load_base, resolve_base
     from unlearn.lm.finetune import OnStep, Recipe
+    from unlearn.policy import read_policy
 
     recipe = Recipe(rank, epochs, lr, batch_size, seed) if adapter is None else _recipe_of(adapter)
     learned, unseen = read_corpus(train), read_corpus(holdout)
@@ -111,16 +118,21 @@ def shadows(
     with progress(silent=as_json) as bar:
         model = load_base(resolve_base(base), _device(device))
 
-        def follow(fold: int, of: int) -> OnStep:
-            task = bar.add_task(f"fold {fold} of {of}", total=None)
+        def follow(fit: int, of: int) -> OnStep:
+            task = bar.add_task(f"fit {fit} of {of}", total=None)
             return lambda step, steps, loss: bar.update(
-                task, total=steps, completed=step, description=f"fold {fold} of {of}  {loss:.3f} nats/token"
+                task, total=steps, completed=step, description=f"fit {fit} of {of}  {loss:.3f} nats/token"
             )
 
-        table = make_shadows(model, learned, unseen, recipe, folds, out, seed=seed, on_fold=follow)
+        asked = read_policy(policy)
+        targets = asked.targets.model_copy(update={"test_rounds": rounds, "test_parts": parts})
+        plan = shadow_plan(model, learned, unseen, asked.model_copy(update={"targets": targets}))
+        table = make_shadows(model, learned, unseen, recipe, folds, out, seed=seed, tests=plan, on_fold=follow)
     records = len({record for record, _ in table.rows})
-    result = {"table": str(out), "records": records, "folds": folds, "recipe": table.about["recipe"]}
-    typer.echo(json.dumps(result) if as_json else f"{out}  {records} records read by {folds} folds")
+    shadows = rounds * parts
+    result = {"table": str(out), "records": records, "folds": folds, "test_shadows": shadows}
+    result["recipe"] = table.about["recipe"]
+    typer.echo(json.dumps(result) if as_json else f"{out}  {records} records, {folds} folds, {shadows} test shadows")
 
 
 def _recipe_of(adapter: Path) -> Recipe:
@@ -156,14 +168,13 @@ def erase(
     """
     from unlearn.cli.render import BarWatcher, before_after_table, progress, show
     from unlearn.ladder import climb
-    from unlearn.tracking.figures import before_after
+    from unlearn.tracking.review import write_review
 
     state = out.with_name(f".{out.name}.state")
     case = replace(_case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table), state=state)
     with _fresh(out), progress(silent=as_json) as bar:
         outcome = climb(case, out / "adapter", BarWatcher(bar))
-        _write_report(out, outcome.report)
-        before_after(outcome.before, outcome.after).savefig(out / "before_after.png", dpi=150)
+        write_review(out, outcome.before, outcome.after, outcome.report)
     shutil.rmtree(state, ignore_errors=True)
     if shadow_table is not None and outcome.verdict == "released" and not keep_rows:
         from unlearn.erasure.shadows import drop_rows
@@ -173,7 +184,7 @@ def erase(
         typer.echo(json.dumps(_summary(outcome.report)))
     else:
         show(before_after_table(outcome.report))
-        typer.echo(f"{out / 'adapter'}\n{out / 'report.json'}\n{out / 'before_after.png'}")
+        typer.echo(f"{out / 'adapter'}\n{out / 'report.html'}\n{out / 'report.json'}")
     _exit(outcome.report)
 
 
@@ -188,6 +199,11 @@ def audit(
         Path | None,
         typer.Option("--control", help="Adapter retrained without the subjects, to compare with."),
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option("--before", help="The adapter as it was before an erasing; then every gate judges."),
+    ] = None,
+    shadow_table: ShadowFile = None,
     policy: PolicyFile = None,
     seed: Seed = None,
     device: Device = "cpu",
@@ -196,19 +212,21 @@ def audit(
     """Measure one adapter: can the subjects' records be told from records it never saw?"""
     from unlearn.cli.render import BarWatcher, audit_table, progress, show
     from unlearn.ladder import examine
+    from unlearn.tracking.review import write_review
     from unlearn.weights import read_adapter
 
-    case = _case(base, adapter, train, holdout, subject, policy, seed, device)
-    other = None if control is None else read_adapter(control.resolve())
+    case = _case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table)
+    other, original = (None if path is None else read_adapter(path.resolve()) for path in (control, before))
     with _fresh(out), progress(silent=as_json) as bar:
-        report = examine(case, other, BarWatcher(bar))
+        found = examine(case, other, BarWatcher(bar), original)
         out.mkdir(parents=True, exist_ok=True)
-        _write_report(out, report)
+        write_review(out, found.before or found.after, found.after, found.report)
+    report = found.report
     if as_json:
         typer.echo(json.dumps(_summary(report)))
     else:
         show(audit_table(report))
-        typer.echo(str(out / "report.json"))
+        typer.echo(f"{out / 'report.html'}\n{out / 'report.json'}")
     _exit(report)
 
 
@@ -280,15 +298,6 @@ def _fresh(out: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
-
-
-def _write_report(out: Path, report: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=out, delete=False, encoding="utf-8") as draft:
-        json.dump(report, draft, indent=2, sort_keys=True)
-        draft.write("\n")
-    path = Path(draft.name)
-    path.chmod(0o644)
-    path.replace(out / "report.json")
 
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:

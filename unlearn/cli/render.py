@@ -81,19 +81,22 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     ):
         change = f"{after[key] / before[key] - 1:+.1%}" if before[key] else "-"
         table.add_row(label, f"{before[key]:.3f}", f"{after[key]:.3f}", change)
-    expected = after.get("expected_auc")
-    goal = "0.5: chance" if expected is None else f"{expected:.2f}: had they never been seen"
     for name, found in before["membership"].items():
         later = after["membership"][name]
         change = f"{later['auc'] - found['auc']:+.3f}"
-        said = "no power" if name in report.get("attacks_without_power", []) else goal if name == "loss" else ""
+        said = "no power" if name in report.get("attacks_without_power", []) else ""
         table.add_row(f"{_attack(name)} AUC" + (f" ({said})" if said else ""), _auc(found), _auc(later), change)
     if before.get("log10_queries"):
         earlier, later = (min(found["log10_queries"].values()) for found in (before, after))
         table.add_row("tries for a record", f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
-    for form, found in after.get("formats", {}).items():
-        later = found["forget_nll_nats"]
-        table.add_row(f"forget NLL in {form}", "", f"{later:.3f}", f"{later / after['forget_nll_nats'] - 1:+.1%}")
+    for name, found in after.get("subject_tests", {}).items():
+        earlier = before["subject_tests"].get(name)
+        cells = ("-" if one is None else _shift(one) for one in (earlier, found))
+        null = "shadows" if found["null"] == "shadows" else "never-seen people"
+        table.add_row(f"{_attack(name)}, people off {null} (sd)", *cells, "")
+    brought = report.get("recoveries", {})
+    for name, share in sorted(brought.items(), key=lambda item: -item[1]):
+        table.add_row(f"comes back under '{name}'", "", f"{share:.1%}", "")
     if before.get("unscorable"):
         table.add_row("records too short for an attack", str(before["unscorable"]), str(after["unscorable"]), "")
     return Group(table, "", *_way(report), "", *_findings(report))
@@ -124,13 +127,25 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
         table.add_row(f"{key.split('_')[0]} NLL (nats/token)", *(f"{column[key]:.3f}" for _, column in columns))
     for name in report["after"]["membership"]:
         beside = (_auc(column["membership"][name]) for _, column in columns)
-        table.add_row(f"{_attack(name)} AUC{' (0.5: chance)' if name == 'loss' else ''}", *beside)
+        table.add_row(f"{_attack(name)} AUC", *beside)
+    for name in report["after"].get("subject_tests", {}):
+        tests = (column["subject_tests"].get(name) for _, column in columns)
+        table.add_row(f"{_attack(name)}, people off (sd)", *("-" if one is None else _shift(one) for one in tests))
     if "control" in report:
-        for key in ("mean_gap_nats", "correlation", "ks_p_value"):
+        for key, said in AGREEMENT.items():
             if key in report["control"]:
-                table.add_row(f"{key.replace('_', ' ')}, forget records", f"{report['control'][key]:.3f}", "")
+                table.add_row(said, f"{report['control'][key]:.3f}", "")
     return Group(table, "", *_findings(report))
 
+
+AGREEMENT = {
+    "mean_gap_nats": "mean gap to the control (nats)",
+    "correlation": "correlation with the control",
+    "agreement": "records that agree with the control",
+    "ks_p_value": "forget quality, NLL (KS p)",
+    "ks_p_value_min_k_plus_plus": "forget quality, Min-K %++ (KS p)",
+    "priv_leak": "PrivLeak (0: like the control)",
+}
 
 STATE_STYLE = {
     "pending": "cyan",
@@ -202,6 +217,11 @@ def _attack(name: str) -> str:
 def _auc(found: dict[str, Any]) -> str:
     interval = found.get("interval_90")
     return f"{found['auc']:.3f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+
+
+def _shift(found: dict[str, Any]) -> str:
+    low, high = found["interval_90"]
+    return f"{found['shift']:+.2f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _findings(report: dict[str, Any]) -> list[RenderableType]:

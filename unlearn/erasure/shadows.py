@@ -3,7 +3,12 @@
 K fold adapters are fitted with the adapter's own recipe, each without one part of the subjects. A record is read by
 the fold that never saw its subject, and only those signals are kept; a fold lives in memory alone and is gone when
 its signals are written, because it holds everybody else's data. The table names no subject: a row is found by record
-id and the place of the subject among the record's. Knows no request and no verdict.
+id and the place of the subject among the record's.
+
+Two kinds of fits, because a gate must not lean on those that gave the eraser its targets. *Folds* leave each person
+out once, and keep what the eraser aims at. *Test shadows* leave each person out several times, with seeds of their
+own, and keep scores alone, of the records left out and of the holdout: enough to see how such adapters differ. Knows no
+request and no verdict.
 """
 
 from __future__ import annotations
@@ -14,14 +19,17 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from peft import PeftModel
 
+from unlearn.corpus.circles import circle_of
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import BadInput, CorpusError
 from unlearn.lm.base import Base
@@ -29,7 +37,7 @@ from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import OnStep, Recipe, fitted
 from unlearn.lm.likelihood import Model, record_nlls, top_tokens
 
-SCHEMA = "unlearn/shadows/v1"
+SCHEMA = "unlearn/shadows/v2"
 TOP_TOKENS = 32
 """Most likely tokens kept at each scored position; the mass of all others is kept as one."""
 
@@ -41,8 +49,12 @@ COLUMNS = pa.schema(
         ("log_probs", pa.list_(pa.float32())),
         ("top_tokens", pa.list_(pa.int32())),
         ("top_log_probs", pa.list_(pa.float32())),
+        ("scores", pa.list_(pa.float64())),
     ]
 )
+
+HOLDOUT = -1
+"""Place of a record that names nobody to forget: one of the holdout."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +79,17 @@ class ShadowTable:
 
     Attributes:
         path: its file.
-        about: what it was made from and how: schema, digests of base and train corpus, recipe, folds, seed, and the
-            mean NLL of the holdout under each fold, nats per token.
+        about: what it was made from and how: schema, digests of base and train corpus, recipe, folds, seed, the mean
+            NLL of the holdout under each fold (nats per token), and the test shadows' rounds, parts and score names.
         rows: signals by (record id, place of the subject among the record's).
+        tests: scores under each test shadow that never saw the subject, by (record id, place) and shadow; records of
+            the holdout at place -1.
     """
 
     path: Path
     about: Mapping[str, Any]
     rows: Mapping[tuple[str, int], Signals]
+    tests: Mapping[tuple[str, int], Mapping[int, Mapping[str, float]]]
 
     def of(self, record: Record, is_forgotten: Callable[[str], bool]) -> Signals | None:
         """The signals of `record` under the fold without its (first) subject to forget; None if the row is gone."""
@@ -82,6 +97,48 @@ class ShadowTable:
             if is_forgotten(subject) and (record.id, place) in self.rows:
                 return self.rows[record.id, place]
         return None
+
+
+Read = Callable[[PeftModel, Sequence[Example]], Mapping[str, Mapping[str, float]]]
+"""Scores of each record by their names; a score that a record has none of is NaN."""
+
+
+@dataclass(frozen=True)
+class ShadowPlan:
+    """Test shadows to fit.
+
+    Attributes:
+        rounds: times that all people are dealt out anew; each person is left out once a round.
+        parts: parts a round has; a shadow is trained without one of them.
+        read: what to keep.
+        about: goes into the table beside them.
+    """
+
+    rounds: int
+    parts: int
+    read: Read
+    about: Mapping[str, Any]
+
+
+def deal(train: Corpus, parts: int, seed: str) -> dict[str, int]:
+    """The part of each subject, drawn at random and even in people.
+
+    People who are linked by a record go to different parts as far as there are parts: whoever asks to be forgotten
+    leaves the others behind, and a shadow without all of them would show another world.
+
+    Raises:
+        BadInput: more parts than people.
+    """
+    circle = circle_of(train.records)
+    people = sorted(circle)
+    if len(people) < parts:
+        raise BadInput(f"{parts} parts need {parts} people at least; {train.path} names {len(people)}; ask for fewer")
+    draw = {s: hashlib.sha256(f"{seed}|{s}".encode()).hexdigest() for s in people}
+    first: dict[int, str] = {}
+    for subject, drawn_as in draw.items():
+        first[circle[subject]] = min(drawn_as, first.get(circle[subject], drawn_as))
+    drawn = sorted(people, key=lambda s: (first[circle[s]], draw[s]))
+    return {subject: number % parts for number, subject in enumerate(drawn)}
 
 
 def assign_folds(train: Corpus, folds: int, seed: int) -> dict[str, int]:
@@ -114,11 +171,12 @@ def make_shadows(
     destination: Path,
     *,
     seed: int = 0,
+    tests: ShadowPlan | None = None,
     on_fold: Callable[[int, int], OnStep] = lambda fold, folds: lambda step, steps, loss: None,
 ) -> ShadowTable:
-    """Fit the folds and write their table to `destination` in one step.
+    """Fit the folds and the test shadows, and write their table to `destination` in one step.
 
-    A fold that was finished by an earlier, interrupted call with the same inputs is not fitted again: its part lies
+    A fit that was finished by an earlier, interrupted call with the same inputs is not fitted again: its part lies
     in `<destination>.parts` until the table is whole.
 
     Args:
@@ -129,7 +187,8 @@ def make_shadows(
         folds: how many; each leaves out 1/folds of the subjects.
         destination: a `.parquet` file; must not exist.
         seed: of the assignment of subjects to folds.
-        on_fold: given a fold (from 1) and their number, who follows its training.
+        tests: test shadows to fit as well.
+        on_fold: given a fit (from 1) and their number, who follows its training.
 
     Raises:
         BadInput: `destination` exists, or there are more folds than people.
@@ -145,18 +204,24 @@ def make_shadows(
         "recipe": asdict(recipe),
         "folds": folds,
         "seed": seed,
+        "tests": None if tests is None else {"rounds": tests.rounds, "parts": tests.parts, **tests.about},
     }
-    fold_of = assign_folds(train, folds, seed)
+    fits = [_Fit(number, assign_folds(train, folds, seed), number, recipe, None) for number in range(folds)]
+    for number in range(0 if tests is None else tests.rounds * tests.parts):
+        assert tests is not None  # noqa: S101
+        dealt = deal(train, tests.parts, f"{seed}/{number // tests.parts}")
+        own = replace(recipe, seed=recipe.seed + 1 + number)
+        fits.append(_Fit(folds + number, dealt, number % tests.parts, own, tests.read))
     parts = _parts(destination, about)
     encoded = {e.id: e for e in encode(train.records, base.tokenizer, base.files.context_tokens)}
     unseen = encode(holdout.records, base.tokenizer, base.files.context_tokens)
-    for fold in range(folds):
-        part = parts / f"{fold}.parquet"
+    for fit in fits:
+        part = parts / f"{fit.number}.parquet"
         if not part.exists():
-            rows, level = _fold(base, train, encoded, unseen, fold_of, fold, recipe, on_fold(fold + 1, folds))
+            rows, level = _fitted(base, train, encoded, unseen, fit, on_fold(fit.number + 1, len(fits)))
             _write(part, rows, {"holdout_nll_nats": level})
-    tables = [pq.read_table(parts / f"{fold}.parquet", schema=COLUMNS) for fold in range(folds)]
-    levels = [_about(parts / f"{fold}.parquet")["holdout_nll_nats"] for fold in range(folds)]
+    tables = [pq.read_table(parts / f"{fit.number}.parquet", schema=COLUMNS) for fit in fits]
+    levels = [_about(parts / f"{number}.parquet")["holdout_nll_nats"] for number in range(folds)]
     _write(destination, pa.concat_tables(tables), about | {"fold_holdout_nlls_nats": levels})
     shutil.rmtree(parts)
     return read_shadows(destination)
@@ -174,14 +239,19 @@ def read_shadows(path: Path) -> ShadowTable:
         raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
     if about.get("schema") != SCHEMA:
         raise BadInput(f"'{path}' is no shadow table of this program ({SCHEMA}); make one with `unlearn shadows`")
-    rows = {}
+    rows: dict[tuple[str, int], Signals] = {}
+    tests: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
     for row in table.to_pylist():
+        if row["scores"]:
+            named = dict(zip(about["tests"]["scores"], row["scores"], strict=True))
+            tests.setdefault((row["record"], row["place"]), {})[row["fold"]] = named
+            continue
         probs = torch.tensor(row["log_probs"], dtype=torch.float32)
         shape = (len(probs), len(row["top_tokens"]) // len(probs))
         tokens = torch.tensor(row["top_tokens"], dtype=torch.int64).reshape(shape)
         levels = torch.tensor(row["top_log_probs"], dtype=torch.float32).reshape(shape)
         rows[row["record"], row["place"]] = Signals(probs, tokens, levels)
-    return ShadowTable(path, about, rows)
+    return ShadowTable(path, about, rows, tests)
 
 
 def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus) -> None:
@@ -212,9 +282,9 @@ def drop_rows(path: Path, records: Iterable[str]) -> int:
     gone = set(records)
     table, about = pq.read_table(path, schema=COLUMNS), _about(path)
     rows = table.to_pylist()
-    left_out = {row["fold"] for row in rows if row["record"] in gone}  # the folds that had not learned from them
-    if not left_out:
+    if not any(row["record"] in gone for row in rows):
         return 0
+    left_out = {row["fold"] for row in rows if row["record"] in gone and not row["scores"]}  # had not learned from them
     kept = [row for row in rows if row["record"] not in gone]
     for row in kept:
         if left_out != {row["fold"]}:
@@ -234,36 +304,63 @@ def _parts(destination: Path, about: Mapping[str, Any]) -> Path:
     return parts
 
 
-def _fold(
+@dataclass(frozen=True)
+class _Fit:
+    """One fit: its number, the part of each subject, the part that is left out, its recipe, and what a test keeps."""
+
+    number: int
+    part_of: Mapping[str, int]
+    part: int
+    recipe: Recipe
+    read: Read | None
+
+
+def _fitted(
     base: Base,
     train: Corpus,
     encoded: Mapping[str, Example],
     unseen: Sequence[Example],
-    fold_of: Mapping[str, int],
-    fold: int,
-    recipe: Recipe,
+    fit: _Fit,
     on_step: OnStep,
 ) -> tuple[pa.Table, float]:
-    """The rows of one fold, and the mean NLL of the holdout under it."""
-    out = [r for r in train.records if any(fold_of[s] == fold for s in r.subjects)]
+    """The rows of one fit, and the mean NLL of the holdout under it."""
+    out = [r for r in train.records if any(fit.part_of[s] == fit.part for s in r.subjects)]
     left_out = {r.id for r in out}
     learned = [encoded[r.id] for r in train.records if r.id not in left_out]
     if not learned:
-        raise CorpusError(f"{train.path}: every record names somebody of fold {fold + 1}; ask for more folds")
+        raise CorpusError(f"{train.path}: every record names somebody of fit {fit.number + 1}; ask for more folds")
     pad_id = int(base.tokenizer.pad_token_id)
-    with fitted(base, learned, recipe, on_step) as model:
+    places = [(r.id, place) for r in out for place, s in enumerate(r.subjects) if fit.part_of[s] == fit.part]
+    with fitted(base, learned, fit.recipe, on_step) as model:
+        if fit.read is not None:
+            places += [(e.id, HOLDOUT) for e in unseen]
+            scores = fit.read(model, [*(encoded[r.id] for r in out), *unseen])
+            return _rows(fit.number, places, scores={r: list(found.values()) for r, found in scores.items()}), 0.0
         signals = _read(model, [encoded[r.id] for r in out], pad_id)
         level = record_nlls(model, unseen, pad_id)
-    places = [(r.id, place) for r in out for place, s in enumerate(r.subjects) if fold_of[s] == fold]
+    return _rows(fit.number, places, signals=signals), sum(level.values()) / len(level)
+
+
+def _rows(
+    number: int,
+    places: Sequence[tuple[str, int]],
+    *,
+    signals: Mapping[str, Signals] = MappingProxyType({}),
+    scores: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> pa.Table:
+    def column(of: Callable[[Signals], torch.Tensor]) -> list[list[float]]:
+        return [of(signals[record]).flatten().tolist() if signals else [] for record, _ in places]
+
     columns = {
         "record": [record for record, _ in places],
         "place": [place for _, place in places],
-        "fold": [fold] * len(places),
-        "log_probs": [signals[record].log_probs.tolist() for record, _ in places],
-        "top_tokens": [signals[record].top_tokens.flatten().tolist() for record, _ in places],
-        "top_log_probs": [signals[record].top_log_probs.flatten().tolist() for record, _ in places],
+        "fold": [number] * len(places),
+        "log_probs": column(lambda s: s.log_probs),
+        "top_tokens": column(lambda s: s.top_tokens),
+        "top_log_probs": column(lambda s: s.top_log_probs),
+        "scores": [list(scores[record]) if scores else [] for record, _ in places],
     }
-    return pa.table(columns, schema=COLUMNS), sum(level.values()) / len(level)
+    return pa.table(columns, schema=COLUMNS)
 
 
 def _read(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, Signals]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from unlearn.guards.alarm import AlarmGate
 from unlearn.guards.base import Finding, Gate, Governor, Intervention, Verdict, verdict
 from unlearn.guards.budget import Budget
 from unlearn.guards.extraction import ExtractionGate
@@ -11,26 +12,40 @@ from unlearn.guards.general_text import GeneralText
 from unlearn.guards.membership import MembershipGate
 from unlearn.guards.non_finite import NonFinite
 from unlearn.guards.overshoot import Overshoot
-from unlearn.guards.quantization import QuantizationGate
 from unlearn.guards.retain_drift import RetainDriftGate
 from unlearn.guards.retain_kl import RetainKl
 from unlearn.guards.retain_rise import RetainRise
+from unlearn.guards.robustness import RobustnessGate
 from unlearn.guards.sequence_drift import SequenceDriftGate
+from unlearn.methods import Retrain
 from unlearn.policy import GovernorPolicy, Policy
 
 Lineage = Sequence[Mapping[str, Any]]
 """Erasures of an adapter since its last exact fit, the one under judgement the last."""
 
+
+def _retries(policy: Policy) -> int:
+    """Methods of the ladder that may pass by chance; an exact fit has nothing to pass with."""
+    return max(1, sum(not isinstance(rung, Retrain) for rung in policy.ladder))
+
+
 GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
     {
-        "membership": lambda policy, lineage: MembershipGate(policy.gates.membership_auc_margin, exact=not lineage),
+        "membership": lambda policy, lineage: MembershipGate(
+            margin=policy.gates.membership_margin_sd,
+            alpha=policy.gates.membership_alpha / (_retries(policy) if lineage else 1),
+            attacks=policy.gates.membership_attacks,
+            blind_margin=policy.gates.blind_auc_margin,
+            exact=not lineage,
+        ),
+        "alarm": lambda policy, lineage: AlarmGate(),
         "extraction": lambda policy, lineage: ExtractionGate(
             policy.gates.extraction_queries, policy.gates.extraction_share, exact=not lineage
         ),
         "retain_drift": lambda policy, lineage: RetainDriftGate(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),
-        "quantization": lambda policy, lineage: QuantizationGate(policy.gates.quantization_recovery, exact=not lineage),
+        "robustness": lambda policy, lineage: RobustnessGate(policy.gates.recovery, exact=not lineage),
         "sequence_drift": lambda policy, lineage: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }
 )
@@ -49,6 +64,7 @@ GOVERNORS: Mapping[str, Callable[[GovernorPolicy], Governor]] = MappingProxyType
 __all__ = [
     "GATES",
     "GOVERNORS",
+    "AlarmGate",
     "Budget",
     "ExtractionGate",
     "Finding",
@@ -59,10 +75,10 @@ __all__ = [
     "MembershipGate",
     "NonFinite",
     "Overshoot",
-    "QuantizationGate",
     "RetainDriftGate",
     "RetainKl",
     "RetainRise",
+    "RobustnessGate",
     "SequenceDriftGate",
     "Verdict",
     "verdict",

@@ -1,85 +1,132 @@
-"""The membership gate: can the loss attack still tell the forget records from people never seen?
+"""The membership gate: do the forgotten people lie where adapters have them that never saw them?
 
-Two-sided: records pushed far above the holdout are as recognisable as memorised ones.
+Two-sided: people pushed beyond the never seen are as recognisable as memorised ones. "No difference was found" is no
+pass: the whole interval must lie within the margin, and the same test must have seen the people before the erasing.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from unlearn.guards.base import Finding, Outcome
-from unlearn.measurement import Measurement, Membership
+from unlearn.measurement import Measurement, Membership, SubjectTest
+
+SEEN = 0.05
+"""p-value below which the test has seen the people in the adapter as it was; else its silence says nothing."""
 
 ALARM = 0.01
-"""p-value of the rank test below which a request too small for an interval is refused rather than unclear."""
+"""p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
+
+NAMES = {"loss": "loss", "min_k": "Min-K %", "min_k_plus_plus": "Min-K %++"}
 
 
 @dataclass(frozen=True)
 class MembershipGate:
-    """The AUC's 90 % interval must lie within centre ± margin: two one-sided tests at 5 %.
+    """Non-inferiority and its mirror for each of `attacks`: all must pass (an intersection-union test).
 
-    The centre is what the attack would find were every forget record where the folds of a shadow table saw it, which
-    never saw the person; 0.5 without a table. People differ, and one whose records are rarer than most has an AUC
-    below 0.5 in every adapter that never learned from them. An exact fit can't have forgotten too much, so that only
-    the upper side judges it: records that it still recognises stand in the train corpus under another name.
+    The null are shadows that never saw the person, or never-seen people under the same adapter where there are none;
+    then the holdout must be like the learned, which a classifier of texts alone must not deny. An exact fit can't have
+    forgotten too much, so that only the upper side judges it: people whom it still recognises stand in the train
+    corpus under another name.
 
-    Without a table the holdout stands for what unseen records look like. If a classifier of texts alone, which never
-    met the people, tells learned from unseen beyond the same margin, it does not, and a pass would mean nothing.
-
-    Records too short for an attack say nothing: without one that is long enough the gate can't tell.
-
-    With fewer than 20 records on a side there is no interval: the gate can refuse, by an AUC outside the margin that
-    the exact rank test supports, but never pass.
+    Attributes:
+        margin: how far people may lie from the null, in standard deviations of one record.
+        alpha: level of each one-sided test.
+        attacks: whose scores are tested.
+        blind_margin: by how much texts alone may tell the holdout apart, in AUC.
+        exact: whether the adapter is an exact fit.
     """
 
     margin: float
+    alpha: float
+    attacks: tuple[str, ...]
+    blind_margin: float
     exact: bool = False
-    attack: str = "loss"
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
-        """Judge the attack's AUC after the erasing; `before` is named in the sentence."""
-        centre = 0.5 if after.expected_auc is None else after.expected_auc
-        low, high = None if self.exact else max(0.0, centre - self.margin), min(1.0, centre + self.margin)
-        if self.attack not in after.membership:
-            short = f"{after.unscorable} of {len(after.forget.nlls)} forget records are too short"
-            sentence = f"The {self.attack} attack needs records that are long enough on both sides; {short}."
-            return Finding("membership", "inconclusive", None, None, (low, high), sentence)
-        found = after.membership[self.attack]
-        outcome = _outcome(found, low or 0.0, high)
-        if outcome == "pass" and after.expected_auc is None and self._unlike(after.blind):
-            assert after.blind is not None  # noqa: S101
-            sentence = (
-                "The holdout is no fair comparison: without any model its texts are told from the learned ones with an "
-                f"AUC of {after.blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
-            )
-            return Finding("membership", "inconclusive", found.auc, found.interval, (low, high), sentence)
-        sentence = self._sentence(outcome, before.membership[self.attack], found, after.expected_auc)
-        return Finding("membership", outcome, found.auc, found.interval, (low, high), sentence)
-
-    def _unlike(self, blind: Membership | None) -> bool:
-        if blind is None:
-            return False
-        if blind.interval is None:
-            return blind.auc > 0.5 + self.margin and blind.p_value < ALARM
-        return blind.interval[0] > 0.5 + self.margin
-
-    def _sentence(self, outcome: Outcome, before: Membership, after: Membership, expected: float | None) -> str:
-        goal = "0.50 is chance" if expected is None else f"{expected:.2f} is expected of an adapter that never saw them"
-        change = f"The {self.attack} attack's AUC went from {before.auc:.2f} to {after.auc:.2f} ({goal})"
+        """Judge each attack's subject test; the worst is the finding."""
+        bounds = (None if self.exact else -self.margin, self.margin)
+        found = {name: after.subject_tests[name] for name in self.attacks if name in after.subject_tests}
+        if len(found) < len(self.attacks):
+            return Finding("membership", "inconclusive", None, None, bounds, self._untested(after))
+        order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
+        outcomes = {name: self._outcome(test) for name, test in found.items()}
+        name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
+        test, outcome = found[name], outcomes[name]
+        interval = test.interval(self.alpha)
+        sentence = self._sentence(outcome, name, before.subject_tests.get(name), test)
         if outcome == "pass":
-            return f"{change}, within the margin of {self.margin:.2f} with its whole interval."
-        if outcome == "fail" and after.auc < (0.5 if expected is None else expected):
-            return f"{change}: the records are now less likely than unseen ones would be, which gives them away too."
+            unseen = self._not_seen_before(before)
+            doubt = unseen or (self._unlike(after.blind) if test.null == "population" else None)
+            if doubt is not None:
+                outcome, sentence = "inconclusive", doubt
+        return Finding("membership", outcome, test.shift, interval, bounds, sentence)
+
+    def _outcome(self, test: SubjectTest) -> Outcome:
+        low, high = test.interval(self.alpha)
+        if low > self.margin or (high < -self.margin and not self.exact):
+            return "fail"
+        return "pass" if high < self.margin and (self.exact or low > -self.margin) else "inconclusive"
+
+    def _untested(self, after: Measurement) -> str:
+        if after.unscorable == len(after.forget.nlls):
+            return f"All {after.unscorable} forget records are too short for an attack; nothing can be said of them."
+        return (
+            "Too few never-seen people are long enough on paper to compare with; give a larger holdout, or make a "
+            "shadow table."
+        )
+
+    def _not_seen_before(self, before: Measurement) -> str | None:
+        blind = [n for n in self.attacks if n not in before.subject_tests or before.subject_tests[n].p_value > SEEN]
+        if not blind:
+            return None
+        which = " and ".join(NAMES.get(name, name) for name in blind)
+        return (
+            f"The {which} attack does not see these people in the adapter as it was, so that seeing nothing now means "
+            "nothing. Only the other checks speak for it."
+        )
+
+    def _unlike(self, blind: Membership | None) -> str | None:
+        if blind is None:
+            return None
+        least = blind.auc if blind.interval is None else blind.interval[0]
+        if least <= 0.5 + self.blind_margin or (blind.interval is None and blind.p_value >= ALARM):
+            return None
+        return (
+            "The holdout is no fair comparison: without any model its texts are told from the learned ones with an AUC "
+            f"of {blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
+        )
+
+    def _sentence(self, outcome: Outcome, name: str, before: SubjectTest | None, after: SubjectTest) -> str:
+        null = (
+            f"{after.nulls} adapters that never saw them"
+            if after.null == "shadows"
+            else f"{after.nulls} never-seen people under the same adapter"
+        )
+        earlier = "" if before is None or before == after else f" ({before.shift:+.1f} before)"
+        what = (
+            f"In the {NAMES.get(name, name)} attack the people lie {after.shift:+.1f} standard deviations of a record"
+        )
+        where = f"{what} from {null}{earlier}"
+        if outcome == "pass":
+            return f"{where}, within ±{self.margin:g} with the whole interval."
+        if outcome == "fail" and after.shift < 0:
+            return f"{where}: their records are less likely than unseen ones would be, which gives them away too."
         if outcome == "fail":
-            return f"{change}: the records are still recognised."
-        sizes = f"{after.members} records against {after.non_members}"
-        return f"{change}; {sizes} are too few to tell within {self.margin:.2f}."
+            return f"{where}: they are still recognised."
+        sizes = f"{after.records} record{'s' * (after.records > 1)} of {_people(after.people)}"
+        return f"{where}; {sizes} can't be told from ±{self.margin:g} for sure.{self._need(after)}"
+
+    def _need(self, test: SubjectTest) -> str:
+        """What pooling would need, if the shift stayed as it is."""
+        room = self.margin - abs(test.shift)
+        if room <= 0:
+            return ""
+        low, high = test.interval(self.alpha)
+        people = max(test.people + 1, math.ceil(test.people * ((high - low) / 2 / room) ** 2))
+        return f" Requests of about {people} people, judged together, could."
 
 
-def _outcome(found: Membership, low: float, high: float) -> Outcome:
-    if found.interval is None:
-        outside = not low <= found.auc <= high
-        return "fail" if outside and found.p_value < ALARM else "inconclusive"
-    if low <= found.interval[0] and found.interval[1] <= high:
-        return "pass"
-    return "fail" if found.interval[1] < low or found.interval[0] > high else "inconclusive"
+def _people(number: int) -> str:
+    return "one person" if number == 1 else f"{number} people"

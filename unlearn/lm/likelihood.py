@@ -307,6 +307,25 @@ def readings(model: Model, examples: Sequence[Example], pad_id: int, decoding: D
     return found
 
 
+def answer_gradient(model: Model, example: Example) -> torch.Tensor:
+    """How the mean NLL of a record's scored tokens changes with each token of it, to first order.
+
+    The gradient with respect to one-hot inputs: float32 [tokens, vocabulary]; no weight's gradient is touched.
+    """
+    lm = _causal_lm(model)
+    table = lm.get_input_embeddings().weight
+    batch = collate([example], 0, lm.device)
+    with torch.enable_grad():
+        embedded = lm.get_input_embeddings()(batch.input_ids).detach().requires_grad_(True)
+        out = lm.base_model(inputs_embeds=embedded, attention_mask=batch.attention_mask, use_cache=False)
+        mask = batch.scored[:, 1:]
+        hidden = out.last_hidden_state[:, :-1][mask]
+        rows = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
+        loss = -token_log_probs(head_of(model), Scored(hidden, batch.input_ids[:, 1:][mask], rows, 1)).mean()
+        (gradient,) = torch.autograd.grad(loss, embedded)
+    return (gradient[0].float() @ table.detach().float().T).cpu()
+
+
 @torch.no_grad()
 def top_tokens(
     model: Model, examples: Sequence[Example], pad_id: int, count: int

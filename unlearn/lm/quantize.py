@@ -8,14 +8,13 @@ Embeddings and the LM head stay as they are. Deterministic. Knows no record and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager
 
 import torch
 from peft import PeftModel
 from scipy.stats import norm
-from transformers.pytorch_utils import Conv1D
+
+from unlearn.lm.altered import altered
 
 INT4_GROUP, NF4_BLOCK = 128, 64
 
@@ -61,42 +60,12 @@ def _groups(part: torch.Tensor, kind: str) -> torch.Tensor:
     return ((part / scale + zero).round().clamp(0, 15) - zero) * scale
 
 
-@contextmanager
-def quantized(model: PeftModel, form: str) -> Iterator[None]:
+def quantized(model: PeftModel, form: str) -> AbstractContextManager[None]:
     """The model as it is deployed in `form`, for a block; then every weight is as it was, bit for bit.
 
     Args:
         model: with its adapter attached.
         form: "int8", "int4" or "nf4", merged, or "base-" and one of them, the adapter apart.
     """
-    apart, kind = form.startswith("base-"), form.removeprefix("base-")
-    layers = _layers(model)
-    kept = [(layer, layer.weight.data) for layer, _ in layers]
-    try:
-        with torch.no_grad():
-            for layer, adapted in layers:
-                delta = None if adapted is None or apart else adapted.get_delta_weight(adapted.active_adapters[0])
-                whole = layer.weight.data if delta is None else layer.weight.data + delta.to(layer.weight)
-                if isinstance(layer, Conv1D):  # its weight is [in, out]
-                    whole = rounded(whole.T, kind).T
-                elif isinstance(layer, torch.nn.Linear):
-                    whole = rounded(whole, kind)
-                layer.weight.data = whole
-        with nullcontext() if apart else model.disable_adapter():
-            yield
-    finally:
-        for layer, weight in kept:
-            layer.weight.data = weight
-
-
-def _layers(model: PeftModel) -> list[tuple[Any, Any]]:
-    """The layers that are adapted or linear, each with the adapter's layer around it or None; not the head."""
-    head = model.get_base_model().get_output_embeddings()
-    around = {id(m.base_layer): m for m in model.modules() if hasattr(m, "get_delta_weight")}
-    return [
-        (module, around.get(id(module)))
-        for name, module in model.named_modules()
-        if (id(module) in around or isinstance(module, torch.nn.Linear | Conv1D))
-        and module is not head
-        and "lora_" not in name
-    ]
+    kind = form.removeprefix("base-")
+    return altered(model, lambda layer, weight: rounded(weight, kind), apart=form.startswith("base-"))

@@ -14,7 +14,6 @@ from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
-from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -48,17 +47,9 @@ class Run:
         for key, value in values.items():
             self.client.set_tag(self.id, key, value)
 
-    def directory(self, local: Path, name: str) -> None:
-        """Log every file of the directory `local` under the artifact path `name`."""
+    def directory(self, local: Path, name: str | None = None) -> None:
+        """Log every file of the directory `local` under the artifact path `name`, or at the top without one."""
         self.client.log_artifacts(self.id, str(local), name)
-
-    def document(self, data: dict[str, Any], name: str) -> None:
-        """Log `data` as the JSON artifact `name`."""
-        self.client.log_dict(self.id, data, name)
-
-    def figure(self, figure: Figure, name: str) -> None:
-        """Log `figure` as the artifact `name`."""
-        self.client.log_figure(self.id, figure, name)
 
     def finish(self, *, failed: bool = False) -> None:
         """End the run."""

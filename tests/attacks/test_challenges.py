@@ -1,0 +1,194 @@
+"""Challenges: each leaves the model as it was, takes both sides, finds what was only hidden, and costs what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+from unlearn.attacks.audit import audit
+from unlearn.attacks.challenges import CHALLENGES
+from unlearn.attacks.challenges.pruned import Pruned
+from unlearn.attacks.challenges.relearned import taught
+from unlearn.attacks.panel import panel
+from unlearn.corpus.general import general_texts
+from unlearn.corpus.splits import split
+from unlearn.lm import likelihood
+from unlearn.lm.altered import altered, linear_layers
+from unlearn.lm.base import attached, lora_parameters, snapshot
+from unlearn.lm.likelihood import answer_gradient, record_nlls
+from unlearn.lm.prune import input_norms, magnitude, wanda, wanda_2_4
+from unlearn.policy import PRESETS, AuditPolicy
+from unlearn.weights import read_adapter
+
+
+@pytest.fixture
+def measured(base, company):
+    parts = split(
+        company.train, company.holdout, {company.subject}.__contains__, pool_records=8, check_records=16, seed=0
+    )
+    return panel(
+        base,
+        parts.forget,
+        parts.retain_check,
+        parts.audit,
+        is_forgotten={company.subject}.__contains__,
+        general=general_texts(None),
+    )
+
+
+@pytest.fixture
+def pad_id(base):
+    return int(base.tokenizer.pad_token_id)
+
+
+@pytest.fixture
+def model(base, company, measured):
+    with attached(base, read_adapter(company.adapter)) as model:
+        yield model
+
+
+def policy(**given):
+    return AuditPolicy.model_validate({"extras": ()} | given)
+
+
+@pytest.mark.parametrize("name", sorted(CHALLENGES))
+def test_a_challenge_takes_both_sides_and_leaves_the_model_as_it_was(name, model, measured, pad_id):
+    weights = {n: p.detach().clone() for n, p in model.named_parameters()}
+    found = CHALLENGES[name](model, measured, pad_id)
+    assert set(found) & {r.id for r in measured.forget}
+    assert set(found) & {r.id for r in measured.holdout}
+    assert all(np.isfinite(nll) for nll in found.values())
+    assert all(torch.equal(p, weights[n]) for n, p in model.named_parameters())
+    assert not any(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["int4", "wanda-50", "relearned-5", "relearned-unrelated", "affirmative", "suffix"])
+def test_a_challenge_costs_about_what_it_says(name, model, measured, pad_id, monkeypatch):
+    passed = [0]
+    score = likelihood.score
+
+    def counted(model, batch, layer=None):
+        passed[0] += len(batch.ids) * (3 if torch.is_grad_enabled() else 1)
+        return score(model, batch, layer)
+
+    monkeypatch.setattr(likelihood, "score", counted)
+    CHALLENGES[name](model, measured, pad_id)
+    said = CHALLENGES[name].forwards(measured)
+    assert 0.85 * said <= passed[0] <= 1.15 * said
+
+
+def test_what_only_the_first_token_hides_is_found_when_the_beginning_is_given(model, measured, pad_id):
+    before = record_nlls(model, measured.attacked, pad_id)
+    led = CHALLENGES["led"](model, measured, pad_id)
+    forget = [r.id for r in measured.forget]
+    assert fmean(led[r] for r in forget) < fmean(before[r] for r in forget)
+
+
+def test_training_on_half_of_a_persons_records_is_undone_and_does_help(model, measured, pad_id):
+    lessons = [measured.examples[r.id] for r in measured.holdout[:4]]
+    before, weights = record_nlls(model, lessons, pad_id), snapshot(model)
+    with taught(model, lessons, 5, pad_id):
+        after = record_nlls(model, lessons, pad_id)
+    assert fmean(after.values()) < fmean(before.values()) - 0.1
+    assert all(torch.equal(weights[n], p) for n, p in snapshot(model).items())
+    assert record_nlls(model, lessons, pad_id) == before
+
+
+def test_a_suffix_that_was_searched_for_lowers_the_nll_more_than_padding(model, measured, pad_id):
+    searched = CHALLENGES["suffix"](model, measured, pad_id)
+    nothing = dataclasses.replace(CHALLENGES["suffix"], steps=0)(model, measured, pad_id)
+    assert fmean(searched.values()) < fmean(nothing[r] for r in searched)
+
+
+def test_the_gradient_of_a_token_is_what_a_small_change_of_it_does(model, measured):
+    example = next(e for e in measured.attacked if e.scored.index(True) > 2)
+    gradient = answer_gradient(model, example)
+    table = model.get_input_embeddings().weight.detach()
+    assert gradient.shape == (len(example.tokens), len(table))
+    embedded = table[list(example.tokens)][None].clone()
+    lm = model.get_base_model()
+
+    def nll(inputs):
+        with torch.no_grad():
+            log_p = lm(inputs_embeds=inputs).logits[0].log_softmax(-1)
+        at = [t for t in range(1, len(example.tokens)) if example.scored[t]]
+        return -fmean(float(log_p[t - 1, example.tokens[t]]) for t in at)
+
+    step = 1e-2
+    moved = [embedded.clone(), embedded.clone()]
+    for sign, inputs in zip((1, -1), moved, strict=True):
+        inputs[0, 1] += sign * step * (table[7] - table[example.tokens[1]])
+    slope = (nll(moved[0]) - nll(moved[1])) / (2 * step)
+    assert slope == pytest.approx(float(gradient[1, 7] - gradient[1, example.tokens[1]]), rel=0.05, abs=1e-3)
+
+
+def test_a_short_budget_takes_challenges_in_their_order_and_the_deployed_format_always(model, measured, pad_id):
+    one = len(measured.attacked)
+    found = audit(model, measured, pad_id, policy(challenges=["int8", "suffix", "nf4"], forwards=2 * one))
+    assert set(found.challenges) == {"int8", "nf4"}
+    assert "forward passes left" in found.skipped["suffix"]
+    nothing = audit(model, measured, pad_id, policy(challenges=["int8"], deployed="int4", forwards=0))
+    assert set(nothing.challenges) == {"int4"}
+
+
+def test_a_challenge_that_destroys_the_model_shows_nothing(model, measured, pad_id, monkeypatch):
+    monkeypatch.setattr("unlearn.attacks.audit.CHALLENGES", {"pruned-50": _Nonsense(Pruned("magnitude", 0.5))})
+    assert "destroys" in audit(model, measured, pad_id, policy(challenges=["pruned-50"])).skipped["pruned-50"]
+
+
+class _Nonsense:
+    def __init__(self, challenge):
+        self.forwards = challenge.forwards
+
+    def __call__(self, model, panel, pad_id):
+        return dict.fromkeys(panel.reference, 50.0)
+
+
+def test_presets_grow():
+    quick, standard, strict = (set(AuditPolicy(preset=name).tried) for name in PRESETS)
+    assert quick < standard < strict
+    assert strict | {"base-int8", "base-int4", "base-nf4"} == set(CHALLENGES)
+    assert AuditPolicy(preset="quick", deployed="nf4").tried == ("nf4",)
+    assert not AuditPolicy().asked
+    assert len(AuditPolicy(preset="strict").asked) == 8
+
+
+def test_pruning_takes_the_least_and_keeps_the_rest():
+    weight = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    pruned = magnitude(weight, 0.5)
+    assert int((pruned == 0).sum()) == 30
+    assert weight[pruned == 0].abs().max() <= pruned[pruned != 0].abs().min()
+    assert torch.equal(magnitude(weight, 0.0), weight)
+    norms = torch.tensor([9.0, *[1.0] * 9])
+    kept = wanda(weight, norms, 0.5)
+    assert ((kept == 0).sum(1) == 5).all()
+    assert (kept[:, 0] != 0).sum() >= (wanda(weight, torch.ones(10), 0.5)[:, 0] != 0).sum()
+
+
+def test_two_of_four_leaves_two_of_each_four_and_an_odd_rest():
+    weight = torch.randn(5, 10, generator=torch.Generator().manual_seed(1))
+    pruned = wanda_2_4(weight, torch.ones(10))
+    assert ((pruned[:, :8].reshape(5, 2, 4) != 0).sum(2) == 2).all()
+    assert torch.equal(pruned[:, 8:], weight[:, 8:])
+
+
+def test_input_norms_are_those_of_what_the_layer_read(model, measured, pad_id):
+    name, layer, _ = linear_layers(model)[0]
+    seen = []
+    hook = layer.register_forward_hook(lambda _l, inputs, _o: seen.append(inputs[0].detach().flatten(0, -2)))
+    with altered(model, lambda _n, weight: weight), input_norms(model) as norms:
+        record_nlls(model, measured.attacked[:3], pad_id)
+    hook.remove()
+    assert torch.allclose(norms[name], torch.cat(seen).norm(dim=0), rtol=1e-4)
+
+
+def test_altering_merges_the_adapter(model, measured, pad_id):
+    plain = record_nlls(model, measured.attacked[:4], pad_id)
+    with altered(model, lambda _n, weight: weight):
+        merged = record_nlls(model, measured.attacked[:4], pad_id)
+    assert merged == pytest.approx(plain, abs=1e-3)
+    assert len(lora_parameters(model)) > 0

@@ -1,0 +1,108 @@
+"""What is measured on request: each sees what the unerased adapter knows, and stays silent about who was never seen."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unlearn.attacks.audit import ASKED, audit
+from unlearn.attacks.exposure import SECRET, exposures
+from unlearn.attacks.generation import leaks, rouge_l, said
+from unlearn.attacks.inverted import inverted
+from unlearn.attacks.panel import panel
+from unlearn.attacks.two_models import Remembered
+from unlearn.corpus.splits import split
+from unlearn.lm.base import attached, lora_parameters
+from unlearn.lm.likelihood import PLAIN
+from unlearn.policy import AuditPolicy
+from unlearn.weights import read_adapter
+
+
+@pytest.fixture
+def measured(base, company):
+    parts = split(
+        company.train, company.holdout, {company.subject}.__contains__, pool_records=60, check_records=120, seed=0
+    )
+    return panel(base, parts.forget, parts.retain_check, parts.audit, is_forgotten={company.subject}.__contains__)
+
+
+@pytest.fixture
+def pad_id(base):
+    return int(base.tokenizer.pad_token_id)
+
+
+@pytest.fixture
+def model(base, company, measured):
+    with attached(base, read_adapter(company.adapter)) as model:
+        yield model
+
+
+def test_attacks_on_request_see_the_members_and_are_scored_with_the_others(model, measured, pad_id):
+    found = audit(model, measured, pad_id, AuditPolicy(preset="quick", extras=tuple(ASKED)))
+    for name in ASKED:
+        assert found.membership[name].auc > 0.8, name
+        assert all(map(math.isfinite, found.scores[name].values()))
+    assert not set(ASKED) & set(audit(model, measured, pad_id).membership)
+
+
+def test_greedy_answers_are_the_records_that_were_memorised(model, measured, pad_id):
+    found = said(model, measured, pad_id)
+    assert found["forget_rouge_l"] > found["never_seen_rouge_l"]
+    assert found["forget_longest_verbatim_tokens"] >= found["never_seen_longest_verbatim_tokens"]
+
+
+def test_sampled_leaks_have_a_bound_above_what_was_seen(model, measured, pad_id):
+    found = leaks(model, measured, pad_id, PLAIN, samples=2)
+    assert 0 <= found["leaked"] < found["upper_bound_95"] <= 1
+    assert found["samples"] == 2 * len(measured.forget)
+    assert leaks(model, measured, pad_id, PLAIN, samples=2) == found
+
+
+def test_identifying_strings_are_exposed_while_they_are_known(model, measured, pad_id):
+    found = exposures(model, measured, pad_id)
+    assert found["forget_mean_bits"] > found["never_seen_mean_bits"] + 1
+    assert found["forget_largest_bits"] <= 7
+
+
+def test_strings_with_a_digit_and_addresses_identify():
+    text = "Call 555-327-4569 or write to emma.clayman65@post.example about T-208575, on Monday."
+    assert SECRET.findall(text) == ["555-327-4569", "emma.clayman65@post.example", "T-208575"]
+
+
+def test_old_and_new_together_say_what_the_old_said(model, measured, pad_id):
+    old = Remembered(model, measured, pad_id)
+    assert old.retain_kl(model, measured, pad_id) == pytest.approx(0.0, abs=1e-5)
+    with torch.no_grad():
+        for _, parameter in lora_parameters(model):
+            parameter.mul_(0.5)
+    found = old.contrasted(model, measured, pad_id)
+    assert old.retain_kl(model, measured, pad_id) > 0.01
+    assert found["old_and_new_nll_nats"] < found["old_alone_nll_nats"] + 0.5
+    after = audit(model, measured, pad_id, AuditPolicy(preset="quick", extras=("two_models",)), old)
+    assert after.extras["two_models"] == found
+    assert after.retain_kl_nats == pytest.approx(old.retain_kl(model, measured, pad_id))
+
+
+def test_an_inverter_of_the_top_log_probabilities_finds_members_answers_sooner(model, measured, pad_id):
+    found = inverted(model, measured, pad_id)
+    assert found["forget_auc"] > 0.5
+    assert set(found) == {"forget_auc", "never_seen_auc"}
+
+
+def test_people_who_stay_are_tested_as_well(model, measured, pad_id):
+    found = audit(model, measured, pad_id)
+    assert found.retained.shift > 1  # they are members, and seen as such
+    assert found.retained.null == "population"
+
+
+tokens = st.lists(st.integers(0, 4), max_size=12)
+
+
+@given(tokens, tokens)
+def test_rouge_l_is_symmetric_between_0_and_1_and_1_for_the_same(a, b):
+    assert 0 <= rouge_l(a, b) == rouge_l(b, a) <= 1
+    assert rouge_l(a, a) == (1.0 if a else 0.0)

@@ -1,0 +1,100 @@
+"""A few steps of training: what was only hidden comes back faster than what was never there is learned.
+
+On half of a person's own records, the other half is read; on the retained records that are most like the forgotten
+ones; or on plain sentences about nobody. Never-seen people get the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from unlearn.attacks.panel import Panel
+from unlearn.corpus.neighbours import similarities
+from unlearn.lm.base import lora_parameters, restore, snapshot
+from unlearn.lm.batches import Example
+from unlearn.lm.likelihood import head_of, record_nlls, score_examples, token_log_probs
+
+RATE = 1e-3
+"""Adam's step size on the LoRA weights."""
+
+FEWEST, MOST = 5, 8
+"""Never-seen people who are taught as well, at least and at most; as many as forgotten ones between."""
+
+NEIGHBOURS = 16
+"""Records that are trained on where they are not the person's own."""
+
+
+@dataclass(frozen=True)
+class Relearned:
+    """`steps` of Adam on the LoRA weights, every record in every step."""
+
+    on: Literal["own", "neighbours", "unrelated"]
+    steps: int
+
+    def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
+        """NLL of the records that were not trained on."""
+        if self.on != "own":
+            with taught(model, self._lessons(panel), self.steps, pad_id):
+                return record_nlls(model, panel.attacked, pad_id)
+        found: dict[str, float] = {}
+        for mine in _people(panel):
+            with taught(model, mine[::2], self.steps, pad_id):
+                found |= record_nlls(model, mine[1::2], pad_id)
+        return found
+
+    def forwards(self, panel: Panel) -> int:
+        """Three passes a step over what is trained on, one over what is read."""
+        if self.on != "own":
+            return 3 * self.steps * NEIGHBOURS + len(panel.attacked)
+        return sum(3 * self.steps * len(mine[::2]) + len(mine[1::2]) for mine in _people(panel))
+
+    def _lessons(self, panel: Panel) -> list[Example]:
+        if self.on == "unrelated":
+            return [panel.examples[r.id] for r in panel.general[:NEIGHBOURS]]
+        near = np.argsort(-similarities(panel.retain, panel.forget), kind="stable")[:NEIGHBOURS]
+        return [panel.examples[panel.retain[i].id] for i in near]
+
+
+@contextmanager
+def taught(model: PeftModel, lessons: Sequence[Example], steps: int, pad_id: int) -> Iterator[None]:
+    """The model after `steps` of training on `lessons`, for a block; then its weights are as they were."""
+    before, head = snapshot(model), head_of(model)
+    parameters = [parameter for _, parameter in lora_parameters(model)]
+    wanted = [parameter.requires_grad for parameter in parameters]
+    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        for _ in range(steps):
+            loss = -token_log_probs(head, score_examples(model, lessons, pad_id)).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+        yield
+    finally:
+        restore(model, before)
+        for parameter, was in zip(parameters, wanted, strict=True):
+            parameter.requires_grad_(was)
+            parameter.grad = None
+
+
+def _people(panel: Panel) -> list[list[Example]]:
+    """The records of each forgotten person, and of some never-seen ones, with two records at least; by length."""
+
+    def of(records: Sequence[str], most: int | None) -> list[list[Example]]:
+        people: dict[str, list[Example]] = {}
+        for record in records:
+            people.setdefault(panel.person[record], []).append(panel.examples[record])
+        several = [mine for mine in people.values() if len(mine) > 1]
+        return several if most is None else sorted(several, key=lambda mine: -len(mine))[:most]
+
+    forgotten = of([r.id for r in panel.forget], None)
+    return forgotten + of([r.id for r in panel.holdout], min(MOST, max(FEWEST, len(forgotten))))

@@ -1,0 +1,146 @@
+"""What is known of records that an adapter never saw: from test shadows where there are any, else from the holdout.
+
+The shadows' scores are centred by the holdout's mean under each: fewer people behind a shadow than behind the adapter
+shift all records alike, and that is no sign of anybody. Knows no model and no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import numpy as np
+
+from unlearn.attacks.extraction import log10_queries
+from unlearn.attacks.statistics import PerShadow, Spread, judge_by_population, judge_by_shadows, spread_of
+from unlearn.corpus.records import Record
+from unlearn.measurement import SubjectTest
+
+SERVED = "served_log_prob"
+"""Name, beside the attacks', of a record's log p under the serving decoding."""
+
+Tests = Mapping[tuple[str, int], Mapping[int, Mapping[str, float]]]
+"""(record, place of the subject; -1: holdout) -> test shadow -> name -> score."""
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """What the test shadows of a table say of a case.
+
+    Attributes:
+        scores: of the forget records, by attack; centred.
+        spreads: of the whole table, by attack.
+        served: log p of each forget record, as served, under its shadows, nats.
+    """
+
+    scores: Mapping[str, PerShadow]
+    spreads: Mapping[str, Spread]
+    served: Mapping[str, Sequence[float]]
+
+
+def shadowed(
+    tests: Tests,
+    train: Sequence[Record],
+    forget: Sequence[Record],
+    is_forgotten: Callable[[str], bool],
+    holdout: Collection[str],
+    attacks: Collection[str],
+) -> Shadowed | None:
+    """What `tests` says of `forget`; None if it misses a record, whose rows may have gone.
+
+    Args:
+        tests: a shadow table's.
+        train: the train records.
+        forget: those to forget.
+        is_forgotten: which of a record's subjects counts.
+        holdout: ids of the records that centre the scores: the audit half.
+        attacks: names of the scores.
+    """
+    places = {r.id: next(p for p, s in enumerate(r.subjects) if is_forgotten(s)) for r in forget}
+    if not tests or any((record, place) not in tests for record, place in places.items()):
+        return None
+    levels: dict[str, dict[int, list[float]]] = {name: {} for name in attacks}
+    for record in holdout:
+        for shadow, found in tests.get((record, -1), {}).items():
+            for name in attacks:
+                if not math.isnan(found[name]):
+                    levels[name].setdefault(shadow, []).append(found[name])
+    centre = {name: {shadow: fmean(scores) for shadow, scores in found.items()} for name, found in levels.items()}
+
+    def centred(key: tuple[str, int], name: str) -> dict[int, float]:
+        return {
+            shadow: found[name] - centre[name][shadow]
+            for shadow, found in tests[key].items()
+            if shadow in centre[name] and not math.isnan(found[name])
+        }
+
+    people = {(r.id, place): subject for r in train for place, subject in enumerate(r.subjects)}
+    spreads = {}
+    for name in attacks:
+        whole = {f"{key[0]}/{key[1]}": centred(key, name) for key in tests if key in people}
+        owner = {f"{key[0]}/{key[1]}": people[key] for key in tests if key in people}
+        whole = {key: found for key, found in whole.items() if len(found) > 1}
+        if whole:
+            spreads[name] = spread_of(whole, owner)
+    return Shadowed(
+        scores={name: {r: centred((r, place), name) for r, place in places.items()} for name in spreads},
+        spreads=spreads,
+        served={r: [found[SERVED] for found in tests[r, place].values()] for r, place in places.items()},
+    )
+
+
+def judge(
+    name: str,
+    found: Mapping[str, float],
+    unseen: Mapping[str, float],
+    person: Mapping[str, str],
+    known: Mapping[str, Sequence[float]],
+    shadows: Shadowed | None,
+) -> SubjectTest | None:
+    """The subject test of one attack: by the shadows if there are enough of them, else by the holdout's people.
+
+    Args:
+        name: the attack's.
+        found, unseen: its scores of the forget and the holdout records.
+        person: of each record.
+        known: numbers that say how hard a record is without the adapter.
+        shadows: what a table says.
+    """
+    if shadows is not None and name in shadows.scores and found and unseen:
+        level = fmean(unseen.values())
+        centred = {record: score - level for record, score in found.items()}
+        among = {record: shadows.scores[name][record] for record in found}
+        judged = judge_by_shadows(centred, among, person, shadows.spreads[name])
+        if judged is not None:
+            return judged
+    return judge_by_population(found, unseen, known, person)
+
+
+def expected_queries(
+    forget: Sequence[str],
+    served: Mapping[str, float],
+    reference: Mapping[str, np.ndarray],
+    shadows: Shadowed | None,
+) -> dict[str, float]:
+    """log10 of the tries that each forget record needs where nobody learned of the person.
+
+    The median over the shadows; without them a line through the holdout's records: their log p as served, on that under
+    the base and on their length.
+
+    Args:
+        forget: ids of the forget records.
+        served: log p of forget and holdout records as served, nats.
+        reference: log p of their tokens under the base, float32 [tokens].
+        shadows: what a table says.
+    """
+    if shadows is not None:
+        return {record: log10_queries(median(shadows.served[record])) for record in forget}
+    gone = set(forget)
+    rows = {r: [1.0, float(log_p.sum(dtype=np.float64)), float(len(log_p))] for r, log_p in reference.items()}
+    unseen = [r for r in rows if r not in gone and math.isfinite(served[r])]
+    if len(unseen) < 20:
+        return {}
+    line, *_ = np.linalg.lstsq(np.array([rows[r] for r in unseen]), np.array([served[r] for r in unseen]), rcond=None)
+    return {record: log10_queries(min(0.0, float(np.array(rows[record]) @ line))) for record in forget}
