@@ -1,0 +1,148 @@
+"""The page of the verification benchmark, from its results. Knows Markdown; measures nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+Figures = dict[str, Any]
+
+HEAD = """# What a verdict is worth
+
+Made by `python bench/verification.py --data DIR --out docs/benchmarks/verification.md` (synthetic people of this project; the
+fictitious authors of TOFU, arXiv 2401.06121). The gates and their margins are those of the default policy, a ladder of one
+method: a shadow table of {shadows}, two one-sided tests at 5 %, margin {margin:g} standard deviations of a record.
+
+"""
+
+SHADOWED = ("loss", "min_k_plus_plus")
+WANTED = {
+    "original": "refused",
+    "control": "released",
+    "calibrated": "",
+    "ascent past its target": "refused",
+    "first token steered": "refused",
+    "returns under int4": "refused",
+}
+
+
+def page(results: Mapping[str, Figures], shadows: str, margin: float) -> str:
+    """The whole page; a part whose results are missing is left out."""
+    text = HEAD.format(shadows=shadows, margin=margin)
+    requests = [found for name, found in results.items() if name.startswith("request/")]
+    if requests:
+        text += _requests(requests)
+    if "rates/mixed" in results:
+        text += _rates(results["rates/mixed"])
+    for world in ("people", "tofu"):
+        found = {name.removeprefix(f"{world}/"): f for name, f in results.items() if name.startswith(f"{world}/")}
+        if found:
+            text += _table(world, found)
+    return text
+
+
+def _requests(requests: Sequence[Figures]) -> str:
+    sizes = sorted(found["records"] for found in requests)
+    lines = [
+        f"## {len(requests)} requests of one person\n",
+        f"{sizes[0]} to {sizes[-1]} records each (median {median(sizes):g}), on sixty synthetic people. A control is "
+        "retrained without the person, each with a seed of its own. `standard` judges the first four, `strict` the "
+        "impostors (`bench/impostors.py`).\n",
+    ]
+    rows = []
+    for name, wanted in WANTED.items():
+        verdicts = Counter(found[name]["verdict"] for found in requests)
+        gates = Counter(
+            gate for found in requests for gate, f in found[name]["findings"].items() if f["outcome"] == "fail"
+        )
+        open_ = Counter(
+            gate
+            for found in requests
+            for gate, f in found[name]["findings"].items()
+            if f["outcome"] == "inconclusive" and found[name]["verdict"] == "inconclusive"
+        )
+        shift = median(found[name]["shift"].get("loss", float("nan")) for found in requests)
+        rows.append(
+            [
+                name,
+                wanted or "-",
+                *(str(verdicts[v]) for v in ("released", "refused", "inconclusive")),
+                f"{shift:+.1f}",
+                ", ".join(f"{gate} {n}" for gate, n in gates.most_common()) or "-",
+                ", ".join(f"{gate} {n}" for gate, n in open_.most_common()) or "-",
+            ]
+        )
+    head = ["", "should be", "released", "refused", "inconclusive", "shift (sd)", "refused by", "left open by"]
+    return "\n".join(lines) + "\n" + _grid(head, rows) + "\n"
+
+
+def _rates(found: Figures) -> str:
+    rows = [
+        [
+            name,
+            str(one["tests"]),
+            f"{one['seen']:.1%}",
+            f"{one['released']:.1%}",
+            f"{one['released_at_margin']:.1%}",
+            f"{one['half_width']:.2f}",
+        ]
+        for name, one in found.items()
+    ]
+    head = ["attack", "tests", "seen (5 %)", "within the margin", "within, moved to it (6 %)", "half-width (sd)"]
+    return (
+        "## Error rates of the subject test on real fits\n\n"
+        "Each test shadow stands for an adapter in question and is judged by the others, person by person, five records "
+        "and more: nobody is there to be seen. Then every record is moved by the margin towards members.\n\n"
+        + _grid(head, rows)
+        + "\n"
+    )
+
+
+def _table(world: str, found: Mapping[str, Figures]) -> str:
+    any_row = next(iter(found.values()))
+    attacks = list(any_row["auc"])
+    challenges = sorted({name for one in found.values() for name in one["recoveries"]})
+    text = f"## {'Synthetic people' if world == 'people' else 'TOFU'}: two people, forty records, preset `strict`\n\n"
+    text += "AUC of each attack (0.5 is chance; a control shows where these people lie), and the subject test.\n\n"
+    text += _grid(
+        ["", "verdict", *attacks, *(f"{name} (sd)" for name in SHADOWED), "10^n tries", "refused by"],
+        [
+            [
+                name,
+                one["verdict"],
+                *(f"{one['auc'][a]:.2f}" if a in one["auc"] else "-" for a in attacks),
+                *(_shift(one, a) for a in SHADOWED),
+                f"{one['queries']:.1f}",
+                ", ".join(gate for gate, f in one["findings"].items() if f["outcome"] == "fail") or "-",
+            ]
+            for name, one in found.items()
+        ],
+    )
+    text += "\nShare of the forgetting that each challenge brings back, beyond what it does to people never seen.\n\n"
+    text += _grid(
+        ["", *challenges],
+        [
+            [name, *(f"{one['recoveries'][c]:+.0%}" if c in one["recoveries"] else "-" for c in challenges)]
+            for name, one in found.items()
+            if name != "original" and not name.startswith("control")
+        ],
+    )
+    held = [one for name, one in found.items() if name == "calibrated"]
+    if held:
+        text += f"\nThe worst challenge of `calibrated`: {max(held[0]['recoveries'].values()):+.1%} (10 % may).\n"
+    return text + "\n"
+
+
+def _shift(one: Figures, attack: str) -> str:
+    if attack not in one["shift"]:
+        return "-"
+    low, high = one["interval"][attack]
+    return f"{one['shift'][attack]:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _grid(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    head = list(head)
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"

@@ -1,0 +1,279 @@
+"""What the verdicts are worth: who is released and who refused, attack by attack and request by request.
+
+    python bench/verification.py --data ../shared/data/tofu --work /tmp/unlearn-bench --out docs/benchmarks/verification.md
+
+Three parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
+every attack and challenge of the `strict` preset, on synthetic people and on TOFU. (2) Twenty requests of one person with 5 to
+20 records each: original and control under `standard`, `ascent` past its target and the impostors under `strict`.
+(3) The test's own error rates on real fits: each test shadow judged by the others, as it is and moved to the margin.
+Every result is kept in --work as JSON, so that an interrupted run goes on; --only does a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from impostors import first_token, int4_returns
+from peft import PeftModel
+from rich.console import Console
+from rich.progress import Progress
+from verdicts import page
+from worlds import FOLDS, World, mixed, people, tofu
+
+from unlearn.attacks.audit import audit
+from unlearn.attacks.statistics import FEWEST_SHADOWS, judge_by_shadows, spread_of
+from unlearn.attempt import Case, Prepared, Unwatched, attempt, prepare, split_of
+from unlearn.guards import GATES, verdict
+from unlearn.guards.robustness import recoveries
+from unlearn.lm.base import attached
+from unlearn.lm.batches import encode
+from unlearn.lm.finetune import finetune, recorded_recipe
+from unlearn.measurement import Measurement
+from unlearn.methods import METHODS
+from unlearn.policy import AuditPolicy, Policy
+from unlearn.weights import AdapterFiles, read_adapter
+
+Figures = dict[str, Any]
+REQUESTS = 20
+PAST = {"method": "ascent", "steps": 60, "learning_rate": 1e-3}
+"""Plain ascent, nobody stopping it."""
+UNGUARDED = {"overshoot_nats": 99.0, "retain_rise": 99.0, "retain_kl_nats": 99.0, "general_text_rise": 99.0}
+
+
+def case_of(world: World, subjects: Sequence[str], **policy: Any) -> Case:
+    """The case of forgetting `subjects`, with the world's shadow table."""
+    given = Policy.model_validate({"ladder": [{"method": "calibrated"}], **policy})
+    chosen = frozenset(subjects).__contains__
+    return Case(world.base, world.adapter(), world.train, world.holdout, chosen, given, shadows=world.table)
+
+
+def judged(prepared: Prepared, after: Measurement, *, exact: bool) -> Figures:
+    """Verdict, findings and figures of one candidate."""
+    cost = {"retain_nll_nats": prepared.before.retain.mean, "method": "erased"}
+    lineage = [] if exact else [cost | {"retain_rise_nats": after.retain.mean - prepared.before.retain.mean}]
+    findings = [make(prepared.case.policy, lineage)(prepared.before, after) for make in GATES.values()]
+    return {
+        "verdict": verdict(findings),
+        "findings": {f.gate: f.as_report() for f in findings},
+        "auc": {name: found.auc for name, found in after.membership.items()},
+        "shift": {name: found.shift for name, found in after.subject_tests.items()},
+        "interval": {name: found.interval(0.05) for name, found in after.subject_tests.items()},
+        "queries": min(after.queries.values()),
+        "recoveries": recoveries(prepared.before, after),
+        "skipped": dict(after.skipped),
+        "forget": after.forget.mean,
+        "retain": after.retain.mean,
+        "holdout": after.holdout.mean,
+    }
+
+
+def measured(prepared: Prepared, adapter: AdapterFiles, preset: str) -> Measurement:
+    """One adapter under a preset."""
+    with attached(prepared.base, adapter) as model:
+        return audit(
+            model, prepared.records, prepared.pad_id, AuditPolicy.model_validate({"preset": preset}), prepared.old
+        )
+
+
+def impostor(prepared: Prepared, make: Callable[[PeftModel], None], preset: str) -> Measurement:
+    """An adapter changed in place, measured, and thrown away."""
+    with attached(prepared.base, prepared.case.adapter) as model:
+        make(model)
+        return audit(
+            model, prepared.records, prepared.pad_id, AuditPolicy.model_validate({"preset": preset}), prepared.old
+        )
+
+
+def impostors(prepared: Prepared) -> dict[str, Callable[[PeftModel], None]]:
+    """The erasings that are none."""
+    forget, pad_id = prepared.task.forget, prepared.pad_id
+    targets = prepared.task.targets
+    assert targets is not None
+    return {
+        "first token steered": lambda model: first_token(model, forget, pad_id),
+        "returns under int4": lambda model: int4_returns(model, forget, targets.nlls, pad_id),
+    }
+
+
+def by_method(world: World, name: str, work: Path) -> Figures:
+    """One row of the table."""
+    rung = {"method": name} if name not in world.rates else {"method": name, "learning_rate": world.rates[name]}
+    if name == "ascent past its target":
+        rung = PAST
+    governed = {} if name == "calibrated" else {"governors": UNGUARDED}
+    case = case_of(world, world.forget, ladder=[rung], audit={"preset": "strict"}, **governed)
+    prepared = prepare(case, Unwatched())
+    if name == "original":
+        return judged(prepared, measured(prepared, case.adapter, "strict"), exact=True)
+    if name.startswith("control"):
+        return judged(prepared, measured(prepared, world.adapter(name), "strict"), exact=True)
+    if name in impostors(prepared):
+        return judged(prepared, impostor(prepared, impostors(prepared)[name], "strict"), exact=False)
+    draft = work / "draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    tried = attempt(prepared, case.policy.ladder[0], draft, Unwatched())
+    assert tried.after is not None
+    found = judged(prepared, tried.after, exact=False)
+    shutil.rmtree(draft, ignore_errors=True)
+    return found
+
+
+def rows(world: World) -> list[str]:
+    """The table's rows."""
+    public = [name for name in METHODS if name not in ("calibrated", "retrain", "ascent")]
+    fakes = ["first token steered", "returns under int4"]
+    return ["original", *world.controls, "calibrated", "ascent past its target", *public, *fakes]
+
+
+def request(world: World, number: int, work: Path) -> Figures:
+    """One request of one person: original and control, ascent past its target, and the impostors."""
+    counts = Counter(s for r in world.train.records for s in r.subjects)
+    subject = sorted(s for s, n in counts.items() if 5 <= n <= 20)[:: max(1, len(counts) // REQUESTS)][number]
+    case = case_of(world, [subject], audit={"preset": "standard"})
+    prepared = prepare(case, Unwatched())
+    control = work / f"control-of-{number}"
+    if not (control / "adapter_config.json").exists():
+        recipe = recorded_recipe(case.adapter)
+        assert recipe is not None
+        kept = [r for r in case.train.records if subject not in r.subjects]
+        examples = encode(kept, prepared.base.tokenizer, prepared.base.files.context_tokens)
+        finetune(prepared.base, examples, replace(recipe, seed=recipe.seed + 1 + number), control)
+    found: Figures = {"records": len(prepared.parts.forget)}
+    found["original"] = judged(prepared, measured(prepared, case.adapter, "standard"), exact=True)
+    found["control"] = judged(prepared, measured(prepared, read_adapter(control), "standard"), exact=True)
+    for name, rung, governors in (
+        ("calibrated", {"method": "calibrated"}, {}),
+        ("ascent past its target", PAST, {"governors": UNGUARDED}),
+    ):
+        other = case_of(world, [subject], ladder=[rung], audit={"preset": "standard"}, **governors)
+        draft = work / "draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        tried = attempt(replace(prepared, case=other), other.policy.ladder[0], draft, Unwatched())
+        assert tried.after is not None
+        found[name] = judged(prepared, tried.after, exact=False)
+        shutil.rmtree(draft, ignore_errors=True)
+    for name, make in impostors(prepared).items():
+        found[name] = judged(prepared, impostor(prepared, make, "strict"), exact=False)
+    return found
+
+
+def rates(world: World) -> Figures:
+    """Error rates of the subject test on real fits: each test shadow as the adapter in question, judged by the others.
+
+    Moved by the margin towards members, each is an adapter that should not be released.
+    """
+    policy = Policy()
+    case = case_of(world, world.forget)
+    audited = [r.id for r in split_of(case).audit]
+    table = case.shadows
+    assert table is not None
+    person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
+    found: Figures = {}
+    for attack in policy.gates.membership_attacks:
+        levels: dict[int, list[float]] = {}
+        for record in audited:
+            for shadow, scores in table.tests.get((record, -1), {}).items():
+                if not math.isnan(scores[attack]):
+                    levels.setdefault(shadow, []).append(scores[attack])
+        level = {shadow: fmean(scores) for shadow, scores in levels.items()}
+        centred = {
+            f"{key[0]}/{key[1]}": {s: v[attack] - level[s] for s, v in of.items() if not math.isnan(v[attack])}
+            for key, of in table.tests.items()
+            if key in person
+        }
+        centred = {key: of for key, of in centred.items() if len(of) > 1}
+        owner = {f"{key[0]}/{key[1]}": who for key, who in person.items()}
+        spread = spread_of(centred, owner)
+        people_of: dict[str, list[str]] = {}
+        for key in centred:
+            people_of.setdefault(owner[key], []).append(key)
+        shifts, seen, within, moved, halves = [], 0, 0, 0, []
+        margin, alpha = policy.gates.membership_margin_sd, policy.gates.membership_alpha
+        for keys in people_of.values():
+            if len(keys) < 5:
+                continue
+            for shadow in sorted(set.intersection(*(set(centred[key]) for key in keys))):
+                rest = {key: {s: v for s, v in centred[key].items() if s != shadow} for key in keys}
+                target = {key: centred[key][shadow] for key in keys}
+                test = judge_by_shadows(target, rest, owner, spread, FEWEST_SHADOWS - 1)
+                if test is None:
+                    continue
+                low, high = test.interval(alpha)
+                shifts.append(test.shift)
+                halves.append((high - low) / 2)
+                seen += test.p_value <= alpha
+                within += -margin < low and high < margin
+                moved += high + margin < margin  # each record moved by the margin moves the person by it
+        n = len(shifts)
+        found[attack] = {
+            "tests": n,
+            "seen": seen / n,
+            "released": within / n,
+            "released_at_margin": moved / n,
+            "half_width": fmean(halves),
+            "correlation": spread.correlation,
+            "freedom": spread.person.freedom,
+        }
+    return found
+
+
+def main() -> None:
+    """Make what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/tofu"), help="TOFU's authors.jsonl is here")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/unlearn-bench"), help="models and results")  # noqa: S108
+    parser.add_argument("--out", type=Path, help="page to write")
+    parser.add_argument("--worlds", nargs="*", default=["people", "tofu"], choices=["people", "tofu"])
+    parser.add_argument("--only", nargs="+", default=["table", "requests", "rates"])
+    given = parser.parse_args()
+    results: dict[str, Figures] = {}
+    with Progress(console=Console(stderr=True)) as bar:
+
+        def kept(name: str, make: Callable[[], Figures]) -> Figures:
+            file = given.work / "verification" / f"{name}.json"
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(json.dumps(make()))
+            return json.loads(file.read_text())  # type: ignore[no-any-return]
+
+        worlds: list[World] = []
+        if "people" in given.worlds:
+            worlds.append(people(given.work / "people", bar, tests=True))
+        if "tofu" in given.worlds:
+            worlds.append(tofu(given.data, given.work / "tofu", bar, tests=True))
+        for world in worlds if "table" in given.only else ():
+            task = bar.add_task(f"{world.name}: table", total=len(rows(world)))
+            for row in rows(world):
+                results[f"{world.name}/{row}"] = kept(
+                    f"{world.name}-{row}", lambda w=world, r=row: by_method(w, r, given.work)
+                )
+                bar.advance(task)
+        if "requests" in given.only or "rates" in given.only:
+            world = mixed(given.work / "mixed", bar)
+            results["rates/mixed"] = kept("rates-mixed", lambda: rates(world))
+            task = bar.add_task("requests", total=REQUESTS)
+            for number in range(REQUESTS) if "requests" in given.only else ():
+                results[f"request/{number}"] = kept(
+                    f"request-{number}", lambda n=number: request(world, n, given.work / "mixed")
+                )
+                bar.advance(task)
+    targets = Policy().targets
+    shadows = f"{FOLDS} folds and {targets.test_rounds} rounds of {targets.test_parts} test shadows"
+    text = page(results, shadows, Policy().gates.membership_margin_sd)
+    if given.out is None:
+        Console().print(text, markup=False)
+    else:
+        given.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
