@@ -36,7 +36,7 @@ class AdapterIn(_In):
         default=None,
         description="How to erase and what may be released; defaults where it says nothing.",
         examples=[
-            {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_margin_sd": 2.0}}
+            {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_margin_sd": 3.0}}
         ],
     )
 

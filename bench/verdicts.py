@@ -126,7 +126,7 @@ def _table(world: str, found: Mapping[str, Figures]) -> str:
         [
             [name, *(f"{one['recoveries'][c]:+.0%}" if c in one["recoveries"] else "-" for c in challenges)]
             for name, one in found.items()
-            if name != "original" and not name.startswith("control")
+            if name != "original"
         ],
     )
     held = [one for name, one in found.items() if name == "calibrated"]

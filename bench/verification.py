@@ -84,23 +84,22 @@ def measured(prepared: Prepared, adapter: AdapterFiles, preset: str) -> Measurem
         )
 
 
-def impostor(prepared: Prepared, make: Callable[[PeftModel], None], preset: str) -> Measurement:
+def impostor(prepared: Prepared, make: Callable[[PeftModel], None], preset: str, **more: Any) -> Measurement:
     """An adapter changed in place, measured, and thrown away."""
+    policy = AuditPolicy.model_validate({"preset": preset} | more)
     with attached(prepared.base, prepared.case.adapter) as model:
         make(model)
-        return audit(
-            model, prepared.records, prepared.pad_id, AuditPolicy.model_validate({"preset": preset}), prepared.old
-        )
+        return audit(model, prepared.records, prepared.pad_id, policy, prepared.old)
 
 
 def impostors(prepared: Prepared) -> dict[str, Callable[[PeftModel], None]]:
     """The erasings that are none."""
-    forget, pad_id = prepared.task.forget, prepared.pad_id
+    forget, retain, pad_id = prepared.task.forget, prepared.task.retain, prepared.pad_id
     targets = prepared.task.targets
     assert targets is not None
     return {
-        "first token steered": lambda model: first_token(model, forget, pad_id),
-        "returns under int4": lambda model: int4_returns(model, forget, targets.nlls, pad_id),
+        "first token steered": lambda model: first_token(model, forget, retain, pad_id),
+        "returns under int4": lambda model: int4_returns(model, forget, retain, targets.nlls, pad_id),
     }
 
 
@@ -162,7 +161,7 @@ def request(world: World, number: int, work: Path) -> Figures:
         found[name] = judged(prepared, tried.after, exact=False)
         shutil.rmtree(draft, ignore_errors=True)
     for name, make in impostors(prepared).items():
-        found[name] = judged(prepared, impostor(prepared, make, "strict"), exact=False)
+        found[name] = judged(prepared, impostor(prepared, make, "strict", extras=()), exact=False)
     return found
 
 

@@ -17,11 +17,13 @@ from unlearn.guards import GATES
 from unlearn.ladder import climb, compare_to_control, examine
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import finetune, recorded_recipe
+from unlearn.measurement import Group, Measurement, Membership
 from unlearn.methods import METHODS
 from unlearn.policy import Policy
 from unlearn.weights import RECIPE, read_adapter
 
-POLICY = Policy.model_validate({"ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}]})
+QUICK = {"audit": {"preset": "quick"}}
+POLICY = Policy.model_validate({"ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}]} | QUICK)
 
 
 def case(company, policy=POLICY, subject=None, **changes):
@@ -37,7 +39,7 @@ def erased(company, tmp_path_factory):
 
 
 def test_the_unerased_adapter_is_seen_through_by_the_loss_attack(company):
-    found = examine(case(company))
+    found = examine(case(company)).report
     assert found["after"]["membership"]["loss"]["auc"] > 0.9
     assert found["verdict"] != "released"
 
@@ -93,16 +95,25 @@ def test_the_same_case_gives_the_same_adapter_bit_for_bit(company, erased, tmp_p
 def test_records_of_people_erased_earlier_take_no_part(company, tmp_path):
     people = sorted({r.subjects[0] for r in company.world.train})
     other = next(p for p in people if p != company.subject)
-    report = examine(case(company, already_erased={other}.__contains__))
+    report = examine(case(company, already_erased={other}.__contains__)).report
     ids = set(report["after"]["forget_record_nlls_nats"])
     assert ids == {r.id for r in company.world.train if company.subject in r.subjects and other not in r.subjects}
 
 
 def test_a_control_is_measured_beside_the_adapter(company, erased):
-    report = examine(case(company), control=erased[0].adapter)
+    report = examine(case(company), control=erased[0].adapter).report
     assert report["control"]["forget_nll_nats"] == pytest.approx(erased[0].report["after"]["forget_nll_nats"], rel=1e-5)
     assert report["control"]["mean_gap_nats"] > 0.3
     assert report["method"] == "audit"
+    assert {"agreement", "priv_leak", "ks_p_value_min_k_plus_plus"} <= set(report["control"])
+
+
+def test_with_the_adapter_as_it_was_every_gate_judges(company, erased):
+    found = examine(case(company), None, None, read_adapter(company.adapter))
+    assert {finding["gate"] for finding in found.report["findings"]} == set(GATES)
+    again = examine(replace(case(company), adapter=erased[0].adapter), None, None, read_adapter(company.adapter))
+    assert again.report["findings"] == erased[0].report["findings"]
+    assert again.report["adapter"]["before_sha256"] == erased[0].report["adapter"]["before_sha256"]
 
 
 IMPOSSIBLE = {"membership_margin_sd": 1e-6, "retain_drift": 9.0}
@@ -110,7 +121,7 @@ OPEN = {"membership_margin_sd": 99.0, "retain_drift": 9.0}
 
 
 def rules(ladder, gates, **more):
-    return Policy.model_validate({"ladder": ladder, "gates": gates, "sequence": {"retain_drift": 9.0}} | more)
+    return Policy.model_validate({"ladder": ladder, "gates": gates, "sequence": {"retain_drift": 9.0}} | QUICK | more)
 
 
 def test_a_rung_that_is_released_ends_the_climb(company, tmp_path):
@@ -217,7 +228,14 @@ def test_erasings_of_one_adapter_are_its_lineage_until_an_exact_fit(company, tmp
 
 
 def test_the_comparison_by_hand():
-    found = compare_to_control({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.5, "b": 2.5, "c": 3.5})
+    def measured(*nlls):
+        forget = Group(dict(zip("abc", nlls, strict=True)), dict.fromkeys("abc", "p"))
+        holdout = Group({f"h{n}": n / 10 for n in range(40)}, {f"h{n}": f"h{n}" for n in range(40)})
+        return Measurement(forget, holdout, holdout, {"min_k": Membership(nlls[0] / 4, None, 0.5, 3, 40)})
+
+    found = compare_to_control(measured(1.0, 2.0, 3.0), measured(1.5, 2.5, 3.5))
+    assert found["agreement"] == 0.0  # half a nat is more than a tenth of the ranks
+    assert found["priv_leak"] == pytest.approx(100 * ((1 - 0.25) - (1 - 0.375)) / (1 - 0.375))
     assert found["mean_gap_nats"] == pytest.approx(0.5)
     assert found["correlation"] == pytest.approx(1.0)
 

@@ -25,6 +25,7 @@ WIDE = {
     "ladder": [{"method": "ascent", "steps": 6}],
     "sequence": {"retain_drift": 9.0},
     "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0},
+    "audit": {"preset": "quick"},
 }
 
 OVERSHOOTING = {
@@ -153,7 +154,7 @@ def test_a_shadow_table_is_made_at_registration_used_by_the_erasing_and_cleared_
     settings, client = service
     policy = WIDE | {
         "ladder": [{"method": "calibrated", "steps": 4}],
-        "targets": {"shadow_folds": 2, "shadows_at_registration": True},
+        "targets": {"shadow_folds": 2, "test_rounds": 1, "test_parts": 2, "shadows_at_registration": True},
     }
     adapter = register(client, company, "shadowed", policy)
     assert adapter["shadows"] == "queued"

@@ -38,6 +38,9 @@ from unlearn.measurement import Measurement
 from unlearn.weights import AdapterFiles, rename_adapter
 
 SCHEMA = "unlearn/report/v1"
+WANTING = ("membership", "retain_drift")
+"""Gates that have no interval where there are too few records or people."""
+
 WORSE: Mapping[Verdict, int] = {"released": 0, "inconclusive": 1, "refused": 2}
 
 
@@ -116,7 +119,9 @@ def _best(tries: list[Tried]) -> Tried:
 def _for_want_of_data(findings: Iterable[Finding]) -> bool:
     """Whether all that stands against a release is that too few records give no interval."""
     against = [finding for finding in findings if finding.outcome != "pass"]
-    return bool(against) and all(f.outcome == "inconclusive" and f.interval is None for f in against)
+    return bool(against) and all(
+        f.outcome == "inconclusive" and f.interval is None and f.gate in WANTING for f in against
+    )
 
 
 def examine(

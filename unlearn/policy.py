@@ -94,7 +94,7 @@ class GatePolicy(Part):
     """What may be released."""
 
     membership_margin_sd: float = Field(
-        default=2.5,
+        default=3.0,
         gt=0,
         description="How far the forgotten people may lie from where adapters have them that never saw them, on either "
         "side, in standard deviations of one record among such adapters; the whole interval must lie within.",

@@ -86,24 +86,35 @@ def test_finetune_writes_an_adapter_that_audit_can_measure_against_a_control(run
 
 def test_a_shadow_table_is_made_used_by_an_erasing_and_cleared_of_the_person(run, files, company, tmp_path):
     table = tmp_path / "table.parquet"
+    mine = tmp_path / "adapter"
+    learn = ["--base", files["--base"], "--train", files["--train"], "--rank", 8, "--epochs", 8, "--lr", 4e-3]
+    assert run("finetune", *learn, "--out", mine)[0] == 0
+    files = files | {"--adapter": mine}
     given = [word for key in ("--base", "--adapter", "--train", "--holdout") for word in (key, files[key])]
-    code, printed, _ = run("shadows", *given, "--folds", 2, "--out", table, "--json")
+    given += ["--folds", 2, "--rounds", 6, "--parts", 2, "--seed", 1]
+    code, printed, _ = run("shadows", *given, "--out", table, "--json")
     assert code == 0
     made = json.loads(printed)
+    assert (made["folds"], made["test_shadows"]) == (2, 12)
     assert (made["folds"], made["records"]) == (2, sum(bool(r.subjects) for r in company.world.train))
-    (tmp_path / "p.yaml").write_text("method: calibrated\ngates: {membership_margin_sd: 99, retain_drift: 9.0}\n")
+    (tmp_path / "p.yaml").write_text(
+        "method: calibrated\naudit: {preset: quick}\n"
+        "gates: {membership_margin_sd: 99, retain_drift: 9.0, extraction_queries: 1}\n"
+    )
     options = {"shadows": table, "policy": tmp_path / "p.yaml"}
     code, _, _ = run("erase", *words(files, out=tmp_path / "kept", **options), "--keep-rows")
     assert code == 0
     report = json.loads((tmp_path / "kept" / "report.json").read_text())
     assert report["targets"]["source"] == "shadows"
     assert report["shadows"]["folds"] == 2
+    for test in report["before"]["subject_tests"].values():
+        assert (test["null"], test["nulls"]) == ("shadows", 6)
     before = read_shadows(table).rows
     code, _, _ = run("erase", *words(files, out=tmp_path / "out", **options))
     assert code == 0
     gone = set(before) - set(read_shadows(table).rows)
     assert {record for record, _ in gone} == {r.id for r in company.world.train if company.subject in r.subjects}
-    code, _, told = run("shadows", *given, "--folds", 2, "--out", table)
+    code, _, told = run("shadows", *given, "--out", table)
     assert code == 2
     assert "exists" in told
 

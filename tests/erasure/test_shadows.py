@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,15 @@ import torch
 
 from unlearn.corpus.records import Corpus
 from unlearn.erasure import shadows
-from unlearn.erasure.shadows import assign_folds, check_shadows, drop_rows, make_shadows, read_shadows
+from unlearn.erasure.shadows import (
+    ShadowPlan,
+    assign_folds,
+    check_shadows,
+    deal,
+    drop_rows,
+    make_shadows,
+    read_shadows,
+)
 from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
 from unlearn.lm.batches import encode
@@ -140,11 +149,15 @@ def test_what_folds_that_had_learned_from_the_person_say_elsewhere_goes_with_the
 
 
 def test_a_table_of_another_base_or_corpus_is_refused(company, base, made):
-    check_shadows(made, base.files.sha256, company.train)
+    check_shadows(made, base.files.sha256, company.train, RECIPE)
+    check_shadows(made, base.files.sha256, company.train, replace(RECIPE, seed=9))
+    check_shadows(made, base.files.sha256, company.train, None)
+    with pytest.raises(BadInput, match=r"another recipe: epochs 1 \(not 7\)"):
+        check_shadows(made, base.files.sha256, company.train, replace(RECIPE, epochs=7))
     with pytest.raises(BadInput, match="another base"):
-        check_shadows(made, "0" * 64, company.train)
+        check_shadows(made, "0" * 64, company.train, None)
     with pytest.raises(BadInput, match="another train corpus"):
-        check_shadows(made, base.files.sha256, company.holdout)
+        check_shadows(made, base.files.sha256, company.holdout, None)
 
 
 def test_bad_input_is_named(company, base, made, tmp_path):
@@ -157,6 +170,78 @@ def test_bad_input_is_named(company, base, made, tmp_path):
         read_shadows(tmp_path / "no.parquet")
     with pytest.raises(BadInput, match="can't be read"):
         read_shadows(tmp_path / "nowhere.parquet")
+
+
+def plan(rounds, parts):
+    """Test shadows whose scores are what a shadow has learned, as far as its mean NLL tells."""
+
+    def read(model, examples):
+        return {record: {"loss": -nll, "tokens": 1.0} for record, nll in record_nlls(model, examples, 0).items()}
+
+    return ShadowPlan(rounds, parts, read, {"scores": ["loss", "tokens"]})
+
+
+@pytest.fixture(scope="module")
+def tested(company, tmp_path_factory):
+    from unlearn.lm.base import load_base
+
+    path = tmp_path_factory.mktemp("tested") / "table.parquet"
+    return make_shadows(
+        load_base(company.base), company.train, company.holdout, RECIPE, 2, path, seed=2, tests=plan(3, 2)
+    )
+
+
+def test_a_person_is_left_out_once_a_round_and_apart_from_whoever_shares_records(company):
+    dealt = deal(company.train, 3, "2/0")
+    assert set(dealt) == company.train.subjects
+    sizes = [list(dealt.values()).count(part) for part in range(3)]
+    assert max(sizes) - min(sizes) <= 1
+    for record in company.train.records:
+        assert len({dealt[s] for s in record.subjects}) == len(record.subjects)
+    assert deal(company.train, 3, "2/1") != dealt
+    with pytest.raises(BadInput, match="40 parts need 40 people"):
+        deal(company.train, 40, "0")
+
+
+def test_a_record_has_scores_of_the_shadows_that_never_saw_its_person_and_the_holdout_of_all(company, base, tested):
+    shadows_of = {}
+    for (record, place), found in tested.tests.items():
+        shadows_of.setdefault(record, {})[place] = set(found)
+    for record in company.holdout.records:
+        assert shadows_of[record.id] == {-1: {2, 3, 4, 5, 6, 7}}
+    for record in company.train.records:
+        assert [len(shadows_of[record.id][place]) for place in range(len(record.subjects))] == [3] * len(
+            record.subjects
+        )
+    dealt = deal(company.train, 2, "2/1")
+    part = dealt[company.subject]
+    mine = [r for r in company.train.records if company.subject in r.subjects]
+    learned = [r for r in company.train.records if all(dealt[s] != part for s in r.subjects)]
+    recipe = replace(RECIPE, seed=RECIPE.seed + 1 + 2 + part)
+    with fitted(base, encode(learned, base.tokenizer, base.files.context_tokens), recipe) as model:
+        expected = record_nlls(model, encode(mine, base.tokenizer, base.files.context_tokens), 0)
+    for record in mine:
+        place = record.subjects.index(company.subject)
+        scores = tested.tests[record.id, place][2 + 2 + part]
+        assert scores == {"loss": pytest.approx(-expected[record.id], abs=1e-5), "tokens": 1.0}
+
+
+def test_the_folds_are_the_same_with_test_shadows_or_without(company, base, tested, tmp_path):
+    alone = make_shadows(base, company.train, company.holdout, RECIPE, 2, tmp_path / "alone.parquet", seed=2)
+    assert not alone.tests
+    assert alone.about["tests"] is None
+    assert set(alone.rows) == set(tested.rows)
+    assert all(torch.equal(alone.rows[key].log_probs, tested.rows[key].log_probs) for key in alone.rows)
+
+
+def test_a_persons_scores_go_with_the_rows(company, tested, tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(tested.path.read_bytes())
+    mine = {r.id for r in company.train.records if company.subject in r.subjects}
+    drop_rows(path, mine)
+    left = read_shadows(path)
+    assert {record for record, _ in tested.tests} - {record for record, _ in left.tests} == mine
+    assert {k for k in left.tests if k[0] not in mine} == {k for k in tested.tests if k[0] not in mine}
 
 
 def test_the_levels_of_the_folds_are_noted(made):

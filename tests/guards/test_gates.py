@@ -87,6 +87,15 @@ def test_a_test_that_did_not_see_the_people_before_passes_nobody():
     assert judge(5.0, before=blind).outcome == "fail"
 
 
+def test_without_the_adapter_as_it_was_nobody_passes_but_may_be_refused():
+    gate = MembershipGate(2.0, 0.05, ("loss",), 0.2)
+    alone = replace(MEMORISED, subject_tests={"loss": shifted(0.0)})
+    assert gate(alone, alone).outcome == "inconclusive"
+    assert "give the adapter as it was" in gate(alone, alone).sentence
+    known = replace(MEMORISED, subject_tests={"loss": shifted(6.0)})
+    assert gate(known, known).outcome == "fail"
+
+
 def test_membership_can_not_tell_of_records_too_short_for_any_attack_or_of_too_few_never_seen():
     gate = MembershipGate(2.0, 0.05, ("loss",), 0.2)
     finding = gate(KNOWN, replace(MEMORISED, subject_tests={}, unscorable=40))
@@ -183,8 +192,26 @@ def test_robustness_passes_what_happens_to_people_never_seen_as_well():
 
 def test_robustness_judges_five_people_by_the_upper_end_of_their_mean():
     worst_alone = in_format([3.0] * 9 + [2.5], 3.0, before=[1.0] * 10)
-    assert worst_alone.figure < 0.25
-    assert worst_alone.figure > 0.025  # their mean
+    assert worst_alone.figure == pytest.approx(0.025)  # their mean
+    assert worst_alone.interval[1] < 0.25
+    assert in_format([2.6] * 9 + [2.5], 3.0, before=[1.0] * 10).outcome == "fail"
+
+
+def test_robustness_leaves_to_a_person_what_never_seen_people_show_by_chance():
+    """Eight never-seen people whom the challenge moves by half a nat up or down; a person whom it moves by 0.5 of 2."""
+
+    def judged(falls, ours=0.5):
+        people = {f"h-{n}": f"h-{n}" for n in range(len(falls))}
+        holdout = Group(dict.fromkeys(people, 3.0), people)
+        nlls = {f"h-{n}": 3.0 - fall for n, fall in enumerate(falls)} | {"r-0": 3.0 - ours}
+        after = replace(measured([3.0], [3.0]), holdout=holdout, challenges={"relearned-5": nlls})
+        return RobustnessGate(0.1)(measured([1.0], [3.0]), after)
+
+    assert judged([0.5, -0.5] * 4).outcome == "inconclusive"
+    assert "can be chance" in judged([0.5, -0.5] * 4).sentence
+    assert judged([0.01, -0.01] * 4).outcome == "fail"
+    assert judged([0.5, -0.5] * 4, ours=1.9).outcome == "fail"
+    assert judged([0.5, -0.5] * 4, ours=0.1).outcome == "pass"
 
 
 def test_robustness_has_nothing_to_say_of_an_exact_fit_or_without_a_challenge():

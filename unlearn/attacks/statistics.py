@@ -78,7 +78,8 @@ ALARM = 0.01
 
 @dataclass(frozen=True)
 class Prior:
-    """What variances are like in a table: a scaled inverse chi-square distribution (Smyth 2004, section 3).
+    """What variances are like in a table: a scaled inverse chi-square distribution (Smyth 2004,
+    Statistical Applications in Genetics and Molecular Biology 3, 1, article 3).
 
     Attributes:
         variance: its scale.
@@ -121,7 +122,7 @@ PerShadow = Mapping[str, Mapping[int, float]]
 
 
 def prior_of(variances: Sequence[float], freedoms: Sequence[int]) -> Prior:
-    """Fit a prior to sample variances by the moments of their logarithms (Smyth 2004, equations 3 and 4)."""
+    """Fit a prior to sample variances by the moments of their logarithms (Smyth 2004)."""
     pairs = [(v, d) for v, d in zip(variances, freedoms, strict=True) if v > 1e-12 and d > 0]
     if not pairs:
         return Prior(1e-12, MOST_BORROWED)

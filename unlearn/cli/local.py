@@ -268,9 +268,10 @@ def _case(
     table = None
     if shadow_table is not None:
         from unlearn.erasure.shadows import check_shadows, read_shadows
+        from unlearn.lm.finetune import recorded_recipe
 
         table = read_shadows(shadow_table)
-        check_shadows(table, files.sha256, corpora[0])
+        check_shadows(table, files.sha256, corpora[0], recorded_recipe(weights))
     return Case(files.path, weights, *corpora, forgotten.__contains__, policy, _device(device), shadows=table)
 
 

@@ -254,12 +254,21 @@ def read_shadows(path: Path) -> ShadowTable:
     return ShadowTable(path, about, rows, tests)
 
 
-def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus) -> None:
-    """Check that `table` was made for this base and train corpus.
+def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, recipe: Recipe | None) -> None:
+    """Check that `table` was made for this base and train corpus, and with the adapter's recipe, where one is recorded.
 
     Raises:
         BadInput: names what differs.
     """
+    if recipe is not None:
+        made, own = table.about["recipe"], asdict(recipe)
+        differ = [name for name in own if name != "seed" and made.get(name) != own[name]]
+        if differ:
+            what = ", ".join(f"{name.replace('_', ' ')} {made.get(name)} (not {own[name]})" for name in differ)
+            raise BadInput(
+                f"shadow table '{table.path}' shows adapters of another recipe: {what}; make one with "
+                "`unlearn shadows --adapter`"
+            )
     for name, there, here in (
         ("base", table.about["base_sha256"], base_sha256),
         ("train corpus", table.about["train_sha256"], train.sha256),

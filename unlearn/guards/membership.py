@@ -18,6 +18,11 @@ SEEN = 0.05
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
 
+ALONE = (
+    "These people lie among the never-seen ones. Nothing shows that the test would have seen them where they were "
+    "learned: give the adapter as it was before the erasing, too."
+)
+
 NAMES = {"loss": "loss", "min_k": "Min-K %", "min_k_plus_plus": "Min-K %++"}
 
 
@@ -57,7 +62,7 @@ class MembershipGate:
         interval = test.interval(self.alpha)
         sentence = self._sentence(outcome, name, before.subject_tests.get(name), test)
         if outcome == "pass":
-            unseen = self._not_seen_before(before)
+            unseen = ALONE if before is after else self._not_seen_before(before)
             doubt = unseen or (self._unlike(after.blind) if test.null == "population" else None)
             if doubt is not None:
                 outcome, sentence = "inconclusive", doubt
