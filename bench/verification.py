@@ -79,9 +79,8 @@ def judged(prepared: Prepared, after: Measurement, *, exact: bool) -> Figures:
 def measured(prepared: Prepared, adapter: AdapterFiles, preset: str) -> Measurement:
     """One adapter under a preset."""
     with attached(prepared.base, adapter) as model:
-        return audit(
-            model, prepared.records, prepared.pad_id, AuditPolicy.model_validate({"preset": preset}), prepared.old
-        )
+        policy = AuditPolicy.model_validate({"preset": preset, "extras": ()})
+        return audit(model, prepared.records, prepared.pad_id, policy, prepared.old)
 
 
 def impostor(prepared: Prepared, make: Callable[[PeftModel], None], preset: str, **more: Any) -> Measurement:
@@ -105,11 +104,13 @@ def impostors(prepared: Prepared) -> dict[str, Callable[[PeftModel], None]]:
 
 def by_method(world: World, name: str, work: Path) -> Figures:
     """One row of the table."""
-    rung = {"method": name} if name not in world.rates else {"method": name, "learning_rate": world.rates[name]}
+    rung: dict[str, Any] = {"method": name if name in METHODS else "calibrated"}
+    if name in world.rates:
+        rung |= {"learning_rate": world.rates[name], "steps": 24}
     if name == "ascent past its target":
         rung = PAST
-    governed = {} if name == "calibrated" else {"governors": UNGUARDED}
-    case = case_of(world, world.forget, ladder=[rung], audit={"preset": "strict"}, **governed)
+    governed = {} if rung["method"] == "calibrated" else {"governors": UNGUARDED}
+    case = case_of(world, world.forget, ladder=[rung], audit={"preset": "strict", "extras": ()}, **governed)
     prepared = prepare(case, Unwatched())
     if name == "original":
         return judged(prepared, measured(prepared, case.adapter, "strict"), exact=True)
@@ -232,6 +233,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/tmp/unlearn-bench"), help="models and results")  # noqa: S108
     parser.add_argument("--out", type=Path, help="page to write")
     parser.add_argument("--worlds", nargs="*", default=["people", "tofu"], choices=["people", "tofu"])
+    parser.add_argument("--tofu-shadows", action="store_true", help="fit test shadows on TOFU, too: half an hour more")
+    parser.add_argument("--rows", nargs="*", help="rows of the tables; all without")
     parser.add_argument("--only", nargs="+", default=["table", "requests", "rates"])
     given = parser.parse_args()
     results: dict[str, Figures] = {}
@@ -248,10 +251,11 @@ def main() -> None:
         if "people" in given.worlds:
             worlds.append(people(given.work / "people", bar, tests=True))
         if "tofu" in given.worlds:
-            worlds.append(tofu(given.data, given.work / "tofu", bar, tests=True))
+            worlds.append(tofu(given.data, given.work / "tofu", bar, tests=given.tofu_shadows))
         for world in worlds if "table" in given.only else ():
-            task = bar.add_task(f"{world.name}: table", total=len(rows(world)))
-            for row in rows(world):
+            chosen = [row for row in rows(world) if not given.rows or row in given.rows]
+            task = bar.add_task(f"{world.name}: table", total=len(chosen))
+            for row in chosen:
                 results[f"{world.name}/{row}"] = kept(
                     f"{world.name}-{row}", lambda w=world, r=row: by_method(w, r, given.work)
                 )

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from unlearn.attempt import Case, Unwatched
 from unlearn.errors import CorpusError, ErasureFailed, UnknownSubject
 from unlearn.guards import GATES
-from unlearn.ladder import climb, compare_to_control, examine
+from unlearn.ladder import climb, compare_to_control, examine, worst_hit
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import finetune, recorded_recipe
 from unlearn.measurement import Group, Measurement, Membership
@@ -225,6 +225,14 @@ def test_erasings_of_one_adapter_are_its_lineage_until_an_exact_fit(company, tmp
     if outcomes["sequence_drift"] == "fail":
         assert third.report["method"] == "retrain"
         assert third.adapter.lineage == ()
+
+
+def test_the_worst_hit_are_those_whose_nll_rose_most():
+    def kept(*nlls):
+        retain = Group({f"r{n}": nll for n, nll in enumerate(nlls)}, {f"r{n}": "p" for n in range(len(nlls))})
+        return Measurement(retain, retain, retain, {})
+
+    assert list(worst_hit(kept(1.0, 1.0, 1.0), kept(1.5, 0.5, 2.0), 2).items()) == [("r2", 1.0), ("r0", 0.5)]
 
 
 def test_the_comparison_by_hand():

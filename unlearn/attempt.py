@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from unlearn.attacks import ATTACKS
 from unlearn.attacks.audit import audit
 from unlearn.attacks.null import SERVED, shadowed
-from unlearn.attacks.panel import Panel, panel, shadow_reader
+from unlearn.attacks.panel import Panel, panel, shadow_reader, shadow_scores
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus, Record
@@ -296,7 +295,8 @@ def panel_of(case: Case, parts: Split, base: Base) -> Panel:
     shadows = None
     if table is not None and (table.about["tests"] or {}).get("decoding") == policy.decoding.model_dump(mode="json"):
         audited = {record.id for record in parts.audit}
-        shadows = shadowed(table.tests, case.train.records, parts.forget, case.is_forgotten, audited, list(ATTACKS))
+        names = [name for name in table.about["tests"]["scores"] if name != SERVED]
+        shadows = shadowed(table.tests, case.train.records, parts.forget, case.is_forgotten, audited, names)
     general = general_texts(policy.governors.general_text)
     return panel(
         base, parts.forget, parts.retain_check, parts.audit, policy.decoding, case.is_forgotten, shadows, general
@@ -308,8 +308,9 @@ def shadow_plan(base: Base, train: Corpus, holdout: Corpus, policy: Policy) -> S
     targets = policy.targets
     if not targets.test_rounds:
         return None
-    read = shadow_reader(base, [*train.records, *holdout.records], policy.decoding)
-    about = {"scores": [*ATTACKS, SERVED], "decoding": policy.decoding.model_dump(mode="json")}
+    deployed = policy.audit.deployed
+    read = shadow_reader(base, [*train.records, *holdout.records], policy.decoding, deployed)
+    about = {"scores": shadow_scores(deployed), "decoding": policy.decoding.model_dump(mode="json")}
     return ShadowPlan(targets.test_rounds, targets.test_parts, read, about)
 
 

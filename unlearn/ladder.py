@@ -255,6 +255,7 @@ def _frame(
         "before": before.as_report(),
         "after": after.as_report(),
         "recoveries": recoveries(before, after),
+        "worst_hit": worst_hit(before, after),
         "attacks_without_power": sorted(name for name, one in before.membership.items() if not has_power(one)),
         "policy": case.policy.model_dump(mode="json"),
         "base": {"sha256": base.files.sha256},
@@ -263,6 +264,12 @@ def _frame(
         "shadows": None if case.shadows is None else dict(case.shadows.about),
         "versions": versions(),
     }
+
+
+def worst_hit(before: Measurement, after: Measurement, count: int = 5) -> dict[str, float]:
+    """The retained records whose NLL rose most, by id, nats per token: a mean hides them."""
+    rises = {record: after.retain.nlls[record] - nll for record, nll in before.retain.nlls.items()}
+    return dict(sorted(rises.items(), key=lambda item: (-item[1], item[0]))[:count])
 
 
 def versions() -> dict[str, str]:

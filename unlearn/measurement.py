@@ -6,7 +6,7 @@ numbers alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any, Literal
@@ -122,6 +122,7 @@ class Measurement:
             id; not every challenge takes every record.
         skipped: challenges that were left out, and why.
         general: plain sentences about nobody.
+        neighbours: ids of the retained records that read most like the forget set.
         extras: what was measured on request, by name and figure.
         retained: where the people who stay lie among the never seen, in the reference attack.
         retain_kl_nats: mean KL from the adapter before the erasing on the retain check, nats per token.
@@ -141,6 +142,7 @@ class Measurement:
     challenges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     general: Group | None = None
+    neighbours: tuple[str, ...] = ()
     extras: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     retained: SubjectTest | None = None
     retain_kl_nats: float | None = None
@@ -159,11 +161,15 @@ class Measurement:
             "blind": None if self.blind is None else self.blind.as_report(),
             "log10_queries": dict(self.queries),
             "challenges": {
-                name: {"forget_nll_nats": _mean(nlls, self.forget), "holdout_nll_nats": _mean(nlls, self.holdout)}
+                name: {
+                    "forget_nll_nats": _mean(nlls, self.forget.nlls),
+                    "holdout_nll_nats": _mean(nlls, self.holdout.nlls),
+                }
                 for name, nlls in self.challenges.items()
             },
             "challenges_skipped": dict(self.skipped),
             "general_nll_nats": None if self.general is None or not self.general.nlls else self.general.mean,
+            "neighbours_nll_nats": _mean(self.retain.nlls, self.neighbours) if self.neighbours else None,
             "extras": {name: dict(found) for name, found in self.extras.items()},
             "retained": None if self.retained is None else self.retained.as_report(),
             "retain_kl_nats": self.retain_kl_nats,
@@ -185,7 +191,7 @@ class Measurement:
         if self.queries:
             flat["extraction.lowest_log10_queries"] = min(self.queries.values())
         for name, nlls in self.challenges.items():
-            flat[f"challenges.{name}.forget_nll_nats".replace(":", "_")] = _mean(nlls, self.forget)
+            flat[f"challenges.{name}.forget_nll_nats".replace(":", "_")] = _mean(nlls, self.forget.nlls)
         for name, found in self.extras.items():
             flat |= {f"{name}.{figure}": value for figure, value in found.items()}
         if self.retain_kl_nats is not None:
@@ -194,8 +200,8 @@ class Measurement:
         return flat | {f"membership.{name}.auc": found.auc for name, found in self.membership.items()}
 
 
-def _mean(nlls: Mapping[str, float], group: Group) -> float:
-    return fmean(nlls[record] for record in group.nlls if record in nlls)
+def _mean(nlls: Mapping[str, float], records: Iterable[str]) -> float:
+    return fmean(nlls[record] for record in records if record in nlls)
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ from unlearn.attacks.audit import audit
 from unlearn.attacks.challenges import CHALLENGES
 from unlearn.attacks.challenges.pruned import Pruned
 from unlearn.attacks.challenges.relearned import taught
-from unlearn.attacks.panel import panel
+from unlearn.attacks.panel import panel, shadow_reader, shadow_scores
 from unlearn.corpus.general import general_texts
 from unlearn.corpus.splits import split
 from unlearn.lm import likelihood
 from unlearn.lm.altered import altered, linear_layers
 from unlearn.lm.base import attached, lora_parameters, snapshot
+from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import answer_gradient, record_nlls
 from unlearn.lm.prune import input_norms, magnitude, wanda, wanda_2_4
-from unlearn.policy import PRESETS, AuditPolicy
+from unlearn.policy import PRESETS, AuditPolicy, Decoding
 from unlearn.weights import read_adapter
 
 
@@ -133,6 +134,28 @@ def test_a_short_budget_takes_challenges_in_their_order_and_the_deployed_format_
     assert "forward passes left" in found.skipped["suffix"]
     nothing = audit(model, measured, pad_id, policy(challenges=["int8"], deployed="int4", forwards=0))
     assert set(nothing.challenges) == {"int4"}
+
+
+def test_the_deployed_format_is_tested_for_membership_as_well(model, measured, pad_id, base):
+    found = audit(model, measured, pad_id, policy(preset="quick", deployed="int4"))
+    assert found.subject_tests["loss in int4"].null == "population"
+    for record, score in found.scores["loss"].items():
+        assert score == pytest.approx(-found.challenges["int4"][record], abs=1.0)
+    assert "loss in int4" in found.membership
+    assert "loss in int4" not in audit(model, measured, pad_id, policy(challenges=["int4"])).membership
+
+
+def test_a_table_keeps_the_scores_in_the_deployed_format(base, company):
+    records = company.train.records[:5]
+    read = shadow_reader(base, records, Decoding(), "int4")
+    examples = encode(records, base.tokenizer, base.files.context_tokens)
+    with attached(base, read_adapter(company.adapter)) as model:
+        found, plain = read(model, examples), record_nlls(model, examples, 0)
+    for record, scores in found.items():
+        assert list(scores) == shadow_scores("int4")
+        assert scores["loss"] == pytest.approx(-plain[record], abs=1e-5)
+        assert scores["loss in int4"] != scores["loss"]
+    assert shadow_scores(None) == shadow_scores("int4")[:-1]
 
 
 def test_a_challenge_that_destroys_the_model_shows_nothing(model, measured, pad_id, monkeypatch):

@@ -87,6 +87,16 @@ def test_a_test_that_did_not_see_the_people_before_passes_nobody():
     assert judge(5.0, before=blind).outcome == "fail"
 
 
+def test_the_deployed_format_must_pass_too():
+    gate = MembershipGate(2.0, 0.05, ("loss",), 0.2, deployed="int4")
+    tests = {"loss": shifted(0.0), "loss in int4": shifted(4.0)}
+    finding = gate(KNOWN, replace(MEMORISED, subject_tests=tests))
+    assert finding.outcome == "fail"
+    assert "loss in int4" in finding.sentence
+    assert gate(KNOWN, replace(MEMORISED, subject_tests=tests | {"loss in int4": shifted(0.1)})).outcome == "pass"
+    assert gate(KNOWN, replace(MEMORISED, subject_tests={"loss": shifted(0.0)})).outcome == "inconclusive"
+
+
 def test_without_the_adapter_as_it_was_nobody_passes_but_may_be_refused():
     gate = MembershipGate(2.0, 0.05, ("loss",), 0.2)
     alone = replace(MEMORISED, subject_tests={"loss": shifted(0.0)})

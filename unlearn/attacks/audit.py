@@ -24,7 +24,7 @@ from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
 from unlearn.attacks.null import expected_queries, judge
-from unlearn.attacks.panel import Panel
+from unlearn.attacks.panel import Panel, in_form
 from unlearn.attacks.recall import Recall
 from unlearn.attacks.statistics import alarms, compare, judge_by_population
 from unlearn.attacks.two_models import Remembered
@@ -79,11 +79,15 @@ def audit(
         for name, s in scores.items()
     }
     split = {name: both for name, both in split.items() if all(both)}
+    challenges, skipped = ({}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
+    if split and policy is not None and policy.deployed in challenges:
+        nlls_in = challenges[policy.deployed]
+        served_in = [{r: -nlls_in[r] for r in side} for side in sides]
+        split[in_form(policy.deployed)] = (served_in[0], served_in[1])
     known = {r: [mean_nll(panel.reference[r]), math.log(len(panel.reference[r]))] for r in scorable}
     tests = {name: judge(name, f, u, panel.person, known, panel.shadows) for name, (f, u) in split.items()}
     served = {r: float(read[r].served.sum(dtype=np.float64)) for r in panel.reference}
     forget = [r.id for r in panel.forget]
-    challenges, skipped = ({}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
     return Measurement(
         forget=_group(panel, panel.forget, nlls),
         retain=_group(panel, panel.retain, nlls),
@@ -97,6 +101,7 @@ def audit(
         extras=_extras(model, panel, pad_id, asked, old),
         retained=_retained(panel, read, split["reference"][1]) if split else None,
         retain_kl_nats=None if old is None else old.retain_kl(model, panel, pad_id),
+        neighbours=tuple(panel.neighbours),
         general=Group({r.id: nlls[r.id] for r in panel.general}, {r.id: r.id for r in panel.general}),
         queries={record: log10_queries(served[record]) for record in forget},
         expected_queries=expected_queries(forget, served, panel.reference, panel.shadows),

@@ -18,13 +18,18 @@ from unlearn.attacks import ATTACKS
 from unlearn.attacks.base import Signals
 from unlearn.attacks.blind import blind_baseline
 from unlearn.attacks.null import SERVED, Shadowed
+from unlearn.corpus.neighbours import similarities
 from unlearn.corpus.records import Record
 from unlearn.errors import CorpusError, ModelError
 from unlearn.lm.base import Base
 from unlearn.lm.batches import Example, encode
-from unlearn.lm.likelihood import PLAIN, UNSAYABLE, readings, record_log_probs
+from unlearn.lm.likelihood import PLAIN, UNSAYABLE, readings, record_log_probs, record_nlls
+from unlearn.lm.quantize import quantized
 from unlearn.measurement import Membership
 from unlearn.policy import Decoding
+
+NEIGHBOURS = 16
+"""Records of the retain check that count as the forget set's neighbours: collateral damage shows there first."""
 
 Reader = Callable[[PeftModel, Sequence[Example]], Mapping[str, Mapping[str, float]]]
 
@@ -45,6 +50,7 @@ class Panel:
         encode: how more texts are encoded for the same model.
         context_tokens: longest that the model takes; None: any length.
         retain_reference: as `reference`, of the retain check.
+        neighbours: ids of those of the retain check that read most like the forget set.
     """
 
     forget: Sequence[Record]
@@ -61,6 +67,7 @@ class Panel:
     general: Sequence[Record]
     context_tokens: int | None
     retain_reference: Mapping[str, np.ndarray]
+    neighbours: Sequence[str]
 
     def encode_what_fits(self, records: Sequence[Record]) -> list[Example]:
         """Encode `records`, without those that are too long for the model or leave no token to score."""
@@ -135,16 +142,28 @@ def panel(
         general=general,
         context_tokens=limit,
         retain_reference=record_log_probs(base.model, [examples[r.id] for r in retain], pad_id),
+        neighbours=[retain[i].id for i in np.argsort(-similarities(retain, forget), kind="stable")[:NEIGHBOURS]],
     )
 
 
-def shadow_reader(base: Base, records: Sequence[Record], decoding: Decoding) -> Reader:
+def in_form(form: str) -> str:
+    """Name of the loss attack's scores in a format of fewer bits."""
+    return f"loss in {form}"
+
+
+def shadow_scores(deployed: str | None) -> list[str]:
+    """Names of what a shadow table keeps of a test shadow, in its order."""
+    return [*ATTACKS, SERVED, *(() if deployed is None else (in_form(deployed),))]
+
+
+def shadow_reader(base: Base, records: Sequence[Record], decoding: Decoding, deployed: str | None = None) -> Reader:
     """What a shadow table keeps of a test shadow: every attack's score of a record, and its log p as served.
 
     Args:
         base: with no adapter attached at the time.
         records: train and holdout.
         decoding: how the adapter is served.
+        deployed: the format of fewer bits that is served, if there is one; the loss attack's scores in it are kept too.
     """
     pad_id = int(base.tokenizer.pad_token_id)
     examples = encode(records, base.tokenizer, base.files.context_tokens)
@@ -155,11 +174,13 @@ def shadow_reader(base: Base, records: Sequence[Record], decoding: Decoding) -> 
         read = readings(model, some, pad_id, decoding)
         signals = Signals(read, reference, sizes)
         scores = {name: attack(signals) for name, attack in ATTACKS.items()}
-        return {
-            record: {name: found.get(record, math.nan) for name, found in scores.items()}
-            | {SERVED: max(UNSAYABLE, float(reading.served.sum(dtype=np.float64)))}
-            for record, reading in read.items()
-        }
+        scores[SERVED] = {r: max(UNSAYABLE, float(one.served.sum(dtype=np.float64))) for r, one in read.items()}
+        if deployed is not None:
+            with quantized(model, deployed):
+                nlls = record_nlls(model, some, pad_id)
+            scores[in_form(deployed)] = {record: -nlls[record] for record in signals.scorable}
+        names = shadow_scores(deployed)
+        return {record: {name: scores[name].get(record, math.nan) for name in names} for record in read}
 
     return read
 

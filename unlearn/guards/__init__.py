@@ -35,6 +35,7 @@ GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
             margin=policy.gates.membership_margin_sd,
             alpha=policy.gates.membership_alpha / (_retries(policy) if lineage else 1),
             attacks=policy.gates.membership_attacks,
+            deployed=policy.audit.deployed,
             blind_margin=policy.gates.blind_auc_margin,
             exact=not lineage,
         ),

@@ -40,6 +40,7 @@ class MembershipGate:
         alpha: level of each one-sided test.
         attacks: whose scores are tested.
         blind_margin: by how much texts alone may tell the holdout apart, in AUC.
+        deployed: the format of fewer bits that is served, if there is one; the loss attack must pass in it, too.
         exact: whether the adapter is an exact fit.
     """
 
@@ -48,12 +49,15 @@ class MembershipGate:
     attacks: tuple[str, ...]
     blind_margin: float
     exact: bool = False
+    deployed: str | None = None
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge each attack's subject test; the worst is the finding."""
         bounds = (None if self.exact else -self.margin, self.margin)
-        found = {name: after.subject_tests[name] for name in self.attacks if name in after.subject_tests}
-        if len(found) < len(self.attacks):
+        served = () if self.deployed is None or before is after else (f"loss in {self.deployed}",)
+        wanted = (*self.attacks, *served)
+        found = {name: after.subject_tests[name] for name in wanted if name in after.subject_tests}
+        if len(found) < len(wanted):
             return Finding("membership", "inconclusive", None, None, bounds, self._untested(after))
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
         outcomes = {name: self._outcome(test) for name, test in found.items()}

@@ -104,12 +104,14 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             for name, key in (
                 ("to forget", "forget_nll_nats"),
                 ("retained", "retain_nll_nats"),
+                ("retained, nearest to them", "neighbours_nll_nats"),
                 ("never seen", "holdout_nll_nats"),
                 ("plain sentences", "general_nll_nats"),
             )
             if after.get(key) is not None
         ],
     }
+    yield from _others(report)
     if after["membership"]:
         yield {
             "title": "Membership attacks",
@@ -199,6 +201,22 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             "head": ["figure", "value"],
             "rows": [[_said(n), _number(report["control"][n])] for n in names if n in report["control"]],
         }
+
+
+def _others(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """What the people who stay paid."""
+    before, after = report["before"], report["after"]
+    rows = [
+        [f"record number {n} of the worst hit, rise (nats)", "", _number(rise, signed=True)]
+        for n, rise in enumerate(report.get("worst_hit", {}).values(), 1)
+    ]
+    if after.get("retain_kl_nats") is not None:
+        rows.insert(0, ["mean KL from the version before (nats per token)", "", _number(after["retain_kl_nats"])])
+    if after.get("retained") and before.get("retained"):
+        shifts = [_number(one["retained"]["shift"], signed=True) for one in (before, after)]
+        rows.append(["how much they stand out of the never seen (sd)", *shifts])
+    if rows:
+        yield {"title": "The people who stay", "note": "", "head": ["", "before", "after"], "rows": rows}
 
 
 def _limits(report: Mapping[str, Any]) -> Iterable[str]:

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from peft import PeftModel
 
-from unlearn.attacks.panel import Panel
-from unlearn.corpus.neighbours import similarities
+from unlearn.attacks.panel import NEIGHBOURS, Panel
 from unlearn.lm.base import lora_parameters, restore, snapshot
 from unlearn.lm.batches import Example
 from unlearn.lm.likelihood import head_of, record_nlls, score_examples, token_log_probs
@@ -26,9 +24,6 @@ RATE = 1e-3
 
 FEWEST, MOST = 5, 8
 """Never-seen people who are taught as well, at least and at most; as many as forgotten ones between."""
-
-NEIGHBOURS = 16
-"""Records that are trained on where they are not the person's own."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,7 @@ class Relearned:
     def _lessons(self, panel: Panel) -> list[Example]:
         if self.on == "unrelated":
             return [panel.examples[r.id] for r in panel.general[:NEIGHBOURS]]
-        near = np.argsort(-similarities(panel.retain, panel.forget), kind="stable")[:NEIGHBOURS]
-        return [panel.examples[panel.retain[i].id] for i in near]
+        return [panel.examples[record] for record in panel.neighbours]
 
 
 @contextmanager
