@@ -57,7 +57,7 @@ def rates(repetitions, people, records, correlation, effect, heavy=False, margin
         )
         low, high = test.interval(ALPHA)
         seen += test.p_value <= ALPHA
-        within += low > -MARGIN and high < MARGIN
+        within += -margin < low and high < margin
         shifts.append(test.shift)
     return seen / repetitions, within / repetitions, float(np.mean(shifts))
 
