@@ -53,20 +53,24 @@ def _requests(requests: Sequence[Figures]) -> str:
     ]
     rows = []
     for name, wanted in WANTED.items():
-        verdicts = Counter(found[name]["verdict"] for found in requests)
+        tried = [found for found in requests if name in found]
+        if not tried:
+            continue
+        verdicts = Counter(found[name]["verdict"] for found in tried)
         gates = Counter(
-            gate for found in requests for gate, f in found[name]["findings"].items() if f["outcome"] == "fail"
+            gate for found in tried for gate, f in found[name]["findings"].items() if f["outcome"] == "fail"
         )
         open_ = Counter(
             gate
-            for found in requests
+            for found in tried
             for gate, f in found[name]["findings"].items()
             if f["outcome"] == "inconclusive" and found[name]["verdict"] == "inconclusive"
         )
-        shift = median(found[name]["shift"].get("loss", float("nan")) for found in requests)
+        shift = median(found[name]["shift"].get("loss", float("nan")) for found in tried)
         rows.append(
             [
                 name,
+                str(len(tried)),
                 wanted or "-",
                 *(str(verdicts[v]) for v in ("released", "refused", "inconclusive")),
                 f"{shift:+.1f}",
@@ -74,7 +78,17 @@ def _requests(requests: Sequence[Figures]) -> str:
                 ", ".join(f"{gate} {n}" for gate, n in open_.most_common()) or "-",
             ]
         )
-    head = ["", "should be", "released", "refused", "inconclusive", "shift (sd)", "refused by", "left open by"]
+    head = [
+        "",
+        "requests",
+        "should be",
+        "released",
+        "refused",
+        "inconclusive",
+        "shift (sd)",
+        "refused by",
+        "left open by",
+    ]
     return "\n".join(lines) + "\n" + _grid(head, rows) + "\n"
 
 

@@ -4,7 +4,8 @@
 
 Three parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
 every attack and challenge of the `strict` preset, on synthetic people and on TOFU. (2) Twenty requests of one person with 5 to
-20 records each: original and control under `standard`, `ascent` past its target and the impostors under `strict`.
+20 records each: original, control, `calibrated` and `ascent` past its target under `standard`; the impostors under `strict` in
+every other one.
 (3) The test's own error rates on real fits: each test shadow judged by the others, as it is and moved to the margin.
 Every result is kept in --work as JSON, so that an interrupted run goes on; --only does a part.
 """
@@ -148,8 +149,8 @@ def request(world: World, number: int, work: Path) -> Figures:
         examples = encode(kept, prepared.base.tokenizer, prepared.base.files.context_tokens)
         finetune(prepared.base, examples, replace(recipe, seed=recipe.seed + 1 + number), control)
     found: Figures = {"records": len(prepared.parts.forget)}
-    found["original"] = judged(prepared, measured(prepared, case.adapter, "standard"), exact=True)
-    found["control"] = judged(prepared, measured(prepared, read_adapter(control), "standard"), exact=True)
+    found["original"] = judged(prepared, measured(prepared, case.adapter, "quick"), exact=True)  # no erasing to undo
+    found["control"] = judged(prepared, measured(prepared, read_adapter(control), "quick"), exact=True)
     for name, rung, governors in (
         ("calibrated", {"method": "calibrated"}, {}),
         ("ascent past its target", PAST, {"governors": UNGUARDED}),
@@ -161,7 +162,7 @@ def request(world: World, number: int, work: Path) -> Figures:
         assert tried.after is not None
         found[name] = judged(prepared, tried.after, exact=False)
         shutil.rmtree(draft, ignore_errors=True)
-    for name, make in impostors(prepared).items():
+    for name, make in impostors(prepared).items() if number % 2 == 0 else ():
         found[name] = judged(prepared, impostor(prepared, make, "strict", extras=()), exact=False)
     return found
 

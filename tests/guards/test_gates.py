@@ -76,15 +76,24 @@ def test_membership_can_not_tell_where_the_interval_crosses_the_margin_and_says_
     finding = judge(1.0, error=0.8)
     assert finding.outcome == "inconclusive"
     assert "Requests of about 2 people" in finding.sentence
-    assert "Requests" not in judge(2.1, error=0.8).sentence
+    assert "Requests" not in judge(2.1, error=2.0).sentence
 
 
 def test_a_test_that_did_not_see_the_people_before_passes_nobody():
-    blind = replace(KNOWN, subject_tests={"loss": shifted(0.3), "min_k_plus_plus": shifted(4.0)})
+    blind = replace(KNOWN, subject_tests={"loss": shifted(0.3), "min_k_plus_plus": shifted(0.4)})
     finding = judge(0.0, before=blind)
     assert finding.outcome == "inconclusive"
-    assert "The loss attack does not see these people" in finding.sentence
+    assert "sees these people in the adapter as it was" in finding.sentence
     assert judge(5.0, before=blind).outcome == "fail"
+    one = replace(KNOWN, subject_tests={"loss": shifted(6.0), "min_k_plus_plus": shifted(0.4)})
+    assert judge(0.0, before=one).outcome == "pass"
+
+
+def test_membership_refuses_what_lies_beyond_the_margin_and_is_surely_off_the_null():
+    assert judge(2.3, error=0.8).outcome == "fail"
+    assert judge(2.3, error=2.0).outcome == "inconclusive"
+    assert judge(1.7, error=0.8).outcome == "inconclusive"
+    assert judge(-2.3, error=0.8).outcome == "fail"
 
 
 def test_the_deployed_format_must_pass_too():

@@ -1,7 +1,7 @@
 """The membership gate: do the forgotten people lie where adapters have them that never saw them?
 
 Two-sided: people pushed beyond the never seen are as recognisable as memorised ones. "No difference was found" is no
-pass: the whole interval must lie within the margin, and the same test must have seen the people before the erasing.
+pass: the whole interval must lie within the margin, and one of the tests must have seen the people before the erasing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class MembershipGate:
     then the holdout must be like the learned, which a classifier of texts alone must not deny. An exact fit can't have
     forgotten too much, so that only the upper side judges it: people whom it still recognises stand in the train
     corpus under another name.
+
+    What lies beyond the margin and is surely off the null is refused; what may be on either side of it can't be told.
 
     Attributes:
         margin: how far people may lie from the null, in standard deviations of one record.
@@ -74,7 +76,7 @@ class MembershipGate:
 
     def _outcome(self, test: SubjectTest) -> Outcome:
         low, high = test.interval(self.alpha)
-        if low > self.margin or (high < -self.margin and not self.exact):
+        if (test.shift > self.margin and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact):
             return "fail"
         return "pass" if high < self.margin and (self.exact or low > -self.margin) else "inconclusive"
 
@@ -87,13 +89,12 @@ class MembershipGate:
         )
 
     def _not_seen_before(self, before: Measurement) -> str | None:
-        blind = [n for n in self.attacks if n not in before.subject_tests or before.subject_tests[n].p_value > SEEN]
-        if not blind:
+        if any(n in before.subject_tests and before.subject_tests[n].p_value <= SEEN for n in self.attacks):
             return None
-        which = " and ".join(NAMES.get(name, name) for name in blind)
+        which = " or ".join(NAMES.get(name, name) for name in self.attacks)
         return (
-            f"The {which} attack does not see these people in the adapter as it was, so that seeing nothing now means "
-            "nothing. Only the other checks speak for it."
+            f"No {which} attack sees these people in the adapter as it was, so that seeing nothing now means nothing. "
+            "Only the other checks speak for it."
         )
 
     def _unlike(self, blind: Membership | None) -> str | None:
