@@ -133,8 +133,8 @@ def expected_queries(
     """log10 of the tries that each forget record needs where nobody learned of the person.
 
     The median over the shadows; or ten times what one adapter in twenty that never saw the person stays below with some
-    record, if that is less: adapters differ, and that is no sign of her. Without shadows the same from a line through the
-    holdout's records: their log p as served, on that under the base and on their length.
+    record, if that is less: adapters differ, and that is no sign of her. Without shadows the same from a line
+    through the holdout's records: their log p as served, on that under the base and on their length.
 
     Args:
         forget: ids of the forget records.
