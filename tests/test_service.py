@@ -24,7 +24,7 @@ WIDE = {
     # Every gate open as far as a policy allows: this is about the way, not about the science.
     "ladder": [{"method": "ascent", "steps": 6}],
     "sequence": {"retain_drift": 9.0},
-    "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0},
+    "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0, "extraction_queries": 1},
     "audit": {"preset": "quick"},
 }
 
