@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.null import SERVED, expected_queries, judge, shadowed
@@ -90,8 +89,7 @@ def test_tries_are_expected_from_the_shadows_or_a_line_through_the_holdout():
     forget = [f"r0-{n}" for n in range(6)]
     found = expected_queries(forget, {}, {}, shadows)
     tries = [log10_queries(-20.0 - shadow) for shadow in range(6)]
-    reach = stats.t.ppf(1 - 0.05 / 6, 30) * np.std(tries, ddof=1) * math.sqrt(1 + 1 / 6)
-    assert found["r0-0"] == pytest.approx(min(np.median(tries), np.mean(tries) - reach + 1.0))
+    assert found["r0-0"] == pytest.approx(min(np.median(tries), min(tries) + math.log10(3.0)))
     random = np.random.default_rng(2)
     reference = {f"h{n}": random.normal(-3, 1, 10 + n % 5).astype(np.float32) for n in range(40)}
     reference["f"] = np.full(12, -3.0, np.float32)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 import numpy as np
-from scipy import stats
 
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.statistics import PerShadow, Spread, judge_by_population, judge_by_shadows, spread_of
@@ -21,6 +20,9 @@ from unlearn.measurement import SubjectTest
 
 SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""
+
+LUCK = math.log10(3.0)
+"""How far above the luckiest shadow's tries a record is expected, as a power of ten."""
 
 PEOPLE = 300
 """People of a table whose variances are looked at; more would say the same."""
@@ -132,9 +134,9 @@ def expected_queries(
 ) -> dict[str, float]:
     """log10 of the tries that each forget record needs where nobody learned of the person.
 
-    The median over the shadows; or ten times what one adapter in twenty that never saw the person stays below with some
-    record, if that is less: adapters differ, and that is no sign of her. Without shadows the same from a line
-    through the holdout's records: their log p as served, on that under the base and on their length.
+    The median over the shadows; or three times what the luckiest of them needs, if that is less: adapters differ, and
+    that is no sign of her. Without shadows a line through the holdout's records: their log p as served, on that under
+    the base and on their length.
 
     Args:
         forget: ids of the forget records.
@@ -144,30 +146,11 @@ def expected_queries(
     """
     if shadows is not None:
         tries = {record: [log10_queries(log_p) for log_p in shadows.served[record]] for record in forget}
-        freedom = sum(len(found) - 1 for found in tries.values())
-        pooled = sum(float(np.var(found)) * len(found) for found in tries.values()) / max(1, freedom)
-        reach = _reach(pooled, freedom, len(forget))
-        return {
-            record: min(median(found), fmean(found) - reach * math.sqrt(1 + 1 / len(found)) + 1.0)
-            for record, found in tries.items()
-        }
+        return {record: min(median(found), min(found) + LUCK) for record, found in tries.items()}
     gone = set(forget)
     rows = {r: [1.0, float(log_p.sum(dtype=np.float64)), float(len(log_p))] for r, log_p in reference.items()}
     unseen = [r for r in rows if r not in gone and math.isfinite(served[r])]
     if len(unseen) < 20:
         return {}
-    design, values = np.array([rows[r] for r in unseen]), np.array([served[r] for r in unseen])
-    line, *_ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(unseen) - design.shape[1]
-    rest = values - design @ line
-    reach = _reach(float(rest @ rest) / freedom, freedom, len(forget))
-    found = {}
-    for record in forget:
-        log_p = float(np.array(rows[record]) @ line)
-        found[record] = min(log10_queries(min(0.0, log_p)), log10_queries(min(0.0, log_p + reach)) + 1.0)
-    return found
-
-
-def _reach(variance: float, freedom: int, records: int) -> float:
-    """How far below its mean one of so many records may lie in one adapter of twenty."""
-    return float(stats.t.ppf(1 - 0.05 / max(1, records), max(1, freedom))) * math.sqrt(variance)
+    line, *_ = np.linalg.lstsq(np.array([rows[r] for r in unseen]), np.array([served[r] for r in unseen]), rcond=None)
+    return {record: log10_queries(min(0.0, float(np.array(rows[record]) @ line))) for record in forget}
