@@ -50,10 +50,8 @@ def _requests(requests: Sequence[Figures]) -> str:
         f"{sizes[0]} to {sizes[-1]} records each (median {median(sizes):g}), on sixty synthetic people. A control is "
         "retrained without the person, each with a seed of its own. `standard` judges the first four, `strict` the "
         "impostors (`bench/impostors.py`), in every other request.\n",
-        "Three rules were mended after the first seven of these requests had been seen under earlier ones: what is surely off "
-        "the null and beyond the margin is refused (one unerased adapter had been left open), one attack that saw the person "
-        "is enough (a control had been), and a record may be as lucky as in the luckiest shadow (another had been). The "
-        "margin is older than the requests after the first five. The rest met the rules as they are.\n",
+        "Rules that were mended after some of these requests had been seen are named in "
+        "[decision 9](../decisions/0009-the-person-is-the-unit.md).\n",
     ]
     rows = []
     for name, wanted in WANTED.items():
