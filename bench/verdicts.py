@@ -136,7 +136,8 @@ def _table(world: str, found: Mapping[str, Figures]) -> str:
             for name, one in found.items()
         ],
     )
-    text += "\nShare of the forgetting that each challenge brings back, beyond what it does to people never seen.\n\n"
+    text += "\nShare of the forgetting that each challenge brings back, beyond what it does to people never seen. A "
+    text += "control has nothing to bring back: its rows show by how much that comparison errs with these people.\n\n"
     text += _grid(
         ["", *challenges],
         [
