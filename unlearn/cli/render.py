@@ -89,14 +89,15 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     if before.get("log10_queries"):
         earlier, later = (min(found["log10_queries"].values()) for found in (before, after))
         table.add_row("tries for a record", f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
+    gating = report["policy"]["gates"]["membership_attacks"]
     for name, found in after.get("subject_tests", {}).items():
-        earlier = before["subject_tests"].get(name)
-        cells = ("-" if one is None else _shift(one) for one in (earlier, found))
-        null = "shadows" if found["null"] == "shadows" else "never-seen people"
-        table.add_row(f"{_attack(name)}, people off {null} (sd)", *cells, "")
+        if name in gating or name.startswith("loss in "):
+            earlier = before["subject_tests"].get(name)
+            cells = ("-" if one is None else _shift(one) for one in (earlier, found))
+            table.add_row(f"off the never seen (sd), {_attack(name)}", *cells, "")
     brought = report.get("recoveries", {})
     for name, share in sorted(brought.items(), key=lambda item: -item[1]):
-        table.add_row(f"comes back under '{name}'", "", f"{share:.1%}", "")
+        table.add_row(f"comes back: {name}", "", f"{share:.1%}", "")
     if before.get("unscorable"):
         table.add_row("records too short for an attack", str(before["unscorable"]), str(after["unscorable"]), "")
     return Group(table, "", *_way(report), "", *_findings(report))
