@@ -131,7 +131,7 @@ def tofu(data: Path, path: Path, bar: Progress, *, tests: bool = False) -> World
         Recipe(epochs=8, learning_rate=2e-3, seed=0),
         Recipe(rank=16, epochs=8, learning_rate=2e-3, seed=0),
         bar,
-        tests=tests,
+        preset="strict" if tests else None,
     )
     return World("tofu", path, sequence[:2], sequence, answers)
 
@@ -150,7 +150,7 @@ def people(path: Path, bar: Progress, *, tests: bool = False) -> World:
         Recipe(epochs=8, learning_rate=2e-3, seed=0),
         Recipe(rank=16, epochs=6, learning_rate=2e-3, seed=0),
         bar,
-        tests=tests,
+        preset="strict" if tests else None,
     )
     return World("people", path, sequence[:2], sequence)
 
@@ -169,7 +169,7 @@ def mixed(path: Path, bar: Progress) -> World:
         Recipe(rank=16, epochs=6, learning_rate=2e-3, seed=0),
         bar,
         controls=(),
-        tests=True,
+        preset="standard",
     )
     return World("mixed", path, (next(iter(world.train)).subjects[0],), ())
 
@@ -196,7 +196,7 @@ def _make(
     bar: Progress,
     *,
     controls: Sequence[int] = CONTROL_SEEDS,
-    tests: bool = False,
+    preset: str | None = None,
 ) -> None:
     """Everything that is not under `path` yet."""
     path.mkdir(parents=True, exist_ok=True)
@@ -224,10 +224,12 @@ def _make(
     def on_fold(fold: int, folds: int) -> Any:
         return watch(f"fit {fold} of {folds}")
 
-    if tests and not (path / "tests.parquet").exists():
-        plan = shadow_plan(base, *corpora, Policy())
+    if preset is not None and not (path / "tests.parquet").exists():
+        started = time.monotonic()
+        plan = shadow_plan(base, *corpora, Policy.model_validate({"audit": {"preset": preset}}))
         make_shadows(base, *corpora, recipe, FOLDS, path / "tests.parquet", seed=0, tests=plan, on_fold=on_fold)
-    if not tests and not (path / "shadows.parquet").exists():
+        (path / "tests.seconds").write_text(f"{time.monotonic() - started:.1f}")
+    if preset is None and not (path / "shadows.parquet").exists():
         started = time.monotonic()
         make_shadows(base, *corpora, recipe, FOLDS, path / "shadows.parquet", seed=0, on_fold=on_fold)
         (path / "table.seconds").write_text(f"{time.monotonic() - started:.1f}")

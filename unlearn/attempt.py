@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unlearn.attacks.audit import audit
-from unlearn.attacks.null import SERVED, shadowed
-from unlearn.attacks.panel import Panel, panel, shadow_reader, shadow_scores
+from unlearn.attacks.null import shadowed, under
+from unlearn.attacks.panel import Panel, panel
+from unlearn.attacks.shadow_scores import score_names, shadow_reader
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus, Record
@@ -295,7 +296,9 @@ def panel_of(case: Case, parts: Split, base: Base) -> Panel:
     shadows = None
     if table is not None and (table.about["tests"] or {}).get("decoding") == policy.decoding.model_dump(mode="json"):
         audited = {record.id for record in parts.audit}
-        names = [name for name in table.about["tests"]["scores"] if name != SERVED]
+        names = table.about["tests"]["scores"]
+        if table.about["seed"] != policy.seed:  # another half of the holdout centred what challenges do
+            names = [name for name in names if not name.startswith(under(""))]
         shadows = shadowed(table.tests, case.train.records, parts.forget, case.is_forgotten, audited, names)
     general = general_texts(policy.governors.general_text)
     return panel(
@@ -308,9 +311,8 @@ def shadow_plan(base: Base, train: Corpus, holdout: Corpus, policy: Policy) -> S
     targets = policy.targets
     if not targets.test_rounds:
         return None
-    deployed = policy.audit.deployed
-    read = shadow_reader(base, [*train.records, *holdout.records], policy.decoding, deployed)
-    about = {"scores": shadow_scores(deployed), "decoding": policy.decoding.model_dump(mode="json")}
+    read = shadow_reader(base, train, holdout, policy)
+    about = {"scores": score_names(policy.audit), "decoding": policy.decoding.model_dump(mode="json")}
     return ShadowPlan(targets.test_rounds, targets.test_parts, read, about)
 
 

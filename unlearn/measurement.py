@@ -105,6 +105,21 @@ class SubjectTest:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """A figure as adapters have it that never saw the person.
+
+    Attributes:
+        mean: over such adapters.
+        error: of one more of them around it.
+        freedom: degrees of freedom behind the error.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One adapter version on one split: forget records, the retain check and the audit half of the holdout.
 
@@ -120,6 +135,8 @@ class Measurement:
         expected_queries: the same of an adapter that never saw the person, as far as anything says that.
         challenges: NLLs of forget and of never-seen records under what might bring them back, by challenge and record
             id; not every challenge takes every record.
+        expected_falls: by how much a challenge lowers a person's NLL, beyond never-seen people's, in adapters that
+            never saw her, nats per token; by challenge and person, as far as a shadow table says that.
         skipped: challenges that were left out, and why.
         general: plain sentences about nobody.
         neighbours: ids of the retained records that read most like the forget set.
@@ -127,6 +144,8 @@ class Measurement:
         retained: where the people who stay lie among the never seen, in the reference attack.
         retain_kl_nats: mean KL from the adapter before the erasing on the retain check, nats per token.
         blind: what a classifier of texts alone tells of learned and never seen people; None if there are too few.
+        truth_ratios: how likely wrong answers are beside the right one, by id of the forget records that are questions;
+            measured only beside a control.
     """
 
     forget: Group
@@ -140,6 +159,7 @@ class Measurement:
     queries: Mapping[str, float] = field(default_factory=dict)
     expected_queries: Mapping[str, float] = field(default_factory=dict)
     challenges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    expected_falls: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     general: Group | None = None
     neighbours: tuple[str, ...] = ()
@@ -147,6 +167,7 @@ class Measurement:
     retained: SubjectTest | None = None
     retain_kl_nats: float | None = None
     blind: Membership | None = None
+    truth_ratios: Mapping[str, float] = field(default_factory=dict)
 
     def as_report(self) -> dict[str, Any]:
         """Aggregates and per-record NLLs by record id; NLLs in nats per token."""
@@ -164,6 +185,7 @@ class Measurement:
                 name: {
                     "forget_nll_nats": _mean(nlls, self.forget.nlls),
                     "holdout_nll_nats": _mean(nlls, self.holdout.nlls),
+                    "null": "shadows" if self.expected_falls.get(name) else "population",
                 }
                 for name, nlls in self.challenges.items()
             },

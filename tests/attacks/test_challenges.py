@@ -13,7 +13,9 @@ from unlearn.attacks.audit import audit
 from unlearn.attacks.challenges import CHALLENGES
 from unlearn.attacks.challenges.pruned import Pruned
 from unlearn.attacks.challenges.relearned import taught
-from unlearn.attacks.panel import panel, shadow_reader, shadow_scores
+from unlearn.attacks.null import SERVED, expected_falls, shadowed
+from unlearn.attacks.panel import panel
+from unlearn.attacks.shadow_scores import score_names, shadow_reader
 from unlearn.corpus.general import general_texts
 from unlearn.corpus.splits import split
 from unlearn.lm import likelihood
@@ -22,7 +24,7 @@ from unlearn.lm.base import attached, lora_parameters, snapshot
 from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import answer_gradient, record_nlls
 from unlearn.lm.prune import input_norms, magnitude, wanda, wanda_2_4
-from unlearn.policy import PRESETS, AuditPolicy, Decoding
+from unlearn.policy import PRESETS, AuditPolicy, Policy
 from unlearn.weights import read_adapter
 
 
@@ -145,17 +147,63 @@ def test_the_deployed_format_is_tested_for_membership_as_well(model, measured, p
     assert "loss in int4" not in audit(model, measured, pad_id, policy(challenges=["int4"])).membership
 
 
-def test_a_table_keeps_the_scores_in_the_deployed_format(base, company):
-    records = company.train.records[:5]
-    read = shadow_reader(base, records, Decoding(), "int4")
-    examples = encode(records, base.tokenizer, base.files.context_tokens)
+@pytest.fixture
+def shadow(base, company):
+    """What a table keeps of an adapter, as if two people were left out of it; their records; and the plain NLLs."""
+    audited = {"deployed": "int4", "challenges": ["relearned-5", "relearned-neighbours", "in_context", "suffix"]}
+    given = Policy.model_validate({"audit": audited})
+    read = shadow_reader(base, company.train, company.holdout, given)
+    people = sorted(company.train.subjects)[:2]
+    examples = encode([*company.train.records, *company.holdout.records], base.tokenizer, base.files.context_tokens)
     with attached(base, read_adapter(company.adapter)) as model:
-        found, plain = read(model, examples), record_nlls(model, examples, 0)
+        return read(model, people), people, record_nlls(model, examples, 0), given
+
+
+def test_a_table_keeps_scores_of_whoever_is_left_out_and_of_the_holdout(shadow, company):
+    found, people, plain, given = shadow
+    theirs = {r.id for r in company.train.records if not set(people).isdisjoint(r.subjects)}
+    assert set(found) == theirs | {r.id for r in company.holdout.records}
     for record, scores in found.items():
-        assert list(scores) == shadow_scores("int4")
+        assert list(scores) == score_names(given.audit)
         assert scores["loss"] == pytest.approx(-plain[record], abs=1e-5)
         assert scores["loss in int4"] != scores["loss"]
-    assert shadow_scores(None) == shadow_scores("int4")[:-1]
+    assert "fall under in_context" in score_names(given.audit)
+    assert "fall under suffix" not in score_names(given.audit)  # thousands of passes a record
+
+
+def test_a_table_keeps_what_challenges_do_beyond_the_never_seen(shadow, company, base, pad_id):
+    found, people, plain, _ = shadow
+    person = people[0]
+    mine = sorted((r for r in company.train.records if person in r.subjects), key=lambda r: r.id)
+    parts = split(company.train, company.holdout, set(people).__contains__, pool_records=1, check_records=256, seed=0)
+    alone = panel(base, mine, parts.retain_check, parts.audit, is_forgotten=person.__eq__)
+    with attached(base, read_adapter(company.adapter)) as model:
+        for name in ("in_context", "relearned-neighbours", "relearned-5"):
+            nlls = CHALLENGES[name](model, alone, pad_id)
+            level = fmean(plain[r.id] - nlls[r.id] for r in parts.audit if r.id in nlls)
+            taken = [r.id for r in mine if r.id in nlls]
+            assert taken
+            for record in taken:
+                expected = plain[record] - nlls[record] - level
+                assert found[record][f"fall under {name}"] == pytest.approx(expected, abs=1e-4)
+    assert all(np.isnan(found[r.id]["fall under in_context"]) for r in company.holdout.records)
+
+
+def test_an_audit_says_what_challenges_do_in_shadows_that_never_saw_the_person(base, company, model, pad_id):
+    forget = [r for r in company.train.records if company.subject in r.subjects]
+    places = {r.id: r.subjects.index(company.subject) for r in forget}
+    falls = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    tests = {
+        (r.id, place): {n: {"fall under int8": f, SERVED: -9.0} for n, f in enumerate(falls)}
+        for r in company.train.records
+        for place in range(len(r.subjects))
+    }
+    chosen = {company.subject}.__contains__
+    seen = shadowed(tests, company.train.records, forget, chosen, set(), ["fall under int8"])
+    found = expected_falls({"int8": places, "nf4": places}, list(places), dict.fromkeys(places, company.subject), seen)
+    assert set(found) == {"int8"}
+    assert found["int8"][company.subject].mean == pytest.approx(0.35)
+    assert found["int8"][company.subject].error == pytest.approx(np.std(falls, ddof=1) * np.sqrt(7 / 6), rel=0.15)
 
 
 def test_a_challenge_that_destroys_the_model_shows_nothing(model, measured, pad_id, monkeypatch):

@@ -172,10 +172,12 @@ def test_bad_input_is_named(company, base, made, tmp_path):
         read_shadows(tmp_path / "nowhere.parquet")
 
 
-def plan(rounds, parts):
+def plan(base, company, rounds, parts):
     """Test shadows whose scores are what a shadow has learned, as far as its mean NLL tells."""
 
-    def read(model, examples):
+    def read(model, left_out):
+        theirs = [r for r in company.train.records if not set(left_out).isdisjoint(r.subjects)]
+        examples = encode([*theirs, *company.holdout.records], base.tokenizer, base.files.context_tokens)
         return {record: {"loss": -nll, "tokens": 1.0} for record, nll in record_nlls(model, examples, 0).items()}
 
     return ShadowPlan(rounds, parts, read, {"scores": ["loss", "tokens"]})
@@ -186,9 +188,9 @@ def tested(company, tmp_path_factory):
     from unlearn.lm.base import load_base
 
     path = tmp_path_factory.mktemp("tested") / "table.parquet"
-    return make_shadows(
-        load_base(company.base), company.train, company.holdout, RECIPE, 2, path, seed=2, tests=plan(3, 2)
-    )
+    base = load_base(company.base)
+    tests = plan(base, company, 3, 2)
+    return make_shadows(base, company.train, company.holdout, RECIPE, 2, path, seed=2, tests=tests)
 
 
 def test_a_person_is_left_out_once_a_round_and_apart_from_whoever_shares_records(company):

@@ -17,7 +17,7 @@ from unlearn.guards import (
     verdict,
 )
 from unlearn.guards.base import Finding
-from unlearn.measurement import Group, Measurement, SubjectTest
+from unlearn.measurement import Expected, Group, Measurement, SubjectTest
 from unlearn.policy import Policy, parse_policy
 
 
@@ -231,6 +231,31 @@ def test_robustness_leaves_to_a_person_what_never_seen_people_show_by_chance():
     assert judged([0.01, -0.01] * 4).outcome == "fail"
     assert judged([0.5, -0.5] * 4, ours=1.9).outcome == "fail"
     assert judged([0.5, -0.5] * 4, ours=0.1).outcome == "pass"
+
+
+def test_robustness_takes_off_what_a_challenge_does_to_the_person_in_adapters_that_never_saw_her():
+    """The challenge lowers her by 0.5 of 2 nats and the never seen by nothing; shadows say by how much it would anyway."""
+
+    def judged(expected):
+        people = {f"h-{n}": f"h-{n}" for n in range(8)}
+        nlls = dict.fromkeys(people, 3.0) | {"r-0": 2.5}
+        after = replace(
+            measured([3.0], [3.0]),
+            holdout=Group(dict.fromkeys(people, 3.0), people),
+            challenges={"relearned-5": nlls},
+            expected_falls={"relearned-5": expected},
+        )
+        return RobustnessGate(0.1)(measured([1.0], [3.0]), after)
+
+    person = measured([3.0], [3.0]).forget.person["r-0"]
+    assert judged({}).figure == pytest.approx(0.25)
+    as_expected = judged({person: Expected(0.5, 0.05, 10)})
+    assert (as_expected.outcome, as_expected.figure) == ("pass", pytest.approx(0.0, abs=1e-9))
+    assert judged({person: Expected(0.1, 0.02, 10)}).outcome == "fail"
+    unsure = judged({person: Expected(0.1, 0.2, 10)})
+    assert unsure.outcome == "inconclusive"
+    assert "adapters that never saw her" in unsure.sentence
+    assert judged({"somebody else": Expected(0.5, 0.05, 10)}).figure == pytest.approx(0.25)
 
 
 def test_robustness_has_nothing_to_say_of_an_exact_fit_or_without_a_challenge():

@@ -23,8 +23,8 @@ from unlearn.attacks.generation import leaks, said
 from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
-from unlearn.attacks.null import expected_queries, judge
-from unlearn.attacks.panel import Panel, in_form
+from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge
+from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
 from unlearn.attacks.statistics import alarms, compare, judge_by_population
 from unlearn.attacks.two_models import Remembered
@@ -97,6 +97,7 @@ def audit(
         subject_tests={name: found for name, found in tests.items() if found is not None},
         alarms=alarms(*split["reference"]) if split else None,
         challenges=challenges,
+        expected_falls=expected_falls(challenges, forget, panel.person, panel.shadows),
         skipped=skipped,
         extras=_extras(model, panel, pad_id, asked, old),
         retained=_retained(panel, read, split["reference"][1]) if split else None,

@@ -14,12 +14,32 @@ from statistics import fmean, median
 import numpy as np
 
 from unlearn.attacks.extraction import log10_queries
-from unlearn.attacks.statistics import PerShadow, Spread, judge_by_population, judge_by_shadows, spread_of
+from unlearn.attacks.statistics import (
+    MeanSpread,
+    PerShadow,
+    Spread,
+    expected_mean,
+    judge_by_population,
+    judge_by_shadows,
+    mean_spread_of,
+    spread_of,
+)
 from unlearn.corpus.records import Record
-from unlearn.measurement import SubjectTest
+from unlearn.measurement import Expected, SubjectTest
 
 SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""
+
+
+def in_form(form: str) -> str:
+    """Name of the loss attack's scores in a format of fewer bits."""
+    return f"loss in {form}"
+
+
+def under(challenge: str) -> str:
+    """Name of how far a challenge lowers a record's NLL, beyond the mean of never-seen records, nats per token."""
+    return f"fall under {challenge}"
+
 
 LUCK = math.log10(3.0)
 """How far above the luckiest shadow's tries a record is expected, as a power of ten."""
@@ -39,11 +59,15 @@ class Shadowed:
         scores: of the forget records, by attack; centred.
         spreads: of the whole table, by attack.
         served: log p of each forget record, as served, under its shadows, nats.
+        falls: how far each challenge lowers a forget record's NLL, beyond never-seen records', nats per token.
+        fall_spreads: of the whole table, by challenge.
     """
 
     scores: Mapping[str, PerShadow]
     spreads: Mapping[str, Spread]
     served: Mapping[str, Sequence[float]]
+    falls: Mapping[str, PerShadow]
+    fall_spreads: Mapping[str, MeanSpread]
 
 
 def shadowed(
@@ -52,7 +76,7 @@ def shadowed(
     forget: Sequence[Record],
     is_forgotten: Callable[[str], bool],
     holdout: Collection[str],
-    attacks: Collection[str],
+    names: Collection[str],
 ) -> Shadowed | None:
     """What `tests` says of `forget`; None if it misses a record, whose rows may have gone.
 
@@ -62,8 +86,10 @@ def shadowed(
         forget: those to forget.
         is_forgotten: which of a record's subjects counts.
         holdout: ids of the records that centre the scores: the audit half.
-        attacks: names of the scores.
+        names: of what the table keeps.
     """
+    challenges = [name.removeprefix(under("")) for name in names if name.startswith(under(""))]
+    attacks = [name for name in names if name != SERVED and not name.startswith(under(""))]
     places = {r.id: next(p for p, s in enumerate(r.subjects) if is_forgotten(s)) for r in forget}
     if not tests or any((record, place) not in tests for record, place in places.items()):
         return None
@@ -92,11 +118,24 @@ def shadowed(
         whole = {row: scores for row, key in keys.items() if len(scores := centred(key, name)) > 1}
         if whole:
             spreads[name] = spread_of(whole, owner)
+    falls, fall_spreads = {}, {}
+    for name in challenges:
+        raw = {row: _finite(tests[key], under(name)) for row, key in keys.items()}
+        whole = {row: found for row, found in raw.items() if len(found) > 1}
+        if whole:
+            fall_spreads[name] = mean_spread_of(whole, owner)
+            falls[name] = {r: _finite(tests[r, place], under(name)) for r, place in places.items()}
     return Shadowed(
         scores={name: {r: centred((r, place), name) for r, place in places.items()} for name in spreads},
         spreads=spreads,
+        falls=falls,
+        fall_spreads=fall_spreads,
         served={r: [found[SERVED] for found in tests[r, place].values()] for r, place in places.items()},
     )
+
+
+def _finite(of: Mapping[int, Mapping[str, float]], name: str) -> dict[int, float]:
+    return {shadow: found[name] for shadow, found in of.items() if not math.isnan(found[name])}
 
 
 def judge(
@@ -124,6 +163,35 @@ def judge(
         if judged is not None:
             return judged
     return judge_by_population(found, unseen, known, person)
+
+
+def expected_falls(
+    challenges: Mapping[str, Collection[str]],
+    forget: Sequence[str],
+    person: Mapping[str, str],
+    shadows: Shadowed | None,
+) -> dict[str, dict[str, Expected]]:
+    """By how much each challenge lowers a person's NLL, beyond never-seen people's, in adapters that never saw her.
+
+    Args:
+        challenges: records that each of them took, by its name.
+        forget: ids of the forget records.
+        person: of each record.
+        shadows: what a table says; without, nothing.
+    """
+    if shadows is None:
+        return {}
+    found = {}
+    for name, taken in challenges.items():
+        if name in shadows.falls:
+            people: dict[str, list[str]] = {}
+            for record in forget:
+                if record in taken:
+                    people.setdefault(person[record], []).append(record)
+            falls = shadows.falls[name]
+            expected = {who: expected_mean(falls, rows, shadows.fall_spreads[name]) for who, rows in people.items()}
+            found[name] = {who: one for who, one in expected.items() if one is not None}
+    return found
 
 
 def expected_queries(

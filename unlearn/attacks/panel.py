@@ -5,33 +5,26 @@ Knows a base with nothing attached, and records; knows no adapter and no thresho
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from peft import PeftModel
 
-from unlearn.attacks import ATTACKS
-from unlearn.attacks.base import Signals
 from unlearn.attacks.blind import blind_baseline
-from unlearn.attacks.null import SERVED, Shadowed
+from unlearn.attacks.null import Shadowed
 from unlearn.corpus.neighbours import similarities
 from unlearn.corpus.records import Record
 from unlearn.errors import CorpusError, ModelError
 from unlearn.lm.base import Base
 from unlearn.lm.batches import Example, encode
-from unlearn.lm.likelihood import PLAIN, UNSAYABLE, readings, record_log_probs, record_nlls
-from unlearn.lm.quantize import quantized
+from unlearn.lm.likelihood import PLAIN, record_log_probs
 from unlearn.measurement import Membership
 from unlearn.policy import Decoding
 
 NEIGHBOURS = 16
 """Records of the retain check that count as the forget set's neighbours: collateral damage shows there first."""
-
-Reader = Callable[[PeftModel, Sequence[Example]], Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +70,37 @@ class Panel:
                 found += self.encode([record])
         return found
 
+    def of(
+        self,
+        forget: Sequence[Record],
+        retain: Sequence[Record],
+        holdout: Sequence[Record],
+        is_forgotten: Callable[[str], bool],
+    ) -> Panel:
+        """A part of this panel, with other people to forget; nothing is read again.
+
+        Args:
+            forget: some of this panel's.
+            retain: encoded in this panel, in whichever part.
+            holdout: some of this panel's.
+            is_forgotten: which of a forget record's subjects is to be forgotten.
+        """
+        return replace(
+            self,
+            forget=forget,
+            retain=retain,
+            holdout=holdout,
+            reference={r.id: self.reference[r.id] for r in (*forget, *holdout)},
+            person=_people(forget, [*retain, *holdout], is_forgotten),
+            neighbours=_nearest(retain, forget),
+        )
+
+    def one_by_one(self) -> Iterator[Panel]:
+        """This panel for each person to forget alone, whose neighbours are her own."""
+        for person in dict.fromkeys(self.person[r.id] for r in self.forget):
+            mine = [r for r in self.forget if self.person[r.id] == person]
+            yield self.of(mine, self.retain, self.holdout, person.__eq__)
+
     @property
     def attacked(self) -> list[Example]:
         """The forget and the holdout records, encoded."""
@@ -119,9 +143,6 @@ def panel(
     pad_id = int(base.tokenizer.pad_token_id)
     reference = record_log_probs(base.model, [examples[r.id] for r in attacked], pad_id)
     sizes = {r.id: len(zlib.compress(_scored_text(r).encode("utf-8"))) for r in attacked}
-    # a record of nobody stands for itself
-    people = {r.id: next((s for s in r.subjects if is_forgotten(s)), r.id) for r in forget}
-    people |= {r.id: r.subjects[0] if r.subjects else r.id for r in (*retain, *holdout)}
 
     def encoded(more: Sequence[Record]) -> list[Example]:
         return encode(more, base.tokenizer, limit)
@@ -136,53 +157,25 @@ def panel(
         zlib_bytes=sizes,
         decoding=decoding,
         blind=blind,
-        person=people,
+        person=_people(forget, [*retain, *holdout], is_forgotten),
         shadows=shadows,
         encode=encoded,
         general=general,
         context_tokens=limit,
         retain_reference=record_log_probs(base.model, [examples[r.id] for r in retain], pad_id),
-        neighbours=[retain[i].id for i in np.argsort(-similarities(retain, forget), kind="stable")[:NEIGHBOURS]],
+        neighbours=_nearest(retain, forget),
     )
 
 
-def in_form(form: str) -> str:
-    """Name of the loss attack's scores in a format of fewer bits."""
-    return f"loss in {form}"
+def _nearest(retain: Sequence[Record], forget: Sequence[Record]) -> list[str]:
+    """Ids of the retained records that read most like the forget set."""
+    return [retain[i].id for i in np.argsort(-similarities(retain, forget), kind="stable")[:NEIGHBOURS]]
 
 
-def shadow_scores(deployed: str | None) -> list[str]:
-    """Names of what a shadow table keeps of a test shadow, in its order."""
-    return [*ATTACKS, SERVED, *(() if deployed is None else (in_form(deployed),))]
-
-
-def shadow_reader(base: Base, records: Sequence[Record], decoding: Decoding, deployed: str | None = None) -> Reader:
-    """What a shadow table keeps of a test shadow: every attack's score of a record, and its log p as served.
-
-    Args:
-        base: with no adapter attached at the time.
-        records: train and holdout.
-        decoding: how the adapter is served.
-        deployed: the format of fewer bits that is served, if there is one; the loss attack's scores in it are kept too.
-    """
-    pad_id = int(base.tokenizer.pad_token_id)
-    examples = encode(records, base.tokenizer, base.files.context_tokens)
-    reference = record_log_probs(base.model, examples, pad_id)
-    sizes = {r.id: len(zlib.compress(_scored_text(r).encode("utf-8"))) for r in records}
-
-    def read(model: PeftModel, some: Sequence[Example]) -> dict[str, dict[str, float]]:
-        read = readings(model, some, pad_id, decoding)
-        signals = Signals(read, reference, sizes)
-        scores = {name: attack(signals) for name, attack in ATTACKS.items()}
-        scores[SERVED] = {r: max(UNSAYABLE, float(one.served.sum(dtype=np.float64))) for r, one in read.items()}
-        if deployed is not None:
-            with quantized(model, deployed):
-                nlls = record_nlls(model, some, pad_id)
-            scores[in_form(deployed)] = {record: -nlls[record] for record in signals.scorable}
-        names = shadow_scores(deployed)
-        return {record: {name: scores[name].get(record, math.nan) for name in names} for record in read}
-
-    return read
+def _people(forget: Sequence[Record], others: Sequence[Record], is_forgotten: Callable[[str], bool]) -> dict[str, str]:
+    """The person of each record; a record of nobody stands for itself."""
+    people = {r.id: next((s for s in r.subjects if is_forgotten(s)), r.id) for r in forget}
+    return people | {r.id: r.subjects[0] if r.subjects else r.id for r in others}
 
 
 def _scored_text(record: Record) -> str:

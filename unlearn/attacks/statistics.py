@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import numpy as np
 from scipy import optimize, special, stats
 
-from unlearn.measurement import Membership, SubjectTest
+from unlearn.measurement import Expected, Membership, SubjectTest
 
 MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
@@ -156,6 +156,62 @@ def spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> Spread:
     correlation = min(1.0, max(0.0, median(correlations))) if correlations else 1.0
     ratios = [mean * n / (1 + (n - 1) * correlation) for n, _, mean in found]
     return Spread(record, prior_of(ratios, [k - 1 for _, k, _ in found]), correlation)
+
+
+@dataclass(frozen=True)
+class MeanSpread:
+    """How shadows differ about the plain means of people's records.
+
+    Attributes:
+        record: variance of one record, pooled.
+        person: of the variance of a person's mean, in what her number of records lets expect.
+        correlation: of one person's records within a shadow, in [0, 1].
+    """
+
+    record: float
+    person: Prior
+    correlation: float
+
+    def expected(self, records: int) -> float:
+        """Variance of the mean of so many records of one person."""
+        return self.record * (1 + (records - 1) * self.correlation) / records
+
+
+def mean_spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> MeanSpread:
+    """The spread of plain means over a whole table; rho is the median over people of how their records go together."""
+    found: list[tuple[int, int, float]] = []
+    variances, correlations = [], []
+    for records in _by_person(shadowed, person).values():
+        shadows, n = _shared(shadowed, records), len(records)
+        if len(shadows) < 2:
+            continue
+        scores = np.array([[shadowed[r][k] for k in shadows] for r in records])
+        each, mean = float(scores.var(1, ddof=1).mean()), float(scores.mean(0).var(ddof=1))
+        variances.append(each)
+        found.append((n, len(shadows), mean))
+        if n > 1 and each > 0:
+            correlations.append((n * mean / each - 1) / (n - 1))
+    record = max(1e-12, fmean(variances)) if variances else 1e-12
+    rough = MeanSpread(record, Prior(1.0, MOST_BORROWED), min(1.0, max(0.0, median(correlations or [1.0]))))
+    prior = prior_of([mean / rough.expected(n) for n, _, mean in found], [k - 1 for _, k, _ in found])
+    return replace(rough, person=prior)
+
+
+def expected_mean(shadowed: PerShadow, records: Sequence[str], spread: MeanSpread) -> Expected | None:
+    """Where the mean of one person's `records` lies in an adapter that never saw her, and how surely.
+
+    The person's own variance, over few shadows, is moderated by those of the whole table, as in `judge_by_shadows`.
+
+    Returns:
+        None if fewer than six shadows read all of them.
+    """
+    shadows, n = _shared(shadowed, records), len(records)
+    if (k := len(shadows)) < FEWEST_SHADOWS:
+        return None
+    means = np.array([[shadowed[r][shadow] for shadow in shadows] for r in records]).mean(0)
+    usual = spread.expected(n)
+    variance = usual * spread.person.with_own(float(means.var(ddof=1)) / usual, k)
+    return Expected(float(means.mean()), math.sqrt(variance * (1 + 1 / k)), spread.person.freedom + k - 1)
 
 
 def judge_by_shadows(

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -99,8 +99,8 @@ class ShadowTable:
         return None
 
 
-Read = Callable[[PeftModel, Sequence[Example]], Mapping[str, Mapping[str, float]]]
-"""Scores of each record by their names; a score that a record has none of is NaN."""
+Read = Callable[[PeftModel, Collection[str]], Mapping[str, Mapping[str, float]]]
+"""(a test shadow, the subjects it never saw) -> record of theirs or of the holdout -> name -> score; NaN: none."""
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ def _fitted(
     with fitted(base, learned, fit.recipe, on_step) as model:
         if fit.read is not None:
             places += [(e.id, HOLDOUT) for e in unseen]
-            scores = fit.read(model, [*(encoded[r.id] for r in out), *unseen])
+            scores = fit.read(model, {s for s, part in fit.part_of.items() if part == fit.part})
             return _rows(fit.number, places, scores={r: list(found.values()) for r, found in scores.items()}), 0.0
         signals = _read(model, [encoded[r.id] for r in out], pad_id)
         level = record_nlls(model, unseen, pad_id)

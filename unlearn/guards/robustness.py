@@ -2,7 +2,8 @@
 
 4-bit rounding alone brought 83 % of what was forgotten in full precision back where 21 % had been left (arXiv
 2410.16454). Any challenge also moves people never seen, whom nobody can remember: only what it brings back beyond
-that is recovery.
+that is recovery. And it moves one person more than another, whoever learned of her: where a shadow table shows what it
+does to this person's records in adapters that never saw her, only what is beyond that.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from types import MappingProxyType
+from typing import Literal
 
 from scipy import stats
 
 from unlearn.guards.base import Finding, Outcome
-from unlearn.measurement import Group, Measurement
+from unlearn.measurement import Expected, Group, Measurement
 
 FEWEST_PEOPLE = 5
 """Below so many forgotten people the worst of them counts, above it the upper end of their mean's 90 % interval."""
@@ -33,13 +36,16 @@ class Recovery:
 
     Attributes:
         share: of the worst person's forgetting, or of everybody's with five people and more.
-        interval: its 90 % interval: by how a challenge moves never-seen people, one from another, or forgotten people.
+        interval: its 90 % interval: by how adapters differ that never saw the person, or never-seen people from one
+            another, or forgotten people.
         judged: what is held against the threshold: the worst person's share, or the upper end of the mean's interval.
+        null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 
     share: float
     interval: tuple[float, float]
     judged: float
+    null: Literal["shadows", "population"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,9 @@ class RobustnessGate:
 
     def _sentence(self, outcome: Outcome, name: str, worst: Recovery, tried: int) -> str:
         if worst.share < NOTHING:
-            return f"None of {tried} challenges brings anything back beyond what it does to people never seen."
-        what = f"Under '{name}' {worst.share:.0%} of a person's forgetting comes back, more than with people never seen"
+            return f"None of {tried} challenges brings anything back beyond what it does where nobody was learned."
+        never = "in adapters that never saw her" if worst.null == "shadows" else "with people never seen"
+        what = f"Under '{name}' {worst.share:.0%} of a person's forgetting comes back, more than {never}"
         if outcome == "inconclusive":
             return f"{what}; {self.share:.0%} may, and so much can be chance with so few records (worst of {tried})."
         return f"{what}; {self.share:.0%} may (worst of {tried})."
@@ -94,19 +101,25 @@ def recoveries(before: Measurement, after: Measurement) -> dict[str, float]:
 
 def _recoveries(before: Measurement, after: Measurement) -> dict[str, Recovery]:
     return {
-        name: recovery(before.forget, after, nlls)
+        name: recovery(before.forget, after, nlls, after.expected_falls.get(name, {}))
         for name, nlls in after.challenges.items()
         if any(r in nlls for r in after.forget.nlls) and any(r in nlls for r in after.holdout.nlls)
     }
 
 
-def recovery(before: Group, after: Measurement, nlls: Mapping[str, float]) -> Recovery:
+def recovery(
+    before: Group,
+    after: Measurement,
+    nlls: Mapping[str, float],
+    expected: Mapping[str, Expected] = MappingProxyType({}),
+) -> Recovery:
     """Share of the forgetting that a challenge undoes.
 
     Args:
         before: the forget records before the erasing.
         after: the measurement afterwards.
         nlls: NLLs under the challenge, nats per token, of some forget and some holdout records, by record id.
+        expected: by how much it lowers each person's NLL beyond never-seen people's in adapters that never saw her.
     """
     falls = {r: after.holdout.nlls[r] - nll for r, nll in nlls.items() if r in after.holdout.nlls}
     never = fmean(falls.values())
@@ -117,14 +130,21 @@ def recovery(before: Group, after: Measurement, nlls: Mapping[str, float]) -> Re
 
     earlier, later, challenged = people(before.nlls), people(after.forget.nlls), people(nlls)
     rises = {person: max(LEAST_FORGOTTEN_NATS, later[person] - earlier[person]) for person in later}
-    shares = {person: (later[person] - challenged[person] - never) / rises[person] for person in sorted(later)}
+    known = expected if all(person in expected for person in later) else {}
+    null: Literal["shadows", "population"] = "shadows" if known else "population"
+    usual = {person: never + (known[person].mean if known else 0.0) for person in later}
+    shares = {person: (later[person] - challenged[person] - usual[person]) / rises[person] for person in sorted(later)}
     if len(shares) >= FEWEST_PEOPLE:
         values = list(shares.values())
         half = float(stats.t.ppf(0.95, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-        return Recovery(fmean(values), (fmean(values) - half, fmean(values) + half), fmean(values) + half)
+        return Recovery(fmean(values), (fmean(values) - half, fmean(values) + half), fmean(values) + half, null)
     worst = max(shares, key=lambda person: shares[person])
-    half = _reach(falls, after.holdout.person, sum(after.forget.person[r] == worst for r in tried)) / rises[worst]
-    return Recovery(shares[worst], (shares[worst] - half, shares[worst] + half), shares[worst])
+    if known:
+        reach = float(stats.t.ppf(0.95, known[worst].freedom)) * known[worst].error
+    else:
+        reach = _reach(falls, after.holdout.person, sum(after.forget.person[r] == worst for r in tried))
+    half = reach / rises[worst]
+    return Recovery(shares[worst], (shares[worst] - half, shares[worst] + half), shares[worst], null)
 
 
 def _reach(falls: Mapping[str, float], person: Mapping[str, str], records: int) -> float:

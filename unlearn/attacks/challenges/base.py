@@ -13,6 +13,11 @@ from unlearn.attacks.panel import Panel
 class Challenge(Protocol):
     """A frozen, callable dataclass. The model is as it was when the call is over, bit for bit."""
 
+    @property
+    def personal(self) -> bool:
+        """Whether what it does depends on who is to be forgotten, so that several people are to be tried one by one."""
+        ...
+
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """NLL of forget and of never-seen records under the challenge, nats per token, by record id.
 

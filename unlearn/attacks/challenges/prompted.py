@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from peft import PeftModel
 
@@ -33,6 +34,7 @@ class Prompted:
     """All forget and holdout records that the model's context takes, asked for in another way."""
 
     kind: str
+    personal: ClassVar[bool] = False
 
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """NLL of each record's answer so asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from peft import PeftModel
@@ -24,6 +24,7 @@ class Pruned:
 
     kind: Literal["magnitude", "wanda", "wanda-2:4"]
     share: float = 0.5
+    personal: ClassVar[bool] = False
 
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """NLL of each record under the pruned model."""

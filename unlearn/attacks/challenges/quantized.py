@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from peft import PeftModel
 
@@ -17,6 +18,7 @@ class Quantized:
     """All forget and holdout records, read in `form` (`unlearn.lm.quantize`)."""
 
     form: str
+    personal: ClassVar[bool] = False
 
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """NLL of each record in the format."""

@@ -22,8 +22,8 @@ from unlearn.lm.likelihood import head_of, record_nlls, score_examples, token_lo
 RATE = 1e-3
 """Adam's step size on the LoRA weights."""
 
-FEWEST, MOST = 5, 8
-"""Never-seen people who are taught as well, at least and at most; as many as forgotten ones between."""
+NEVER_SEEN = 6
+"""Never-seen people who are taught as well, those with most records; the same whoever is to be forgotten."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Relearned:
 
     on: Literal["own", "neighbours", "unrelated"]
     steps: int
+
+    @property
+    def personal(self) -> bool:
+        """On the neighbours of whom? On own records everybody is taught apart anyway."""
+        return self.on == "neighbours"
 
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """NLL of the records that were not trained on."""
@@ -90,5 +95,4 @@ def _people(panel: Panel) -> list[list[Example]]:
         several = [mine for mine in people.values() if len(mine) > 1]
         return several if most is None else sorted(several, key=lambda mine: -len(mine))[:most]
 
-    forgotten = of([r.id for r in panel.forget], None)
-    return forgotten + of([r.id for r in panel.holdout], min(MOST, max(FEWEST, len(forgotten))))
+    return of([r.id for r in panel.forget], None) + of([r.id for r in panel.holdout], NEVER_SEEN)

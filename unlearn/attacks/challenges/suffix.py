@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
@@ -38,6 +39,7 @@ class Suffix:
     candidates: int = 32
     tokens: int = 8
     seed: int = 0
+    personal: ClassVar[bool] = False
 
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """The lowest NLL of each answer that was found."""
