@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +28,7 @@ from scipy import stats
 from unlearn import __version__
 from unlearn.attacks.audit import audit
 from unlearn.attacks.statistics import has_power
+from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
 from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, panel_of, prepare, split_of
 from unlearn.errors import ErasureFailed
@@ -151,6 +152,8 @@ def examine(
         with attached(base, adapter) as model:
             pad_id = int(base.tokenizer.pad_token_id)
             found = audit(model, records, pad_id, case.policy.audit if tried else None, old)
+            if control is not None and when != "before":
+                found = replace(found, truth_ratios=truth_ratios(model, records, pad_id))
             if when == "before":
                 old = Remembered(model, records, pad_id)
         watcher.measured(when, found)
@@ -189,8 +192,8 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
     Returns:
         Mean absolute gap in nats per token; Pearson correlation of the records' NLLs; share of records whose
         neighbour in the holdout's order (its rank among never-seen NLLs) is within a tenth of the control's; forget
-        quality as the p-value of a two-sample Kolmogorov-Smirnov test on the NLLs (TOFU, arXiv 2401.06121, takes truth
-        ratios, which need wrong answers) and on the Min-K %++ scores; PrivLeak (MUSE, arXiv 2407.06460): 100 (AUC -
+        quality as the p-value of a two-sample Kolmogorov-Smirnov test on the truth ratios (TOFU, arXiv 2401.06121), on
+        the NLLs and on the Min-K %++ scores; PrivLeak (MUSE, arXiv 2407.06460): 100 (AUC -
         AUC of the control) / AUC of the control, of non-members over members in Min-K %. Without what can't be had.
     """
     ids = sorted(found.forget.nlls)
@@ -206,6 +209,9 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
     }
     if len(set(ours)) > 1 and len(set(theirs)) > 1:
         numbers["correlation"] = float(stats.pearsonr(ours, theirs).statistic)
+    if found.truth_ratios and control.truth_ratios:
+        ratios = [list(one.truth_ratios.values()) for one in (found, control)]
+        numbers["ks_p_value_truth_ratio"] = float(stats.ks_2samp(*ratios).pvalue)
     if "min_k_plus_plus" in found.scores and "min_k_plus_plus" in control.scores:
         sides = [
             [m.scores["min_k_plus_plus"][i] for i in ids if i in m.scores["min_k_plus_plus"]] for m in (found, control)

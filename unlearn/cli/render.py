@@ -143,6 +143,7 @@ AGREEMENT = {
     "mean_gap_nats": "mean gap to the control (nats)",
     "correlation": "correlation with the control",
     "agreement": "records that agree with the control",
+    "ks_p_value_truth_ratio": "forget quality, truth ratio (KS p)",
     "ks_p_value": "forget quality, NLL (KS p)",
     "ks_p_value_min_k_plus_plus": "forget quality, Min-K %++ (KS p)",
     "priv_leak": "PrivLeak (0: like the control)",

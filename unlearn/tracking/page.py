@@ -194,7 +194,8 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             ],
         }
     if "control" in report:
-        names = ("mean_gap_nats", "correlation", "agreement", "ks_p_value", "ks_p_value_min_k_plus_plus", "priv_leak")
+        qualities = ("ks_p_value_truth_ratio", "ks_p_value", "ks_p_value_min_k_plus_plus")
+        names = ("mean_gap_nats", "correlation", "agreement", *qualities, "priv_leak")
         yield {
             "title": "Against the control",
             "note": "An adapter retrained without these people; record by record.",
