@@ -4,8 +4,7 @@
 
 Three parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
 every attack and challenge of the `strict` preset, on synthetic people and on TOFU. (2) Twenty requests of one person with 5 to
-20 records each: original, control, `calibrated` and `ascent` past its target under `standard`; the impostors under `strict` in
-every other one.
+20 records each: original, control, `calibrated` and `ascent` past its target under `standard`, the impostors under `strict`.
 (3) The test's own error rates on real fits: each test shadow judged by the others, as it is and moved to the margin.
 Every result is kept in --work as JSON, so that an interrupted run goes on; --only does a part.
 """
@@ -162,7 +161,7 @@ def request(world: World, number: int, work: Path) -> Figures:
         assert tried.after is not None
         found[name] = judged(prepared, tried.after, exact=False)
         shutil.rmtree(draft, ignore_errors=True)
-    for name, make in impostors(prepared).items() if number % 2 == 0 else ():
+    for name, make in impostors(prepared).items():
         found[name] = judged(prepared, impostor(prepared, make, "strict", extras=()), exact=False)
     return found
 

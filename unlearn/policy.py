@@ -139,8 +139,14 @@ class GatePolicy(Part):
     recovery: float = Field(
         default=0.10,
         gt=0,
-        description="Largest share of a person's forgetting that any challenge may undo, beyond what it does to people "
-        "never seen.",
+        description="A challenge that surely undoes more of a person's forgetting than this share, beyond what it does "
+        "where nobody learned of her, refuses the adapter.",
+    )
+    recovery_margin: float = Field(
+        default=0.40,
+        gt=0,
+        description="Each challenge must surely undo less than this share; chosen so that nine in ten adapters that "
+        "never saw the person pass.",
     )
 
 
@@ -246,6 +252,17 @@ GENTLER = Calibrated(steps=24, passes=None, learning_rate=2.5e-3, retain_weight=
 """The default ladder's second rung: twice the hold, smaller steps and more of them."""
 
 
+class SchedulePolicy(Part):
+    """When a job begins."""
+
+    coalescing_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=7 * 86400,
+        description="How long a new job of the adapter waits for further requests to share it; each keeps its verdict.",
+    )
+
+
 class Policy(Part):
     """One erasing: the methods to try, what they hold on to, and what may be released."""
 
@@ -262,6 +279,7 @@ class Policy(Part):
     audit: AuditPolicy = Field(default=AuditPolicy(), description="How hard an adapter is tried.")
     sequence: SequencePolicy = Field(default=SequencePolicy(), description="What erasings may add up to.")
     gates: GatePolicy = Field(default=GatePolicy(), description="What may be released.")
+    schedule: SchedulePolicy = Field(default=SchedulePolicy(), description="When a job begins.")
 
     @model_validator(mode="before")
     @classmethod
@@ -276,6 +294,8 @@ class Policy(Part):
 
     @model_validator(mode="after")
     def _budgets_fit_together(self) -> Self:
+        if self.gates.recovery_margin < self.gates.recovery:
+            raise ValueError("gates.recovery_margin must not be below gates.recovery: nothing could pass and not fail")
         for number, rung in enumerate(self.ladder):
             if isinstance(rung, Retrain) and number + 1 < len(self.ladder):
                 raise ValueError("'retrain' is exact and must be the last of the ladder; nothing can better it")

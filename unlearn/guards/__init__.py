@@ -46,7 +46,9 @@ GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
         "retain_drift": lambda policy, lineage: RetainDriftGate(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),
-        "robustness": lambda policy, lineage: RobustnessGate(policy.gates.recovery, exact=not lineage),
+        "robustness": lambda policy, lineage: RobustnessGate(
+            policy.gates.recovery, policy.gates.recovery_margin, exact=not lineage
+        ),
         "sequence_drift": lambda policy, lineage: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }
 )

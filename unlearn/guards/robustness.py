@@ -21,7 +21,7 @@ from unlearn.guards.base import Finding, Outcome
 from unlearn.measurement import Expected, Group, Measurement
 
 FEWEST_PEOPLE = 5
-"""Below so many forgotten people the worst of them counts, above it the upper end of their mean's 90 % interval."""
+"""Below so many forgotten people the worst of them counts, from it on their mean."""
 
 FEWEST_NEVER_SEEN = 3
 """Never-seen people below which nothing says what is chance."""
@@ -35,28 +35,27 @@ class Recovery:
     """What a challenge undoes of the forgetting, in excess of what it does to the never seen.
 
     Attributes:
-        share: of the worst person's forgetting, or of everybody's with five people and more.
+        share: of a person's forgetting, or of everybody's on the mean with five people and more.
         interval: its 90 % interval: by how adapters differ that never saw the person, or never-seen people from one
             another, or forgotten people.
-        judged: what is held against the threshold: the worst person's share, or the upper end of the mean's interval.
         null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 
     share: float
     interval: tuple[float, float]
-    judged: float
     null: Literal["shadows", "population"]
 
 
 @dataclass(frozen=True)
 class RobustnessGate:
-    """Of each person's forgetting (the rise of the NLL), at most `share` may be undone by any challenge.
+    """Of each person's forgetting (the rise of the NLL), any challenge may undo a `share` that is not surely too much.
 
-    A challenge moves never-seen people too, each by another amount. What exceeds the threshold by no more than that
-    can't be told from chance, and is no failure but for a person to see.
+    Fails where the whole interval lies above `share`; passes where it lies below `margin`. What is neither can't be
+    told from chance with so few records, and is for a person to see.
     """
 
     share: float
+    margin: float
     exact: bool = False
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
@@ -64,30 +63,34 @@ class RobustnessGate:
         bounds = (None, self.share)
         if self.exact:
             return Finding("robustness", "pass", None, None, bounds, "An exact fit has nothing to bring back.")
-        found = _recoveries(before, after)
+        found = [(name, one) for name, several in _recoveries(before, after).items() for one in several]
         left = f" Left out: {', '.join(after.skipped)}." if after.skipped else ""
         if not found:
             return Finding("robustness", "pass", None, None, bounds, f"The policy asks for no challenge.{left}")
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
-        outcomes = {name: self._outcome(one) for name, one in found.items()}
-        name = min(found, key=lambda one: (order.index(outcomes[one]), -found[one].judged))
-        worst, outcome = found[name], outcomes[name]
-        sentence = self._sentence(outcome, name, worst, len(found))
+        name, worst = min(found, key=lambda one: (order.index(self._outcome(one[1])), -one[1].interval[1]))
+        outcome = self._outcome(worst)
+        sentence = self._sentence(outcome, name, worst, len({name for name, _ in found}))
         return Finding("robustness", outcome, worst.share, worst.interval, bounds, sentence + left)
 
     def _outcome(self, found: Recovery) -> Outcome:
-        if found.judged <= self.share:
-            return "pass"
-        return "fail" if found.interval[0] > self.share else "inconclusive"
+        low, high = found.interval
+        if low > self.share:
+            return "fail"
+        return "pass" if high < self.margin else "inconclusive"
 
     def _sentence(self, outcome: Outcome, name: str, worst: Recovery, tried: int) -> str:
         if worst.share < NOTHING:
             return f"None of {tried} challenges brings anything back beyond what it does where nobody was learned."
         never = "in adapters that never saw her" if worst.null == "shadows" else "with people never seen"
         what = f"Under '{name}' {worst.share:.0%} of a person's forgetting comes back, more than {never}"
+        if outcome == "fail":
+            return f"{what}: surely more than {self.share:.0%} (worst of {tried})."
         if outcome == "inconclusive":
-            return f"{what}; {self.share:.0%} may, and so much can be chance with so few records (worst of {tried})."
-        return f"{what}; {self.share:.0%} may (worst of {tried})."
+            return f"{what}; with so few records it may be as much as {worst.interval[1]:.0%} (worst of {tried})."
+        return (
+            f"{what}: not surely more than {self.share:.0%}, and surely less than {self.margin:.0%} (worst of {tried})."
+        )
 
 
 NOTHING = 0.005
@@ -96,10 +99,10 @@ NOTHING = 0.005
 
 def recoveries(before: Measurement, after: Measurement) -> dict[str, float]:
     """The share that each challenge undoes, of those that were tried on both sides, by name."""
-    return {name: found.share for name, found in _recoveries(before, after).items()}
+    return {name: max(one.share for one in several) for name, several in _recoveries(before, after).items()}
 
 
-def _recoveries(before: Measurement, after: Measurement) -> dict[str, Recovery]:
+def _recoveries(before: Measurement, after: Measurement) -> dict[str, tuple[Recovery, ...]]:
     return {
         name: recovery(before.forget, after, nlls, after.expected_falls.get(name, {}))
         for name, nlls in after.challenges.items()
@@ -137,14 +140,16 @@ def recovery(
     if len(shares) >= FEWEST_PEOPLE:
         values = list(shares.values())
         half = float(stats.t.ppf(0.95, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-        return Recovery(fmean(values), (fmean(values) - half, fmean(values) + half), fmean(values) + half, null)
-    worst = max(shares, key=lambda person: shares[person])
-    if known:
-        reach = float(stats.t.ppf(0.95, known[worst].freedom)) * known[worst].error
-    else:
-        reach = _reach(falls, after.holdout.person, sum(after.forget.person[r] == worst for r in tried))
-    half = reach / rises[worst]
-    return Recovery(shares[worst], (shares[worst] - half, shares[worst] + half), shares[worst], null)
+        return (Recovery(fmean(values), (fmean(values) - half, fmean(values) + half), null),)
+    found = []
+    for person, share in shares.items():
+        if known:
+            reach = float(stats.t.ppf(0.95, known[person].freedom)) * known[person].error
+        else:
+            reach = _reach(falls, after.holdout.person, sum(after.forget.person[r] == person for r in tried))
+        half = reach / rises[person]
+        found.append(Recovery(share, (share - half, share + half), null))
+    return tuple(found)
 
 
 def _reach(falls: Mapping[str, float], person: Mapping[str, str], records: int) -> float:
