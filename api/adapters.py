@@ -1,34 +1,56 @@
-"""Adapters: register, list, look at."""
+"""Adapters: register, list, look at, roll back, retire."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.dependencies import Id, TheDesk
+from api.dependencies import Id, TheDesk, TheRelay, Who
 from api.problems import answers
-from api.schemas import AdapterIn, AdapterOut
+from api.schemas import AdapterIn, AdapterOut, RollbackIn
 
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
 
 @router.post("", status_code=201, summary="Register an adapter", responses=answers(400, 403, 409, 413, 415, 422))
-def register(body: AdapterIn, desk: TheDesk) -> AdapterOut:
-    """Register a LoRA adapter with its base, its train corpus and a holdout.
+def register(body: AdapterIn, desk: TheDesk, who: Who) -> AdapterOut:
+    """Register a LoRA adapter with its base, its train corpus and a holdout. Scope: `adapters:write`.
 
     Everything is checked first: that the adapter belongs to the base, that the corpora can be read and share no record,
     that every record fits the model. The weights are copied. Registering the same again gives the same answer.
     """
-    found = desk.register_adapter(body.name, body.base, body.adapter, body.train, body.holdout, body.policy)
+    found = desk.register_adapter(body.name, body.base, body.adapter, body.train, body.holdout, body.policy, by=who)
     return AdapterOut.model_validate(found)
 
 
-@router.get("", summary="List adapters", responses=answers())
-def listing(desk: TheDesk) -> list[AdapterOut]:
-    """Every adapter, by name."""
-    return [AdapterOut.model_validate(view) for view in desk.adapters()]
+@router.get("", summary="List adapters", responses=answers(403))
+def listing(desk: TheDesk, who: Who) -> list[AdapterOut]:
+    """Every adapter, by name. Scope: `requests:read` or `adapters:write`."""
+    return [AdapterOut.model_validate(view) for view in desk.adapters(who)]
 
 
-@router.get("/{name}", summary="Look at an adapter", responses=answers(404, 422))
-def one(name: Id, desk: TheDesk) -> AdapterOut:
-    """One adapter with all its versions."""
-    return AdapterOut.model_validate(desk.adapter(name))
+@router.get("/{name}", summary="Look at an adapter", responses=answers(403, 404, 422))
+def one(name: Id, desk: TheDesk, who: Who) -> AdapterOut:
+    """One adapter with all its versions. Scope: `requests:read` or `adapters:write`."""
+    return AdapterOut.model_validate(desk.adapter(name, who))
+
+
+@router.post(
+    "/{name}/rollback", summary="Let an earlier version serve", responses=answers(400, 403, 404, 409, 413, 415, 422)
+)
+def roll_back(name: Id, body: RollbackIn, desk: TheDesk, relay: TheRelay, who: Who) -> AdapterOut:
+    """Let an earlier version serve again. Scope: `adapters:write`.
+
+    Where somebody was erased since, the earlier version knows them: it takes `reopen`, and then their requests are
+    opened again.
+    """
+    found = desk.roll_back(name, body.version, reopen=body.reopen, by=who)
+    relay.nudge()
+    return AdapterOut.model_validate(found)
+
+
+@router.post(
+    "/{name}/retire", summary="Take an adapter out of service", responses=answers(400, 403, 404, 413, 415, 422)
+)
+def retire(name: Id, desk: TheDesk, who: Who) -> AdapterOut:
+    """Take an adapter out of service for good: its jobs end, and no request waits for it. Scope: `adapters:write`."""
+    return AdapterOut.model_validate(desk.retire(name, who))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, health, jobs, requests
+from api import adapters, health, jobs, keys, requests
 from api.problems import Gate, install
 from unlearn import __version__
 from unlearn.cases.desk import Desk
@@ -17,7 +17,7 @@ from workers.relay import Relay
 
 DESCRIPTION = """
 Machine unlearning for LoRA adapters. Register an adapter with what it learned; submit a deletion request; follow its
-jobs; download the export. Errors are problem documents (RFC 9457).
+jobs; download the export. Errors are problem documents (RFC 9457). Send an API key as a bearer token.
 """
 
 
@@ -28,6 +28,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         desk, bell = Desk(settings), Bell(settings)
         desk.migrate()
+        if settings.local_key:
+            desk.keep_local_key()
         relay = Relay(desk, bell, settings.sweep_seconds)
         app.state.desk, app.state.bell, app.state.relay = desk, bell, relay
         relay.start()
@@ -39,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
             desk.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, jobs, health):
+    for part in (adapters, requests, jobs, keys, health):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from unlearn.cases.desk import Desk
+from unlearn.cases.rights import Actor
+from unlearn.errors import Unauthenticated
 from workers.relay import Relay
 
 
@@ -20,4 +23,16 @@ def _relay(request: Request) -> Relay:
 
 TheDesk = Annotated[Desk, Depends(_desk)]
 TheRelay = Annotated[Relay, Depends(_relay)]
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key of this service (`unlearn key create`).")
+
+
+def _who(given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)], desk: TheDesk) -> Actor:
+    if given is None:
+        raise Unauthenticated("send an API key as 'Authorization: Bearer unl_…'; `unlearn key create` makes one")
+    return desk.authenticate(given.credentials)
+
+
+Who = Annotated[Actor, Depends(_who)]
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The id, as the API gave it.")]

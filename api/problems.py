@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unlearn.errors import UnlearnError
+from unlearn.errors import Unauthenticated, UnlearnError
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ class Problem(BaseModel):
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an endpoint that may answer with problems of these statuses, beside the common ones."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    all_of_them = sorted({*statuses, 500})
+    common = {500} if not statuses or statuses == (503,) else {401, 500}
+    all_of_them = sorted({*statuses, *common})
     return {s: {"description": HTTPStatus(s).phrase, "model": Problem, "content": content} for s in all_of_them}
 
 
@@ -78,6 +79,12 @@ def install(app: FastAPI) -> None:
         if error.status >= 500:
             log.error("request %s: %s", _id(request), error)
         return problem(_id(request), error.status, error.kind, error.title, str(error))
+
+    @app.exception_handler(Unauthenticated)
+    async def unknown(request: Request, error: Unauthenticated) -> JSONResponse:
+        answer = problem(_id(request), error.status, error.kind, error.title, str(error))
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -162,7 +169,8 @@ class Gate:
 def _refused(scope: Scope, request_id: str) -> JSONResponse | None:
     """The answer to an exchange that can be refused by its headers alone."""
     headers = {key.lower(): value for key, value in scope["headers"]}
-    if scope["method"] in ("POST", "PUT", "PATCH"):
+    empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+    if scope["method"] in ("POST", "PUT", "PATCH") and not empty:
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json":
             detail = "send the body as application/json"

@@ -5,13 +5,29 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
 JobKind = Literal["erasure", "shadows"]
-JobState = Literal["queued", "running", "done", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+Regulation = Literal["gdpr", "ccpa"]
+Order = Literal["created", "due"]
+Ground = Literal[
+    "freedom_of_expression",
+    "legal_obligation",
+    "public_health",
+    "archiving_or_research",
+    "legal_claims",
+    "unfounded_or_excessive",
+    "exception_of_the_ccpa",
+    "not_the_subject",
+]
+Scope = Literal["requests:write", "requests:read", "adapters:write", "review", "audit", "admin"]
+ExternalId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
 class _In(BaseModel):
@@ -69,6 +85,7 @@ class AdapterOut(_Out):
         description="State of the job that makes its shadow table; null if none was asked."
     )
     created_at: datetime
+    retired_at: datetime | None = Field(description="Since when it serves no more.")
     current: Version = Field(description="The version that serves.")
     versions: list[Version] = Field(description="All versions, from the first.")
 
@@ -79,11 +96,112 @@ class SubjectIn(_In):
     type: Text = Field(description="Kind of identity.", examples=["customer"])
     value: Text = Field(description="The identity.", examples=["c-0017"])
 
+    @property
+    def spelled(self) -> str:
+        """As the desk takes it."""
+        return f"{self.type}:{self.value}"
+
+
+class SubjectOf(_In):
+    """A person to look up."""
+
+    subject: SubjectIn
+
 
 class RequestIn(_In):
     """A deletion request."""
 
     subject: SubjectIn
+    regulation: Regulation = Field(default="gdpr", description="Whose clock runs.")
+    received_at: AwareDatetime | None = Field(
+        default=None, description="When you got it; now, if you say nothing.", examples=["2026-03-01T09:30:00Z"]
+    )
+    external_id: ExternalId | None = Field(default=None, description="What you call it.", examples=["ticket-4711"])
+
+
+class BatchIn(_In):
+    """Several deletion requests."""
+
+    requests: list[RequestIn] = Field(min_length=1, max_length=50)
+
+
+class SearchIn(_In):
+    """Which requests to find."""
+
+    subject: SubjectIn | None = Field(default=None, description="Only this person's.")
+    state: RequestState | None = None
+    due_before: AwareDatetime | None = Field(default=None, description="Due before this moment, and not ended.")
+    adapter: Name | None = Field(default=None, description="With a job on this adapter.")
+    held: bool | None = Field(default=None, description="Under a legal hold, or not.")
+    order: Order = Field(default="created", description="The newest first, or the most urgent.")
+    limit: int = Field(default=50, ge=1, le=200)
+    after: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")] | None = Field(
+        default=None, description="`next` of the page before."
+    )
+
+
+class ReasonIn(_In):
+    """Why, in writing. It is kept with the request; name nobody in it."""
+
+    reason: Reason = Field(examples=["Court order 12/2026 asks us to keep the file."])
+
+
+class RejectIn(ReasonIn):
+    """Why a request is rejected."""
+
+    ground: Ground = Field(description="The legal ground.", examples=["legal_claims"])
+
+
+class RetryIn(_In):
+    """How to try again."""
+
+    policy: dict[str, Any] | None = Field(
+        default=None,
+        description="Used in the place of the adapter's policy.",
+        examples=[{"ladder": [{"method": "retrain"}]}],
+    )
+
+
+class RollbackIn(_In):
+    """Which version is to serve."""
+
+    version: int = Field(ge=1, le=2**31 - 1, examples=[1])
+    reopen: bool = Field(default=False, description="Open the requests again that later versions fulfilled.")
+
+
+class KeyIn(_In):
+    """A key to make."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(examples=["ticket system"])
+    scopes: list[Scope] = Field(min_length=1, max_length=6, examples=[["requests:write", "requests:read"]])
+    expires_at: AwareDatetime | None = Field(default=None, description="When it ends; never, if you say nothing.")
+
+
+class KeyOut(_Out):
+    """A key, without its secret."""
+
+    id: str = Field(examples=["51c0e1d2b3a49586"])
+    controller: str = Field(description="Whose it is.", examples=["default"])
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    created_by: str = Field(examples=["operator"])
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyMade(KeyOut):
+    """A key as it is made."""
+
+    token: str = Field(description="Shown this once.", examples=["unl_51c0e1d2b3a49586_…"])
+
+
+class TouchedOut(_Out):
+    """An adapter that learned from the person."""
+
+    adapter: str = Field(examples=["support-assistant"])
+    records: int = Field(description="Train records that name the person.", examples=[20])
+    erased_at: datetime | None = Field(description="When they were erased from it, if they were.")
 
 
 class ProgressOut(_Out):
@@ -109,9 +227,20 @@ class RequestOut(_Out):
     """A deletion request and its jobs."""
 
     id: str = Field(examples=["req_0b1c2d3e4f5061728394a5b6"])
+    external_id: str | None = Field(description="What you call it.")
     state: RequestState
     subject_hash: str = Field(description="Keyed hash of the identity.", examples=["6b1f…"])
-    received_at: datetime
+    regulation: Regulation
+    submitted_by: str = Field(description="Who submitted it.", examples=["key:51c0e1d2b3a49586"])
+    received_at: datetime = Field(description="When you got it.")
+    due_at: datetime = Field(description="When it is to be answered.")
+    confirm_by: datetime | None = Field(description="When its receipt is to be confirmed (ccpa).")
+    extended_at: datetime | None
+    extension_reason: str | None
+    held_at: datetime | None = Field(description="Since when it is under a legal hold.")
+    hold_reason: str | None
+    decision: dict[str, Any] | None = Field(description="What a person decided: kind, reason, ground, by, at.")
+    created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
     jobs: list[JobShort]

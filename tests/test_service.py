@@ -17,7 +17,7 @@ from unlearn.cases.desk import Desk
 from unlearn.cli.client import Client
 from unlearn.cli.house import House, free_port
 from unlearn.erasure.shadows import read_shadows
-from unlearn.errors import BadInput, Conflict
+from unlearn.errors import NotFound, Unauthenticated
 from unlearn.settings import Settings
 
 WIDE = {
@@ -39,7 +39,7 @@ OVERSHOOTING = {
 def service(company, tmp_path_factory):
     home = tmp_path_factory.mktemp("service")
     settings = Settings(home=home, port=free_port(), roots=[company.path], sweep_seconds=0.2)
-    with House(settings, mlflow_ui=False) as house, Client(house.urls["api"]) as client:
+    with House(settings, mlflow_ui=False) as house, Client(house.urls["api"], key=house.key) as client:
         yield settings, client
 
 
@@ -122,9 +122,9 @@ def test_the_export_holds_report_metrics_and_ledger(service, released):
     assert archive.read(f"jobs/{job['id']}/metrics.csv").startswith(b"metric,before,after\n")
 
 
-def test_who_was_forgotten_can_not_be_submitted_again(service, released, people):
-    with pytest.raises(Conflict, match="already forgotten"):
-        service[1].submit(people[0])
+def test_who_was_forgotten_has_nothing_left_to_forget(service, released, people):
+    again = service[1].submit(people[0])
+    assert (again["state"], again["jobs"]) == ("completed", [])
 
 
 def test_a_second_person_is_erased_from_the_new_version_without_the_first(service, company, released, people):
@@ -216,8 +216,10 @@ def test_the_ledger_holds_to_the_end(service, released):
 
 
 def test_errors_reach_the_client_as_errors(service):
-    with pytest.raises(BadInput, match="no registered adapter"):
-        service[1].submit("customer:nobody")
+    with pytest.raises(NotFound, match="req_nothing"):
+        service[1].get("/v1/requests/req_nothing")
+    with pytest.raises(Unauthenticated), Client(service[1].url, key="unl_wrong") as stranger:
+        stranger.get("/v1/requests")
 
 
 def test_the_request_commands_submit_follow_show_list_and_export(service, company, released, people, run, tmp_path):

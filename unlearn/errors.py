@@ -7,6 +7,8 @@
     │   ├── PolicyError          a policy file or object
     │   ├── UnknownSubject       no record names this subject
     │   └── PathNotAllowed       a path outside the configured roots              403
+    ├── Unauthenticated          nobody this service knows                        401
+    ├── NotAllowed               known, but not allowed to do this                403
     ├── NotFound                 no such request, adapter, job                    404
     ├── Conflict                 it is there, but not in a state for this         409
     ├── Unavailable              a part of the service can't be reached           503
@@ -80,6 +82,24 @@ class PathNotAllowed(BadInput):
     kind = "path-not-allowed"
     title = "This path may not be read"
     status = 403
+
+
+class Unauthenticated(UnlearnError):
+    """Nobody this service knows: no key, or one that is not good (any more)."""
+
+    kind = "unauthenticated"
+    title = "An API key is needed"
+    status = 401
+    exit_code = 2
+
+
+class NotAllowed(UnlearnError):
+    """Somebody known, who lacks the right for this."""
+
+    kind = "not-allowed"
+    title = "The key has no right to this"
+    status = 403
+    exit_code = 2
 
 
 class NotFound(UnlearnError):

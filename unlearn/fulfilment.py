@@ -176,7 +176,7 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, follower: Follow
 
 
 def _policy(claim: Claim) -> Policy:
-    return parse_policy(claim.adapter.policy, f"policy of adapter '{claim.adapter.name}'")
+    return parse_policy(claim.policy, f"policy of adapter '{claim.adapter.name}'")
 
 
 def _unchanged_corpus(path: str, sha256: str) -> Corpus:
@@ -189,11 +189,14 @@ def _unchanged_corpus(path: str, sha256: str) -> Corpus:
 def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Case, outcome: Outcome) -> None:
     """Release the candidate, or hold it for a person."""
     heart.check()
-    if outcome.verdict != "released":
-        desk.hold(claim, outcome.report)
-        return
     shelf = settings.home / "adapters" / claim.adapter.id
-    version = copy_adapter(outcome.adapter, shelf / f"v{claim.adapter.current.number + 1}.f{claim.fence}")
+    if outcome.verdict != "released":
+        candidate = None
+        if outcome.adapter is not None:
+            candidate = copy_adapter(outcome.adapter, shelf / "candidates" / f"{claim.job_id}.f{claim.fence}")
+        desk.hold(claim, outcome.report, candidate)
+        return
+    version = copy_adapter(outcome.adapter, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
     try:
         desk.release(claim, version, outcome.report)
     except BaseException:

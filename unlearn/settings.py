@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     identity_key: SecretStr | None = Field(
         default=None, description="Key of the identity hashes (32 bytes or more); by default made under home."
     )
+    api_key: SecretStr | None = Field(
+        default=None, description="API key of the command line; by default the local key under home."
+    )
+    local_key: bool = Field(
+        default=True,
+        description="Whether the API keeps an admin key under home, readable by the owner alone, for commands on the "
+        "same machine.",
+    )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     device: str = Field(default="cpu", description="torch device of the workers.")
@@ -113,6 +121,11 @@ class Settings(BaseSettings):
             return path
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
         return Path("/tmp") / f"unlearn-{os.getuid()}-{digest}" / "broker.sock"  # noqa: S108 - made 0700, owner checked
+
+    @property
+    def local_key_file(self) -> Path:
+        """Where the API keeps the key for commands on the same machine."""
+        return self.home / "keys" / "local.token"
 
     @property
     def effective_mlflow_uri(self) -> str:

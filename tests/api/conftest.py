@@ -20,6 +20,7 @@ def settings(tmp_path, company: Company) -> Settings:
 @pytest.fixture
 def api(settings: Settings) -> Iterator[TestClient]:
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {settings.local_key_file.read_text().strip()}"
         yield client
 
 

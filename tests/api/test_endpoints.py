@@ -74,8 +74,11 @@ def test_the_identity_comes_back_in_no_answer(api, registered, company):
         assert "canary-4711" not in answer.text
 
 
-def test_an_unknown_subject_is_a_problem(api, registered, company):
-    is_problem(api.post("/v1/requests", json=body(company, "nobody")), 422, "unknown-subject")
+def test_a_request_for_somebody_unknown_is_completed_at_once(api, registered, company):
+    answer = api.post("/v1/requests", json=body(company, "nobody"))
+    assert answer.status_code == 201
+    assert (answer.json()["state"], answer.json()["jobs"]) == ("completed", [])
+    assert api.get(f"/v1/requests/{answer.json()['id']}/export").status_code == 200
 
 
 def test_a_subject_with_an_open_request_conflicts(api, registered, company):
@@ -173,7 +176,7 @@ def test_bad_registrations_are_problems_of_their_kind(api, inputs, company, tmp_
 
 
 def test_a_crash_is_a_problem_without_a_trace(api, monkeypatch):
-    def crash():
+    def crash(_who):
         raise RuntimeError("canary-4711")
 
     monkeypatch.setattr(api.app.state.desk, "adapters", crash)
@@ -190,7 +193,7 @@ def test_health_is_the_process_and_readiness_names_what_is_missing(api):
 
 def test_the_openapi_document_has_an_example_and_its_problems_for_every_endpoint(api):
     document = api.get("/openapi.json").json()
-    assert len(document["paths"]) == 8
+    assert len(document["paths"]) == 22
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], (path, method)

@@ -12,8 +12,10 @@ import pytest
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import requests as request_store
+from unlearn.cases.store.ledger import entries_about
+from unlearn.cases.store.requests import Wanted
 from unlearn.cases.views import Claim
-from unlearn.errors import Conflict, LeaseLost, NotFound, UnknownSubject
+from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.weights import copy_adapter, read_adapter
 
@@ -37,8 +39,8 @@ def work(desk: Desk, job_id: str, owner: str = "w1") -> Claim:
 
 def new_version(desk: Desk, claim: Claim):
     source = read_adapter(Path(claim.adapter.current.path))
-    number = claim.adapter.current.number + 1
-    return copy_adapter(source, desk.settings.home / "adapters" / claim.adapter.id / f"v{number}.f{claim.fence}")
+    shelf = desk.settings.home / "adapters" / claim.adapter.id
+    return copy_adapter(source, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
 
 
 def submit(desk, company, which=0):
@@ -101,17 +103,22 @@ def test_the_claim_says_whom_to_forget_and_whom_earlier_jobs_erased(desk, adapte
     assert second.adapter.current.number == 2
 
 
-def test_an_unknown_an_open_and_a_forgotten_subject_are_refused_each_in_its_way(desk, adapter, company):
-    with pytest.raises(UnknownSubject):
-        desk.submit("customer:nobody")
+def test_an_open_subject_is_refused_and_one_nobody_knows_any_more_is_completed_at_once(desk, adapter, company):
+    unknown = desk.submit("customer:nobody")
+    assert (unknown.state, unknown.jobs) == ("completed", ())
     request, job_id = submit(desk, company)
     with pytest.raises(Conflict, match=request.id):
         submit(desk, company)
     claim = work(desk, job_id)
     desk.release(claim, new_version(desk, claim), REPORT)
-    with pytest.raises(Conflict, match="already forgotten"):
-        submit(desk, company)
-    assert len(desk.requests()) == 1
+    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    again = desk.submit(people[0])
+    assert (again.state, again.jobs) == ("completed", ())
+    with desk.store.reading() as session:
+        facts = [entry.facts for entry in entries_about(session, unknown.id) if entry.action == "request_completed"]
+        later = [entry.facts for entry in entries_about(session, again.id) if entry.action == "request_completed"]
+    assert [(f["adapters_searched"], f["adapters_that_learned"]) for f in facts + later] == [(1, 0), (1, 1)]
+    assert desk.export(unknown.id)
 
 
 def test_after_a_refusal_the_same_subject_can_be_submitted_again(desk, adapter, company):
@@ -154,8 +161,9 @@ def test_requests_are_listed_newest_first_in_pages(desk, adapter, company, clock
     newest_first = made[::-1]
     assert [r.id for r in desk.requests(limit=2)] == newest_first[:2]
     assert [r.id for r in desk.requests(limit=2, after=newest_first[1])] == newest_first[2:4]
-    assert [r.id for r in desk.requests(state="completed")] == []
-    assert desk.requests(after="req_unknown") == []
+    assert desk.requests(Wanted(state="completed")) == []
+    with pytest.raises(BadInput, match="after"):
+        desk.requests(after="req_unknown")
 
 
 def test_what_is_not_there_is_not_found(desk):
@@ -255,8 +263,9 @@ def test_the_table_of_moves_lets_no_request_leave_an_end(desk, adapter, company,
     claim = work(desk, job_id)
     desk.release(claim, new_version(desk, claim), REPORT)
     with desk.store.writing() as session, pytest.raises(ValueError, match="can't go from completed"):
-        request_store.move(session, request.id, "pending", clock())
-    assert all(not request_store.MOVES[state] for state in ("completed", "cancelled", "rejected"))
+        request_store.move(session, request.id, "cancelled", clock())
+    assert all(not request_store.MOVES[state] for state in ("cancelled", "rejected"))
+    assert request_store.MOVES["completed"] == {"pending"}  # a rollback brings its subject back
 
 
 def test_two_processes_may_migrate_at_once(settings):

@@ -6,24 +6,32 @@ or not at all. Speaks no SQL (`store` does), knows no HTTP, no queue and no torc
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from unlearn.cases import endings, registration
+from unlearn.cases import endings, intake, lifecycle, registration, review, rights
+from unlearn.cases.clock import Regulation
 from unlearn.cases.identity import subject_hash
-from unlearn.cases.store import adapters, jobs, ledger, requests
+from unlearn.cases.intake import Submission
+from unlearn.cases.rights import OPERATOR, Actor
+from unlearn.cases.store import adapters, jobs, keys, ledger, requests
 from unlearn.cases.store.engine import Store
-from unlearn.cases.tables import Job
-from unlearn.cases.views import AdapterView, Claim, JobKind, JobView, RequestView, as_json
-from unlearn.errors import Conflict, LeaseLost, NotFound, UnknownSubject
+from unlearn.cases.store.requests import Wanted
+from unlearn.cases.tables import Adapter, ApiKey, Job, Request
+from unlearn.cases.views import AdapterView, Claim, JobKind, JobView, KeyView, RequestView, Touched, as_json
+from unlearn.errors import BadInput, Conflict, LeaseLost, NotAllowed, NotFound, Unauthenticated
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.ledger import Action, check_chain
+from unlearn.policy import parse_policy
 from unlearn.settings import Settings
 from unlearn.weights import AdapterFiles, copy_adapter
 
@@ -33,6 +41,23 @@ SILENT = "its worker fell silent and the lease ran out"
 
 RING_AGAIN = timedelta(seconds=60)
 """After this long a queued job whose doorbell brought no worker is rung for again."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A deletion request as somebody wants it.
+
+    Attributes:
+        subject: "type:value", as the corpora spell it; hashed at once.
+        regulation: whose clock runs.
+        received_at: when the controller got it; None: now.
+        external_id: what the controller calls it.
+    """
+
+    subject: str
+    regulation: Regulation = "gdpr"
+    received_at: datetime | None = None
+    external_id: str | None = None
 
 
 class Desk:
@@ -60,6 +85,102 @@ class Desk:
         """Raise Unavailable unless the database answers."""
         self.store.check()
 
+    # -- rights ---------------------------------------------------------------------------------------------------
+
+    def authenticate(self, token: str) -> Actor:
+        """Who holds this API key; Unauthenticated if nobody does (any more)."""
+        key_id = rights.key_id(token)
+        with self.store.reading() as session:
+            key = keys.key(session, key_id)
+        stored = "" if key is None else key.secret_sha256
+        ends = (None, None) if key is None else (key.expires_at, key.revoked_at)
+        rights.check_secret(token, stored, *ends, self._clock())
+        assert key is not None  # noqa: S101 - no secret has an empty digest
+        return Actor(f"key:{key.id}", key.controller_id, rights.parse_scopes(key.scopes))
+
+    def create_key(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        *,
+        controller: str | None = None,
+        expires_at: datetime | None = None,
+        by: Actor = OPERATOR,
+    ) -> tuple[KeyView, str]:
+        """Make an API key; the token comes back this once.
+
+        Args:
+            name: what it is for.
+            scopes: what it may do.
+            controller: name of the company it is for, made if there is none yet; the actor's own without.
+            expires_at: when it ends; None: when it is revoked.
+            by: an admin; only the operator makes keys of other companies.
+
+        Raises:
+            BadInput: a name or a scope that can't be, or an end in the past.
+            NotAllowed: a key for another company.
+        """
+        by.check("admin")
+        now, wanted, made = self._clock(), rights.parse_scopes(tuple(scopes)), rights.new_key()
+        rights.check_name(name, "name")
+        if expires_at is not None and expires_at <= now:
+            raise BadInput(f"expires_at {expires_at.isoformat()} is over; give a moment to come")
+        with self.store.writing() as session:
+            controller_id = by.controller if controller is None else self._controller(session, controller, by, now)
+            row = ApiKey(
+                id=made.id,
+                controller_id=controller_id,
+                name=name,
+                secret_sha256=made.secret_sha256,
+                scopes=[scope for scope in rights.SCOPES if scope in wanted],
+                created_at=now,
+                created_by=by.name,
+                expires_at=expires_at,
+                revoked_at=None,
+            )
+            facts = {"key": made.id, "controller": controller_id, "scopes": row.scopes, "by": by.name}
+            self._enter(session, "key_created", facts)
+            return keys.add(session, row), made.token
+
+    def _controller(self, session: Session, name: str, by: Actor, now: datetime) -> str:
+        found = keys.controller(session, rights.check_name(name, "controller"))
+        if found is not None and found.id == by.controller:
+            return found.id
+        if by != OPERATOR:
+            raise NotAllowed("a key makes keys for its own company alone; use `unlearn key create` on the machine")
+        return found.id if found is not None else keys.add_controller(session, _new("ctl"), name, now).id
+
+    def keep_local_key(self) -> None:
+        """See to it that a good admin key lies under home, readable by the owner alone."""
+        file = self.settings.local_key_file
+        with contextlib.suppress(OSError, Unauthenticated):
+            self.authenticate(file.read_text(encoding="utf-8").strip())
+            return
+        _, token = self.create_key("local", ["admin"])
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(f"{token}\n")
+        draft.replace(file)
+
+    def keys(self, by: Actor = OPERATOR) -> list[KeyView]:
+        """The company's keys, the newest first; the operator sees all."""
+        by.check("admin")
+        with self.store.reading() as session:
+            return keys.every(session, None if by == OPERATOR else by.controller)
+
+    def revoke_key(self, key_id: str, by: Actor = OPERATOR) -> KeyView:
+        """End a key now; NotFound if there is none. Revoking it again changes nothing."""
+        by.check("admin")
+        with self.store.writing() as session:
+            row = keys.key(session, key_id)
+            if row is None or (by != OPERATOR and row.controller_id != by.controller):
+                raise NotFound(f"no API key has the id {key_id[:80]!r}")
+            if row.revoked_at is None:
+                row.revoked_at = self._clock()
+                self._enter(session, "key_revoked", {"key": key_id, "by": by.name})
+            return keys.view(session, row)
+
     # -- adapters -------------------------------------------------------------------------------------------------
 
     def register_adapter(
@@ -70,6 +191,8 @@ class Desk:
         train: str,
         holdout: str,
         policy: dict[str, Any] | None = None,
+        *,
+        by: Actor = OPERATOR,
     ) -> AdapterView:
         """Check and register an adapter; its weights are copied, so that later changes to the files do not matter.
 
@@ -79,6 +202,7 @@ class Desk:
             BadInput: something can't be used; nothing was changed.
             Conflict: the name belongs to something else.
         """
+        by.check("adapters:write")
         found = registration.examine(
             self.settings,
             self._hash,
@@ -90,15 +214,16 @@ class Desk:
             policy=policy,
         )
         with self.store.reading() as session:
-            taken = adapters.by_name(session, name)
+            taken = adapters.by_name(session, by.controller, name)
         if taken is not None:
             return registration.the_same(taken, found)
-        id_ = _new("adp")
+        id_, now = _new("adp"), self._clock()
         shelf = self.settings.home / "adapters" / id_
         try:
             weights = copy_adapter(found.weights, shelf / "v1")
             with self.store.writing() as session:
-                adapters.add(session, {"id": id_, **found.row}, weights, found.subjects, self._clock())
+                row = {"id": id_, "controller_id": by.controller, **found.row}
+                adapters.add(session, row, weights, found.subjects, now)
                 facts = {
                     "adapter": id_,
                     "name": name,
@@ -106,101 +231,207 @@ class Desk:
                     "base_sha256": found.row["base_sha256"],
                     "train_sha256": found.row["train_sha256"],
                     "holdout_sha256": found.row["holdout_sha256"],
+                    "by": by.name,
                 }
                 self._enter(session, "adapter_registered", facts)
                 if found.row["policy"]["targets"]["shadows_at_registration"]:
                     job_id = _new("job")
-                    jobs.add(session, job_id, id_, {}, self._clock(), "shadows")
+                    jobs.add(session, job_id, id_, {}, now, "shadows", due_at=now)
                     self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
                 return adapters.by_id(session, id_)
         except IntegrityError:  # somebody else took the name since we looked
             shutil.rmtree(shelf, ignore_errors=True)
-            return registration.the_same(self.adapter(name), found)
+            return registration.the_same(self.adapter(name, by), found)
         except BaseException:
             shutil.rmtree(shelf, ignore_errors=True)
             raise
 
-    def adapter(self, name: str) -> AdapterView:
+    def adapter(self, name: str, by: Actor = OPERATOR) -> AdapterView:
         """The adapter called `name`; NotFound if there is none."""
+        by.check("requests:read", "adapters:write")
         with self.store.reading() as session:
-            found = adapters.by_name(session, name)
-        if found is None:
-            raise NotFound(f"no adapter is called {name[:80]!r}; GET /v1/adapters lists them")
-        return found
+            found = adapters.by_name(session, by.controller, name)
+        return _found(found, "adapter", name, "GET /v1/adapters lists them")
 
-    def adapters(self) -> list[AdapterView]:
+    def adapters(self, by: Actor = OPERATOR) -> list[AdapterView]:
         """All adapters by name."""
+        by.check("requests:read", "adapters:write")
         with self.store.reading() as session:
-            return adapters.every(session)
+            return adapters.every(session, by.controller)
+
+    def roll_back(self, name: str, number: int, *, reopen: bool = False, by: Actor = OPERATOR) -> AdapterView:
+        """Let an earlier version of an adapter serve again.
+
+        Args:
+            name: the adapter's.
+            number: of the version.
+            reopen: whether requests that a later version fulfilled are opened again; an earlier one knows them.
+            by: who does it.
+
+        Raises:
+            NotFound: no such adapter or version.
+            Conflict: a job runs on it, or somebody was erased since and `reopen` does not say so.
+        """
+        by.check("adapters:write")
+        with self.store.writing() as session:
+            lifecycle.roll_back(session, self._adapter(session, name, by), number, by, self._clock(), reopen=reopen)
+            return _found(adapters.by_name(session, by.controller, name), "adapter", name)
+
+    def retire(self, name: str, by: Actor = OPERATOR) -> AdapterView:
+        """Take an adapter out of service for good: its jobs end, and no request waits for it."""
+        by.check("adapters:write")
+        with self.store.writing() as session:
+            lifecycle.retire(session, self._adapter(session, name, by), by, self._clock())
+            return _found(adapters.by_name(session, by.controller, name), "adapter", name)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    def submit(self, subject: str) -> RequestView:
-        """Accept a deletion request and plan a job on every adapter that learned from the subject.
+    def submit(self, subject: str, *, by: Actor = OPERATOR, **more: Any) -> RequestView:
+        """Accept one deletion request; see `submit_many`, whose wishes for a request may be given by name."""
+        return self.submit_many([Wish(subject, **more)], by=by)[0]
+
+    def submit_many(
+        self, wishes: Sequence[Wish], *, by: Actor = OPERATOR, idempotency_key: str | None = None
+    ) -> list[RequestView]:
+        """Accept deletion requests, all or none, and plan a job on every adapter that learned from a subject.
+
+        A request of whom no adapter knows (any more) is completed at once, and the ledger says what was searched.
+
+        Args:
+            wishes: at most 50.
+            by: who submits them.
+            idempotency_key: under which the same wishes again get the same requests.
 
         Raises:
-            BadInput: the subject is no identity.
-            UnknownSubject: no adapter learned from it.
-            Conflict: it is being forgotten already, or was.
+            BadInput: a subject that is no identity, or a clock far off.
+            Conflict: a subject is being forgotten already; or the key was used for something else.
         """
-        hashed = self._hash(subject)
+        by.check("requests:write")
+        submissions = [Submission(self._hash(w.subject), w.regulation, w.received_at, w.external_id) for w in wishes]
         try:
-            return self._accept(hashed)
-        except IntegrityError:  # PostgreSQL: a request for the same subject was accepted since we looked
-            return self._accept(hashed)
+            return self._accept(submissions, by, idempotency_key)
+        except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
+            return self._accept(submissions, by, idempotency_key)
 
-    def _accept(self, hashed: str) -> RequestView:
-        now = self._clock()
+    def _accept(self, submissions: Sequence[Submission], by: Actor, key: str | None) -> list[RequestView]:
         with self.store.writing() as session:
-            busy = requests.open_for(session, hashed)
-            if busy is not None:
-                raise Conflict(f"request {busy} for this subject is still open; follow that one")
-            learned = adapters.that_learned(session, hashed)
-            if not learned:
-                raise UnknownSubject("no registered adapter learned from this subject; check its type and spelling")
-            todo = [row for row in learned if row.erased_at is None]
-            if not todo:
-                raise Conflict("this subject was already forgotten by every adapter that learned from it")
-            id_ = _new("req")
-            requests.add(session, id_, hashed, now)
-            self._enter(session, "request_accepted", {"request": id_, "subject_hash": hashed}, [id_])
-            for row in todo:
-                job_id = _new("job")
-                jobs.add(session, job_id, row.adapter_id, {id_: row.records}, now)
-                facts = {"job": job_id, "adapter": row.adapter_id, "requests": [id_], "records": row.records}
-                self._enter(session, "job_planned", facts, [id_])
-            return _found(requests.by_id(session, id_), "request", id_)
+            return intake.accept(session, submissions, by, key, self._clock())
 
-    def request(self, request_id: str) -> RequestView:
+    def preview(self, subject: str, by: Actor = OPERATOR) -> list[Touched]:
+        """Which adapters a request for the subject would touch; nothing is stored."""
+        by.check("requests:write")
+        hashed = self._hash(subject)
+        with self.store.reading() as session:
+            return intake.touched(session, hashed, by)
+
+    def request(self, request_id: str, by: Actor = OPERATOR) -> RequestView:
         """The request; NotFound if there is none."""
+        by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
-            return _found(requests.by_id(session, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
 
-    def requests(self, state: str | None = None, limit: int = 50, after: str | None = None) -> list[RequestView]:
-        """Requests, the newest first, behind `after`."""
+    def requests(
+        self,
+        wanted: Wanted = Wanted(),
+        limit: int = 50,
+        after: str | None = None,
+        *,
+        subject: str | None = None,
+        by: Actor = OPERATOR,
+    ) -> list[RequestView]:
+        """A page of the requests that are wanted, behind the request `after`.
+
+        Args:
+            wanted: what to show, and in which order.
+            limit: most of them.
+            after: the last of the page before.
+            subject: an identity, if only its requests are wanted.
+            by: who asks.
+        """
+        by.check("requests:read", "review", "audit")
+        if subject is not None:
+            wanted = replace(wanted, subject_hash=self._hash(subject))
         with self.store.reading() as session:
-            return requests.page(session, state, limit, after)
+            return requests.page(session, by.controller, wanted, limit, after)
 
-    def job(self, job_id: str) -> JobView:
+    def cancel(self, request_id: str, by: Actor = OPERATOR) -> RequestView:
+        """Cancel a request that has not ended; what serves goes on serving. Conflict if it has ended."""
+        by.check("requests:write")
+        return self._change(request_id, by, review.cancel)
+
+    def put_on_hold(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Put a request under a legal hold: nothing is erased until it is lifted. Conflict if it can't be."""
+        by.check("review")
+        return self._change(request_id, by, review.hold, reason)
+
+    def lift_hold(self, request_id: str, by: Actor = OPERATOR) -> RequestView:
+        """Lift a request's legal hold. Conflict if it has none."""
+        by.check("review")
+        return self._change(request_id, by, review.lift)
+
+    def extend(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Extend the time for an answer, once. Conflict if it can't be any more."""
+        by.check("review")
+        return self._change(request_id, by, review.extend, reason)
+
+    def retry(self, request_id: str, policy: dict[str, Any] | None = None, by: Actor = OPERATOR) -> RequestView:
+        """Try a request again that waits for a decision, under another policy if one is given.
+
+        Raises:
+            PolicyError: the policy can't be used.
+            Conflict: it waits for none.
+        """
+        by.check("review")
+        whole = None if policy is None else parse_policy(policy, "policy").model_dump(mode="json")
+        return self._change(request_id, by, review.retry, whole)
+
+    def reject(self, request_id: str, ground: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Reject a request on a legal ground. Conflict if it has ended otherwise."""
+        by.check("review")
+        return self._change(request_id, by, review.reject, ground, reason)
+
+    def release_as_it_is(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Let the candidates serve that the guards held back, for a reason in writing.
+
+        Raises:
+            Conflict: the request waits for no decision, there is no candidate, or another version serves since.
+        """
+        by.check("review")
+        with self.store.writing() as session:
+            now, request = self._clock(), self._request(session, request_id, by)
+            held = review.candidates(session, request)
+            review.released(session, request, reason, by, now)
+            for job in held:
+                lifecycle.release_candidate(session, job, by, now)
+            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+
+    def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:
+        with self.store.writing() as session:
+            change(session, self._request(session, request_id, by), *given, by, self._clock())
+            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+
+    def job(self, job_id: str, by: Actor = OPERATOR) -> JobView:
         """The job; NotFound if there is none."""
+        by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
-            return _found(jobs.view(session, job_id), "job", job_id)
+            return _found(jobs.view(session, by.controller, job_id), "job", job_id)
 
-    def export(self, request_id: str) -> bytes:
+    def export(self, request_id: str, by: Actor = OPERATOR) -> bytes:
         """The request's export as a zip; the same bytes as long as nothing more happens to the request.
 
         Raises:
             NotFound: no such request.
             Conflict: it has not ended.
         """
+        by.check("audit")
         with self.store.writing() as session:
-            request = _found(requests.by_id(session, request_id), "request", request_id)
+            request = _found(requests.by_id(session, by.controller, request_id), "request", request_id)
             if request.state not in requests.ENDED:
                 raise Conflict(f"request {request_id} is {request.state}; its export is made once it has ended")
-            views = [_found(jobs.view(session, job.id), "job", job.id) for job in request.jobs]
+            views = [_found(jobs.view(session, by.controller, job.id), "job", job.id) for job in request.jobs]
             entries = ledger.entries_about(session, request_id)
             bundle = build_bundle(as_json(request), [as_json(view) for view in views], entries)
-            self._enter(session, "export_made", {"request": request_id})
+            self._enter(session, "export_made", {"request": request_id, "by": by.name})
         return bundle
 
     def check_ledger(self) -> int:
@@ -223,16 +454,19 @@ class Desk:
             ids = [request.id for request in waiting]
             facts = {"job": job_id, "attempt": job.attempt, "fence": job.fence, "version": job.base_version}
             self._enter(session, "attempt_started", facts, ids)
+            adapter = adapters.by_id(session, job.adapter_id)
             return Claim(
                 job_id=job_id,
                 kind=cast("JobKind", job.kind),
                 fence=job.fence,
                 attempt=job.attempt,
-                adapter=adapters.by_id(session, job.adapter_id),
+                adapter=adapter,
                 subject_hashes=frozenset(request.subject_hash for request in waiting),
                 erased_hashes=adapters.erased_hashes(session, job.adapter_id),
                 request_ids=tuple(ids),
                 mlflow_run_id=job.mlflow_run_id,
+                policy=job.policy or adapter.policy,
+                next_number=adapters.newest(session, job.adapter_id) + 1,
             )
 
     def heartbeat(self, claim: Claim) -> None:
@@ -258,9 +492,9 @@ class Desk:
         now = self._clock()
         with self.store.writing() as session:
             job = self._held(session, claim)
-            number = claim.adapter.current.number + 1
+            number = adapters.newest(session, job.adapter_id) + 1
             adapters.add_version(session, job.adapter_id, number, weights, job.id, now)
-            if not adapters.move_current(session, job.adapter_id, number - 1, number):
+            if not adapters.move_current(session, job.adapter_id, claim.adapter.current.number, number):
                 raise _lost(claim)
             adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
             endings.judge(session, job, claim.request_ids, report, now)
@@ -278,11 +512,18 @@ class Desk:
             self._enter(session, "shadows_made", facts)
             endings.settle(session, job, (), now)
 
-    def hold(self, claim: Claim, report: dict[str, Any]) -> None:
-        """End a job whose candidate the guards did not release: the old version serves on, a person decides."""
+    def hold(self, claim: Claim, report: dict[str, Any], candidate: AdapterFiles | None = None) -> None:
+        """End a job whose candidate the guards did not release: the old version serves on, a person decides.
+
+        Args:
+            claim: the job.
+            report: why.
+            candidate: its weights, already where they stay until then.
+        """
         now = self._clock()
         with self.store.writing() as session:
             job = self._held(session, claim)
+            job.candidate = None if candidate is None else str(candidate.path)
             endings.judge(session, job, claim.request_ids, report, now)
             endings.settle(session, job, claim.request_ids, now)
 
@@ -309,22 +550,30 @@ class Desk:
         """Take jobs from workers that fell silent, and ring again for jobs that nobody came for; how many."""
         now = self._clock()
         with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
-            if not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN):
+            idle = not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN, now)
+            if idle and not keys.any_old_answers(session, now):
                 return 0
         with self.store.writing() as session:
             silent = jobs.expired(session, now)
             for job in silent:
                 endings.break_off(session, job, SILENT, now, over=self._spent(job))
-            unheard = jobs.unheard(session, now - RING_AGAIN)
+            unheard = jobs.unheard(session, now - RING_AGAIN, now)
             for job_id in unheard:
                 jobs.ring(session, job_id, now)
             jobs.forget_rung(session, now)
+            keys.forget_answers(session, now)
             return len(silent) + len(unheard)
 
     # -- inside a transaction -------------------------------------------------------------------------------------
 
     def _hash(self, subject: str) -> str:
         return subject_hash(self.settings.identity_hash_key, subject)
+
+    def _request(self, session: Session, request_id: str, by: Actor) -> Request:
+        return _found(requests.row(session, by.controller, request_id), "request", request_id)
+
+    def _adapter(self, session: Session, name: str, by: Actor) -> Adapter:
+        return _found(adapters.row(session, by.controller, name), "adapter", name, "GET /v1/adapters lists them")
 
     def _lease(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.settings.lease_seconds)
@@ -347,9 +596,9 @@ class Desk:
                 raise _lost(claim)
 
 
-def _found(thing: T | None, what: str, id_: str) -> T:
+def _found(thing: T | None, what: str, id_: str, hint: str = "") -> T:
     if thing is None:
-        raise NotFound(f"no {what} has the id {id_[:80]!r}")
+        raise NotFound(f"no {what} is called {id_[:80]!r}{hint and '; '}{hint}")
     return thing
 
 

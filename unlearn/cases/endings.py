@@ -40,17 +40,21 @@ def break_off(session: Session, job: Job, reason: str, now: datetime, *, over: b
 
 
 def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
-    """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job."""
+    """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job.
+
+    Of an adapter the last job counts; one that was cancelled, because the adapter retired, asks for nothing.
+    """
     for request_id in request_ids:
         siblings = jobs.of_request(session, request_id)
         if any(sibling.state in ("queued", "running") for sibling in siblings):
             continue
-        if all(sibling.verdict == "released" for sibling in siblings):
+        last = {sibling.adapter_id: sibling for sibling in siblings}
+        if all(one.state == "cancelled" or one.verdict == "released" for one in last.values()):
             requests.move(session, request_id, "completed", now)
             ledger.append(session, now, "request_completed", {"request": request_id}, [request_id])
         else:
             requests.move(session, request_id, "needs_review", now)
             ledger.append(session, now, "request_needs_review", {"request": request_id}, [request_id])
-    following = jobs.next_queued(session, job.adapter_id)
+    following = jobs.next_queued(session, job.adapter_id, now)
     if following is not None:
         jobs.ring(session, following, now)

@@ -49,16 +49,56 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Table(DeclarativeBase):
     """Base of all tables."""
 
-    type_annotation_map = {dict[str, Any]: JSON, datetime: UtcDateTime}  # noqa: RUF012
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, datetime: UtcDateTime}  # noqa: RUF012
+
+
+class Controller(Table):
+    """A company whose requests these are (GDPR, article 4(7)): no key sees another's rows."""
+
+    __tablename__ = "controllers"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Table):
+    """A key of a controller; of its secret the SHA-256 alone."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(80))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Idempotency(Table):
+    """What was answered under an Idempotency-Key, so that the same question gets the same answer."""
+
+    __tablename__ = "idempotency"
+
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    request_ids: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Adapter(Table):
     """A named LoRA with its base, corpora and policy; `current` is the number of the serving version."""
 
     __tablename__ = "adapters"
+    __table_args__ = (Index("one_adapter_of_a_name", "controller_id", "name", unique=True),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"))
+    name: Mapped[str] = mapped_column(String(64))
     base: Mapped[str] = mapped_column(Text)
     base_sha256: Mapped[str] = mapped_column(String(64))
     train: Mapped[str] = mapped_column(Text)
@@ -70,6 +110,7 @@ class Adapter(Table):
     policy: Mapped[dict[str, Any]]
     current: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
 
 
 class AdapterVersion(Table):
@@ -97,30 +138,53 @@ class AdapterSubject(Table):
 
 
 class Request(Table):
-    """One deletion request of one subject; at most one open request a subject."""
+    """One deletion request of one subject; at most one open request a subject.
+
+    `received_at` is when the controller got it, `created_at` when we did. `decision` is what a person decided of it:
+    kind, reason, legal ground, who and when.
+    """
 
     __tablename__ = "requests"
     __table_args__ = (
         Index(
             "one_open_request_per_subject",
+            "controller_id",
             "subject_hash",
             unique=True,
             sqlite_where=OPEN,
             postgresql_where=OPEN,
         ),
-        Index("requests_by_arrival", "received_at", "id"),
+        Index("requests_by_arrival", "controller_id", "created_at", "id"),
+        Index("requests_by_due_date", "controller_id", "due_at", "id"),
+        Index("one_request_of_an_external_id", "controller_id", "external_id", unique=True),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"))
+    external_id: Mapped[str | None] = mapped_column(String(64))
     subject_hash: Mapped[str] = mapped_column(String(64))
+    regulation: Mapped[str] = mapped_column(String(10))
     state: Mapped[str] = mapped_column(String(20))
+    submitted_by: Mapped[str] = mapped_column(String(80))
     received_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    confirm_by: Mapped[datetime | None]
+    extended_at: Mapped[datetime | None]
+    extension_reason: Mapped[str | None] = mapped_column(Text)
+    held_at: Mapped[datetime | None]
+    hold_reason: Mapped[str | None] = mapped_column(Text)
+    decision: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 
 
 class Job(Table):
-    """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it."""
+    """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it.
+
+    `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it. `policy` is used in
+    the place of the adapter's; `candidate` is the directory of weights that the guards did not release.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -137,6 +201,10 @@ class Job(Table):
     lease_owner: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[datetime | None]
     base_version: Mapped[int | None] = mapped_column(Integer)
+    due_at: Mapped[datetime | None]
+    ready_at: Mapped[datetime | None]
+    policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    candidate: Mapped[str | None] = mapped_column(Text)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     verdict: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[str | None] = mapped_column(Text)

@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from unlearn.cases.clock import Regulation
+
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
 JobKind = Literal["erasure", "shadows"]
-JobState = Literal["queued", "running", "done", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+Decision = Literal["released", "retried", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class VersionView:
 class AdapterView:
     """A registered adapter; `versions` from the first to the newest, `current` the one that serves.
 
+    A retired one serves no more.
+
     `shadows` is the state of the job that makes its shadow table, or None if none was asked for.
     """
 
@@ -42,6 +47,7 @@ class AdapterView:
     policy: dict[str, Any]
     shadows: JobState | None
     created_at: datetime
+    retired_at: datetime | None
     current: VersionView
     versions: tuple[VersionView, ...]
 
@@ -69,15 +75,52 @@ class JobSummary:
 
 @dataclass(frozen=True)
 class RequestView:
-    """One deletion request; the subject is there as a keyed hash alone."""
+    """One deletion request; the subject is there as a keyed hash alone.
+
+    `received_at` is when the controller got it, `created_at` when we did; `decision` is what a person decided of it.
+    """
 
     id: str
+    external_id: str | None
     state: RequestState
     subject_hash: str
+    regulation: Regulation
+    submitted_by: str
     received_at: datetime
+    due_at: datetime
+    confirm_by: datetime | None
+    extended_at: datetime | None
+    extension_reason: str | None
+    held_at: datetime | None
+    hold_reason: str | None
+    decision: dict[str, Any] | None
+    created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
     jobs: tuple[JobSummary, ...]
+
+
+@dataclass(frozen=True)
+class Touched:
+    """An adapter that learned from a subject, and by how many records; when it was erased from it, if it was."""
+
+    adapter: str
+    records: int
+    erased_at: datetime | None
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """An API key, without its secret."""
+
+    id: str
+    controller: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -113,6 +156,8 @@ class Claim:
     erased_hashes: frozenset[str]
     request_ids: tuple[str, ...]
     mlflow_run_id: str | None
+    policy: dict[str, Any]
+    next_number: int
 
 
 def rfc3339(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from unlearn import __version__
-from unlearn.cli import local, policy, requests, service
+from unlearn.cli import keys, local, policy, requests, service
 from unlearn.errors import UnlearnError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(service.up)
 app.command()(service.demo)
 app.add_typer(requests.app, name="request")
 app.add_typer(policy.app, name="policy")
+app.add_typer(keys.app, name="key")
 
 
 def _version(asked: bool) -> None:

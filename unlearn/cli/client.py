@@ -8,23 +8,31 @@ from typing import Any
 
 import httpx
 
-from unlearn.errors import BadInput, Conflict, NotFound, Unavailable, UnlearnError
+from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound, Unauthenticated, Unavailable, UnlearnError
+from unlearn.settings import Settings
 
 OPEN = frozenset({"pending", "in_progress"})
 POLL_SECONDS = 0.25
 
 
 class Client:
-    """The API at `url`; a context manager."""
+    """The API at `url`; a context manager.
 
-    def __init__(self, url: str, timeout: float = 60.0) -> None:
+    Args:
+        url: where it answers.
+        timeout: of one call, in seconds.
+        key: an API key; without, UNLEARN_API_KEY, or the one that a service on this machine keeps under home.
+    """
+
+    def __init__(self, url: str, timeout: float = 60.0, key: str | None = None) -> None:
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise BadInput(f"'{url}' is not a URL: {error}") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise BadInput(f"'{url}' is not the URL of a service; give one such as http://127.0.0.1:8000")
-        self._http = httpx.Client(base_url=parsed, timeout=timeout, trust_env=False)
+        headers = {"Authorization": f"Bearer {key}"} if (key := key or _own_key()) else {}
+        self._http = httpx.Client(base_url=parsed, timeout=timeout, trust_env=False, headers=headers)
         self.url = url
 
     def __enter__(self) -> Client:
@@ -47,10 +55,7 @@ class Client:
 
     def submit(self, subject: str) -> Any:
         """Submit a deletion request for "type:value"."""
-        kind, colon, value = subject.partition(":")
-        if not colon or not kind.strip() or not value.strip():
-            raise BadInput("the subject must be type:value, such as customer:c-0017")
-        return self.post("/v1/requests", {"subject": {"type": kind, "value": value}})
+        return self.post("/v1/requests", {"subject": parse_subject(subject)})
 
     def follow(self, request_id: str, patience_seconds: float = 24 * 3600) -> Iterator[Any]:
         """The request again and again until it has ended; the last one is the ended one.
@@ -83,11 +88,33 @@ class Client:
         return response
 
 
+def parse_subject(subject: str) -> dict[str, str]:
+    """ "type:value" as the API takes it; BadInput if it is spelled otherwise."""
+    kind, colon, value = subject.partition(":")
+    if not colon or not kind.strip() or not value.strip():
+        raise BadInput("the subject must be type:value, such as customer:c-0017")
+    return {"type": kind, "value": value}
+
+
+def _own_key() -> str | None:
+    settings = Settings()
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    try:
+        return settings.local_key_file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
 def _error(response: httpx.Response) -> UnlearnError:
     try:
         detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         detail = f"the service answered {response.status_code} without a problem document; is this its URL?"
+    if response.status_code == 401:
+        return Unauthenticated(detail)
+    if response.status_code == 403:
+        return NotAllowed(detail)
     if response.status_code == 404:
         return NotFound(detail)
     if response.status_code == 409:

@@ -56,7 +56,7 @@ def run(out: Path, *, as_json: bool) -> None:
         house = House(settings, mlflow_ui=False).__enter__()
     try:
         _done(console, f"service   API, broker and worker on {house.urls['api']}")
-        with Client(house.urls["api"]) as api:
+        with Client(house.urls["api"], key=house.key) as api:
             subject = _chattiest(company / "train.jsonl")
             (job,) = register_and_follow(api, console, company, ADAPTER, [subject])
             report, export = job["report"], _export(api, job["request_ids"][0], folder)

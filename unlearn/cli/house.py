@@ -69,6 +69,11 @@ class House:
     _guardian: subprocess.Popen[bytes] | None = None
 
     @property
+    def key(self) -> str:
+        """The key for commands on this machine; there once the API is ready."""
+        return self.settings.local_key_file.read_text(encoding="utf-8").strip()
+
+    @property
     def log_dir(self) -> Path:
         """Directory of the parts' logs."""
         return self.settings.home / "logs"

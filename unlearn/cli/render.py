@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -162,14 +163,14 @@ STATE_STYLE = {
 def requests_table(requests: Iterable[dict[str, Any]]) -> RenderableType:
     """Requests, one a line."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("request", "state", "received", "adapters", "verdicts"):
-        table.add_column(name, no_wrap=name == "request")
+    for name in ("request", "state", "due", "adapters", "verdicts"):
+        table.add_column(name, no_wrap=name in ("request", "due"))
     for request in requests:
         jobs = request["jobs"]
         table.add_row(
             request["id"],
-            _state(request["state"]),
-            request["received_at"][:19].replace("T", " "),
+            Text.assemble(_state(request["state"]), " held" if request["held_at"] else ""),
+            _due(request),
             ", ".join(job["adapter"] for job in jobs),
             ", ".join(job["verdict"] or job["state"] for job in jobs),
         )
@@ -178,7 +179,14 @@ def requests_table(requests: Iterable[dict[str, Any]]) -> RenderableType:
 
 def request_view(request: dict[str, Any], reports: list[dict[str, Any]]) -> RenderableType:
     """One request: its state, a line a job, and what each ended job measured."""
-    head = Text.assemble(request["id"], "  ", _state(request["state"]), "  received ", request["received_at"][:19])
+    received, held = request["received_at"][:10], request["held_at"]
+    head = Text.assemble(request["id"], "  ", _state(request["state"]), f"  received {received}  due ", _due(request))
+    if held:
+        head.append(f"\non hold since {held[:10]}: {request['hold_reason']}", style="yellow")
+    if request["decision"]:
+        decided = request["decision"]
+        why = ", ".join(filter(None, (decided["ground"], decided["reason"])))
+        head.append(f"\n{decided['kind']} by {decided['by']}{why and ': '}{why}", style="dim")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("job", "adapter", "state", "verdict", "records", "progress"):
         table.add_column(name, justify="right" if name == "records" else "left")
@@ -201,6 +209,35 @@ def follow(requests: Iterable[dict[str, Any]], *, silent: bool = False) -> dict[
                 now = running[0]
                 bar.update(task, description=now["stage"], completed=now["step"], total=now["steps"] or None)
     return request
+
+
+def touched_table(touched: Iterable[dict[str, Any]]) -> RenderableType:
+    """The adapters that a request would touch, one a line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("adapter", "records", "erased"):
+        table.add_column(name, justify="right" if name == "records" else "left")
+    for one in touched:
+        table.add_row(one["adapter"], str(one["records"]), (one["erased_at"] or "")[:10])
+    return table
+
+
+def keys_table(keys: Iterable[dict[str, Any]]) -> RenderableType:
+    """API keys, one a line."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("key", "name", "of", "scopes", "expires", "revoked"):
+        table.add_column(name, no_wrap=name == "key")
+    for key in keys:
+        ends = [(key[name] or "")[:10] for name in ("expires_at", "revoked_at")]
+        table.add_row(key["id"], key["name"], key["controller"], ", ".join(key["scopes"]), *ends)
+    return table
+
+
+def _due(request: dict[str, Any]) -> Text:
+    """When it is due: red when that is over, yellow when it is soon, nothing to hurry for once it has ended."""
+    due = datetime.fromisoformat(request["due_at"])
+    left, ended = due - datetime.now(UTC), request["state"] in ("completed", "cancelled", "rejected")
+    style = "dim" if ended else "red" if left < timedelta(0) else "yellow" if left < timedelta(days=7) else ""
+    return Text(f"{due:%Y-%m-%d}{' extended' if request['extended_at'] else ''}", style=style)
 
 
 def _state(state: str) -> Text:

@@ -18,10 +18,16 @@ from unlearn.errors import UnlearnError
 GENESIS = "0" * 64
 
 Action = Literal[
+    "key_created",
+    "key_revoked",
     "adapter_registered",
+    "adapter_retired",
     "shadows_made",
     "request_accepted",
     "job_planned",
+    "job_joined",
+    "job_left",
+    "job_cancelled",
     "attempt_started",
     "attempt_failed",
     "verdict",
@@ -29,6 +35,14 @@ Action = Literal[
     "request_completed",
     "request_needs_review",
     "request_cancelled",
+    "request_held",
+    "request_hold_lifted",
+    "request_extended",
+    "request_retried",
+    "request_rejected",
+    "request_released_by_decision",
+    "request_reopened",
+    "version_rolled_back",
     "export_made",
 ]
 ACTIONS: frozenset[str] = frozenset(get_args(Action))

@@ -115,8 +115,8 @@ def recovery(
     after: Measurement,
     nlls: Mapping[str, float],
     expected: Mapping[str, Expected] = MappingProxyType({}),
-) -> Recovery:
-    """Share of the forgetting that a challenge undoes.
+) -> tuple[Recovery, ...]:
+    """Share of each person's forgetting that a challenge undoes; from five people on, of all on the mean.
 
     Args:
         before: the forget records before the erasing.

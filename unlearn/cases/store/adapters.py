@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job
+from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request
 from unlearn.cases.views import AdapterView, JobState, VersionView
 from unlearn.weights import AdapterFiles
 
@@ -54,9 +54,16 @@ def move_current(session: Session, adapter_id: str, expected: int, number: int) 
     return bool(moved.rowcount == 1)  # type: ignore[attr-defined]
 
 
-def by_name(session: Session, name: str) -> AdapterView | None:
-    """The adapter called `name`."""
-    row = session.scalars(select(Adapter).where(Adapter.name == name)).first()
+def row(session: Session, controller: str, name: str) -> Adapter | None:
+    """The controller's adapter of this name, kept from others until the transaction ends."""
+    query = select(Adapter).where(Adapter.controller_id == controller, Adapter.name == name)
+    return session.scalars(query.with_for_update(key_share=True)).first()
+
+
+def by_name(session: Session, controller: str, name: str) -> AdapterView | None:
+    """The controller's adapter called `name`."""
+    query = select(Adapter).where(Adapter.controller_id == controller, Adapter.name == name)
+    row = session.scalars(query).first()
     return None if row is None else view(session, row)
 
 
@@ -65,15 +72,69 @@ def by_id(session: Session, adapter_id: str) -> AdapterView:
     return view(session, session.get_one(Adapter, adapter_id))
 
 
-def every(session: Session) -> list[AdapterView]:
-    """All adapters by name."""
-    return [view(session, row) for row in session.scalars(select(Adapter).order_by(Adapter.name))]
+def every(session: Session, controller: str) -> list[AdapterView]:
+    """The controller's adapters by name."""
+    query = select(Adapter).where(Adapter.controller_id == controller).order_by(Adapter.name)
+    return [view(session, row) for row in session.scalars(query)]
 
 
-def that_learned(session: Session, subject_hash: str) -> list[AdapterSubject]:
-    """The adapters with records of the subject, erased or not, by adapter id."""
-    query = select(AdapterSubject).where(AdapterSubject.subject_hash == subject_hash)
-    return list(session.scalars(query.order_by(AdapterSubject.adapter_id)))
+def count(session: Session, controller: str) -> int:
+    """How many of the controller's adapters serve."""
+    query = select(func.count()).select_from(Adapter)
+    return int(session.scalar(query.where(Adapter.controller_id == controller, Adapter.retired_at.is_(None))) or 0)
+
+
+def that_learned(session: Session, controller: str, subject_hash: str) -> list[tuple[AdapterSubject, Adapter]]:
+    """The controller's adapters that serve and have records of the subject, erased or not, by adapter id."""
+    query = (
+        select(AdapterSubject, Adapter)
+        .join(Adapter, Adapter.id == AdapterSubject.adapter_id)
+        .where(
+            AdapterSubject.subject_hash == subject_hash,
+            Adapter.controller_id == controller,
+            Adapter.retired_at.is_(None),
+        )
+        .order_by(AdapterSubject.adapter_id)
+    )
+    return [(learned, adapter) for learned, adapter in session.execute(query)]
+
+
+def newest(session: Session, adapter_id: str) -> int:
+    """The adapter's highest version number."""
+    query = select(func.max(AdapterVersion.number)).where(AdapterVersion.adapter_id == adapter_id)
+    return int(session.scalars(query).one())
+
+
+def known_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
+    """Subjects that count as erased, and that neither version `number` nor one it was made from erased."""
+    erased: set[str] = set()
+    version = session.get_one(AdapterVersion, (adapter_id, number))
+    while version.job_id is not None:
+        query = select(Request.subject_hash).join(JobRequest, JobRequest.request_id == Request.id)
+        erased |= set(session.scalars(query.where(JobRequest.job_id == version.job_id)))
+        made_from = session.get_one(Job, version.job_id).base_version
+        version = session.get_one(AdapterVersion, (adapter_id, made_from))
+    return erased_hashes(session, adapter_id) - erased
+
+
+def mark_known(session: Session, adapter_id: str, subject_hashes: frozenset[str]) -> None:
+    """Take back that the subjects were erased from the adapter."""
+    session.execute(
+        update(AdapterSubject)
+        .where(AdapterSubject.adapter_id == adapter_id, AdapterSubject.subject_hash.in_(subject_hashes))
+        .values(erased_at=None)
+    )
+
+
+def completed_for(session: Session, adapter: Adapter, subject_hashes: frozenset[str]) -> list[Request]:
+    """The controller's completed requests of these subjects, the last of each."""
+    query = select(Request).where(
+        Request.controller_id == adapter.controller_id,
+        Request.subject_hash.in_(subject_hashes),
+        Request.state == "completed",
+    )
+    last = {request.subject_hash: request for request in session.scalars(query.order_by(Request.created_at))}
+    return list(last.values())
 
 
 def erased_hashes(session: Session, adapter_id: str) -> frozenset[str]:
@@ -117,6 +178,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
         policy=row.policy,
         shadows=_shadows(session, row.id),
         created_at=row.created_at,
+        retired_at=row.retired_at,
         current=next(v for v in versions if v.number == row.current),
         versions=versions,
     )

@@ -69,8 +69,8 @@ class Store:
         except (OperationalError, InterfaceError, TimeoutError) as error:
             raise Unavailable(f"the database does not answer: {_short(error)}") from error
 
-    def migrate(self) -> None:
-        """Bring the tables to the newest revision; processes that start at once wait for each other.
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the tables to the newest revision, or up to an older one; processes that start at once wait.
 
         Raises:
             Unavailable: the database can't be reached.
@@ -79,16 +79,40 @@ class Store:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
-            with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            with (
+                self.engine.connect().execution_options(writes=True) as connection,
+                _keys_unchecked(connection),
+                connection.begin(),
+            ):
                 lock(connection, MIGRATION_LOCK)
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, revision)
         except SQLAlchemyError as error:
             raise Unavailable(f"the database can't be prepared: {_short(error)}") from error
         except CommandError as error:
             raise BadInput(
                 f"a newer version of this program made the database's tables; install that one ({error})"
             ) from None
+
+    def migrate_down(self, revision: str) -> None:
+        """Take the tables back to an older revision; what it has no place for is lost.
+
+        Raises:
+            BadInput: there is no such revision.
+        """
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        try:
+            with (
+                self.engine.connect().execution_options(writes=True) as connection,
+                _keys_unchecked(connection),
+                connection.begin(),
+            ):
+                lock(connection, MIGRATION_LOCK)
+                config.attributes["connection"] = connection
+                command.downgrade(config, revision)
+        except CommandError as error:
+            raise BadInput(f"the database can't be taken back: {error}") from None
 
     def check(self) -> None:
         """Ask the database for an answer.
@@ -102,6 +126,20 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+@contextmanager
+def _keys_unchecked(connection: Connection) -> Iterator[None]:
+    """SQLite changes a table by making it anew, which foreign keys to the old one must not forbid meanwhile."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF").close()
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON").close()
 
 
 def lock(connection: Connection, key: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import and_, exists, func, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -21,27 +21,65 @@ def add(
     requests: Mapping[str, int],
     now: datetime,
     kind: JobKind = "erasure",
+    *,
+    due_at: datetime,
+    ready_at: datetime | None = None,
+    policy: dict[str, Any] | None = None,
 ) -> None:
-    """Add a queued job for the requests (id -> records of its subject), and a doorbell."""
-    session.add(Job(id=job_id, adapter_id=adapter_id, kind=kind, state="queued", attempt=0, fence=0, created_at=now))
+    """Add a queued job for the requests (id -> records of its subject), and a doorbell if it may begin at once."""
+    job = Job(id=job_id, adapter_id=adapter_id, kind=kind, state="queued", attempt=0, fence=0, created_at=now)
+    job.due_at, job.ready_at, job.policy = due_at, ready_at, policy
+    session.add(job)
     session.flush()
     session.add_all(JobRequest(job_id=job_id, request_id=r, records=n) for r, n in requests.items())
-    ring(session, job_id, now)
+    if ready_at is None or ready_at <= now:
+        ring(session, job_id, now)
+
+
+def gathering(session: Session, adapter_id: str, now: datetime) -> Job | None:
+    """The adapter's erasure that still waits for requests to join it."""
+    query = select(Job).where(
+        Job.adapter_id == adapter_id,
+        Job.kind == "erasure",
+        Job.state == "queued",
+        Job.ready_at > now,
+        Job.attempt == 0,
+        Job.policy.is_(None),
+    )
+    return session.scalars(query.order_by(Job.created_at, Job.id).limit(1).with_for_update(key_share=True)).first()
+
+
+def join(session: Session, job: Job, request_id: str, records: int, due_at: datetime) -> None:
+    """Let a request share the job."""
+    session.add(JobRequest(job_id=job.id, request_id=request_id, records=records))
+    job.due_at = due_at if job.due_at is None else min(job.due_at, due_at)
+    session.flush()
+
+
+def leave(session: Session, job: Job, request_id: str) -> None:
+    """Take a request out of the job."""
+    session.execute(delete(JobRequest).where(JobRequest.job_id == job.id, JobRequest.request_id == request_id))
+    session.flush()
+
+
+def hurry(session: Session, request_id: str, due_at: datetime) -> None:
+    """Let the request's waiting jobs know its new due date."""
+    waiting = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
+    session.execute(
+        update(Job).where(Job.id.in_(waiting), Job.state == "queued").values(due_at=due_at),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def claim(session: Session, job_id: str, owner: str, until: datetime, now: datetime, max_attempts: int) -> Job | None:
     """Lease the job: its state, attempt and fence in one statement. None if it is not there to be claimed.
 
-    A job may be claimed when it is queued, or when its lease ran out; never while another job of its adapter runs or
-    an earlier one waits.
+    A job may be claimed when it is queued and gathers no more, or when its lease ran out; never while another job of
+    its adapter runs or a more urgent one waits.
     """
-    earlier = aliased(Job)
-    waits = exists().where(
-        earlier.adapter_id == Job.adapter_id,
-        earlier.state == "queued",
-        or_(earlier.created_at < Job.created_at, and_(earlier.created_at == Job.created_at, earlier.id < Job.id)),
-    )
-    free = or_(and_(Job.state == "queued", ~waits), and_(Job.state == "running", Job.lease_until < now))
+    ready = or_(Job.ready_at.is_(None), Job.ready_at <= now)
+    queued = and_(Job.state == "queued", ready, ~_more_urgent(now))
+    free = or_(queued, and_(Job.state == "running", Job.lease_until < now))
     serving = select(Adapter.current).where(Adapter.id == Job.adapter_id).scalar_subquery()
     statement = (
         update(Job)
@@ -68,6 +106,20 @@ def claim(session: Session, job_id: str, owner: str, until: datetime, now: datet
     return None if found is None else session.get_one(Job, job_id, populate_existing=True)
 
 
+def _more_urgent(now: datetime) -> ColumnElement[bool]:
+    """Whether another job of the adapter is ready and comes first: by due date, then by age."""
+    other = aliased(Job)
+    theirs, ours = func.coalesce(other.due_at, other.created_at), func.coalesce(Job.due_at, Job.created_at)
+    older = or_(other.created_at < Job.created_at, and_(other.created_at == Job.created_at, other.id < Job.id))
+    return exists().where(
+        other.adapter_id == Job.adapter_id,
+        other.id != Job.id,
+        other.state == "queued",
+        or_(other.ready_at.is_(None), other.ready_at <= now),
+        or_(theirs < ours, and_(theirs == ours, older)),
+    )
+
+
 def held(session: Session, job_id: str, fence: int) -> Job | None:
     """The job, if this fence still holds it; nobody else can take or end it before the transaction ends."""
     query = (
@@ -89,9 +141,9 @@ def note(session: Session, job_id: str, fence: int, **values: Any) -> bool:
 
 
 def end(session: Session, job: Job, state: JobState, now: datetime, **values: Any) -> None:
-    """Take the job from its worker: to queued, done or failed."""
+    """Take the job from its worker: to queued, done, failed or cancelled. Its fence holds it no more."""
     job.state, job.lease_owner, job.lease_until = state, None, None
-    job.finished_at = now if state in ("done", "failed") else None
+    job.finished_at = None if state == "queued" else now
     for key, value in values.items():
         setattr(job, key, value)
     session.flush()
@@ -109,10 +161,19 @@ def of_request(session: Session, request_id: str) -> list[Job]:
     return list(session.scalars(query.order_by(Job.created_at, Job.id)))
 
 
-def next_queued(session: Session, adapter_id: str) -> str | None:
-    """Id of the adapter's oldest queued job."""
-    query = select(Job.id).where(Job.adapter_id == adapter_id, Job.state == "queued")
-    return session.scalars(query.order_by(Job.created_at, Job.id).limit(1)).first()
+def next_queued(session: Session, adapter_id: str, now: datetime) -> str | None:
+    """Id of the adapter's most urgent job that is ready."""
+    query = select(Job.id).where(
+        Job.adapter_id == adapter_id, Job.state == "queued", or_(Job.ready_at.is_(None), Job.ready_at <= now)
+    )
+    urgency = func.coalesce(Job.due_at, Job.created_at)
+    return session.scalars(query.order_by(urgency, Job.created_at, Job.id).limit(1)).first()
+
+
+def open_of_adapter(session: Session, adapter_id: str) -> list[Job]:
+    """The adapter's jobs that have not ended, kept from their workers until the transaction ends."""
+    query = select(Job).where(Job.adapter_id == adapter_id, Job.state.in_(("queued", "running"))).order_by(Job.id)
+    return list(session.scalars(query.with_for_update(key_share=True)))
 
 
 def any_expired(session: Session, now: datetime) -> bool:
@@ -126,15 +187,14 @@ def expired(session: Session, now: datetime) -> list[Job]:
     return list(session.scalars(query.with_for_update(key_share=True)))
 
 
-def unheard(session: Session, before: datetime) -> list[str]:
-    """Ids of queued jobs, each the next of an idle adapter, with no doorbell waiting or sent since `before`."""
-    running, bell, earlier = aliased(Job), aliased(Doorbell), aliased(Job)
+def unheard(session: Session, before: datetime, now: datetime) -> list[str]:
+    """Ids of ready jobs, each the next of an idle adapter, with no doorbell waiting or sent since `before`."""
+    running, bell = aliased(Job), aliased(Doorbell)
     query = select(Job.id).where(
         Job.state == "queued",
+        or_(Job.ready_at.is_(None), Job.ready_at <= now),
         ~exists().where(running.adapter_id == Job.adapter_id, running.state == "running"),
-        ~exists().where(
-            earlier.adapter_id == Job.adapter_id, earlier.state == "queued", earlier.created_at < Job.created_at
-        ),
+        ~_more_urgent(now),
         ~exists().where(bell.job_id == Job.id, or_(bell.sent_at.is_(None), bell.sent_at > before)),
     )
     return list(session.scalars(query))
@@ -162,9 +222,10 @@ def forget_rung(session: Session, now: datetime, keep: timedelta = timedelta(day
     session.execute(Doorbell.__table__.delete().where(Doorbell.sent_at < now - keep))  # type: ignore[attr-defined]
 
 
-def view(session: Session, job_id: str) -> JobView | None:
-    """The job as others see it."""
-    job = session.get(Job, job_id)
+def view(session: Session, controller: str, job_id: str) -> JobView | None:
+    """The controller's job as others see it."""
+    query = select(Job).join(Adapter, Adapter.id == Job.adapter_id)
+    job = session.scalars(query.where(Job.id == job_id, Adapter.controller_id == controller)).first()
     if job is None:
         return None
     return JobView(

@@ -3,39 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, Literal, cast
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from unlearn.cases.clock import Regulation
 from unlearn.cases.tables import Adapter, Job, JobRequest, Request
 from unlearn.cases.views import JobState, JobSummary, Progress, RequestState, RequestView
+from unlearn.errors import BadInput
 
+OPEN: frozenset[str] = frozenset({"pending", "in_progress"})
 ENDED: frozenset[str] = frozenset({"completed", "needs_review", "cancelled", "rejected"})
 MOVES: dict[str, frozenset[str]] = {
-    "pending": frozenset({"in_progress", "needs_review", "cancelled", "rejected"}),
-    "in_progress": frozenset({"completed", "needs_review", "rejected"}),
-    "needs_review": frozenset({"in_progress", "completed", "rejected"}),
-    "completed": frozenset(),
+    "pending": frozenset({"in_progress", "completed", "needs_review", "cancelled", "rejected"}),
+    "in_progress": frozenset({"pending", "completed", "needs_review", "cancelled", "rejected"}),
+    "needs_review": frozenset({"pending", "completed", "rejected"}),
+    "completed": frozenset({"pending"}),
     "cancelled": frozenset(),
     "rejected": frozenset(),
 }
-"""From each state, the states a request may move to."""
+"""From each state, the states a request may move to. Completed ones reopen when an adapter is rolled back."""
+
+Order = Literal["created", "due"]
 
 
-def add(session: Session, request_id: str, subject_hash: str, now: datetime) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Which requests a list shows; None leaves a question open.
+
+    Attributes:
+        state: they are in.
+        due_before: they are due before this moment, and not ended.
+        adapter: name of one they have a job on.
+        subject_hash: of their subject.
+        held: whether they are under a legal hold.
+        order: by when they were made, the newest first; or by when they are due, the most urgent first.
+    """
+
+    state: RequestState | None = None
+    due_before: datetime | None = None
+    adapter: str | None = None
+    subject_hash: str | None = None
+    held: bool | None = None
+    order: Order = "created"
+
+
+def add(session: Session, row: dict[str, Any], now: datetime) -> Request:
     """Add a pending request."""
-    session.add(Request(id=request_id, subject_hash=subject_hash, state="pending", received_at=now, updated_at=now))
+    request = Request(**row, state="pending", created_at=now, updated_at=now)
+    session.add(request)
     session.flush()
+    return request
 
 
-def open_for(session: Session, subject_hash: str) -> str | None:
+def open_for(session: Session, controller: str, subject_hash: str) -> str | None:
     """Id of the subject's open request, if it has one."""
     query = select(Request.id).where(
-        Request.subject_hash == subject_hash, Request.state.in_(("pending", "in_progress"))
+        Request.controller_id == controller, Request.subject_hash == subject_hash, Request.state.in_(OPEN)
     )
     return session.scalars(query).first()
+
+
+def by_external_id(session: Session, controller: str, external_id: str) -> str | None:
+    """Id of the request that the controller calls so."""
+    query = select(Request.id).where(Request.controller_id == controller, Request.external_id == external_id)
+    return session.scalars(query).first()
+
+
+def row(session: Session, controller: str, request_id: str) -> Request | None:
+    """The controller's request, kept from others until the transaction ends."""
+    query = select(Request).where(Request.id == request_id, Request.controller_id == controller)
+    return session.scalars(query.with_for_update(key_share=True)).first()
 
 
 def move(session: Session, request_id: str, state: RequestState, now: datetime) -> bool:
@@ -44,35 +85,79 @@ def move(session: Session, request_id: str, state: RequestState, now: datetime) 
     Raises:
         ValueError: the table of moves does not allow it.
     """
-    row = session.get_one(Request, request_id)
-    if row.state == state:
+    request = session.get_one(Request, request_id)
+    if request.state == state:
         return False
-    if state not in MOVES[row.state]:
-        raise ValueError(f"request {request_id} can't go from {row.state} to {state}")
-    row.state, row.updated_at = state, now
-    row.completed_at = now if state == "completed" else row.completed_at
+    if state not in MOVES[request.state]:
+        raise ValueError(f"request {request_id} can't go from {request.state} to {state}")
+    request.state, request.updated_at = state, now
+    request.completed_at = now if state == "completed" else None
     session.flush()
     return True
 
 
-def by_id(session: Session, request_id: str) -> RequestView | None:
-    """The request with its jobs."""
-    row = session.get(Request, request_id)
-    return None if row is None else _views(session, [row])[0]
+def by_id(session: Session, controller: str, request_id: str) -> RequestView | None:
+    """The controller's request with its jobs."""
+    found = session.scalars(
+        select(Request).where(Request.id == request_id, Request.controller_id == controller)
+    ).first()
+    return None if found is None else _views(session, [found])[0]
 
 
-def page(session: Session, state: str | None, limit: int, after: str | None) -> list[RequestView]:
-    """At most `limit` requests, the newest first, behind the request `after`; none if that one is unknown."""
-    query = select(Request).order_by(Request.received_at.desc(), Request.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(Request.state == state)
+def several(session: Session, controller: str, request_ids: Iterable[str]) -> list[RequestView]:
+    """The controller's requests with these ids, in their order."""
+    ids = list(request_ids)
+    query = select(Request).where(Request.id.in_(ids), Request.controller_id == controller)
+    views = {view.id: view for view in _views(session, session.scalars(query))}
+    return [views[request_id] for request_id in ids if request_id in views]
+
+
+def page(session: Session, controller: str, wanted: Wanted, limit: int, after: str | None) -> list[RequestView]:
+    """At most `limit` of the controller's requests, behind the request `after`.
+
+    Raises:
+        BadInput: there is no such request to be behind of.
+    """
+    due = wanted.order == "due"
+    key = Request.due_at if due else Request.created_at
+    query = select(Request).where(Request.controller_id == controller, *_conditions(wanted)).limit(limit)
+    query = query.order_by(key, Request.id) if due else query.order_by(key.desc(), Request.id.desc())
     if after is not None:
         last = session.get(Request, after)
-        if last is None:
-            return []
-        earlier = Request.received_at < last.received_at
-        query = query.where(or_(earlier, and_(Request.received_at == last.received_at, Request.id < last.id)))
+        if last is None or last.controller_id != controller:
+            raise BadInput("after: no request has this id; give the `next` of the page before")
+        place = last.due_at if due else last.created_at
+        further = key > place if due else key < place
+        behind = Request.id > last.id if due else Request.id < last.id
+        query = query.where(or_(further, and_(key == place, behind)))
     return _views(session, session.scalars(query))
+
+
+def count(session: Session, controller: str, wanted: Wanted) -> int:
+    """How many of the controller's requests are wanted."""
+    query = select(func.count()).select_from(Request).where(Request.controller_id == controller, *_conditions(wanted))
+    return int(session.scalar(query) or 0)
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.state is not None:
+        found.append(Request.state == wanted.state)
+    if wanted.due_before is not None:
+        found += [Request.due_at < wanted.due_before, Request.state.in_([*OPEN, "needs_review"])]
+    if wanted.subject_hash is not None:
+        found.append(Request.subject_hash == wanted.subject_hash)
+    if wanted.held is not None:
+        found.append(Request.held_at.is_not(None) if wanted.held else Request.held_at.is_(None))
+    if wanted.adapter is not None:
+        named = (
+            select(JobRequest.request_id)
+            .join(Job, Job.id == JobRequest.job_id)
+            .join(Adapter, Adapter.id == Job.adapter_id)
+            .where(JobRequest.request_id == Request.id, Adapter.name == wanted.adapter)
+        )
+        found.append(named.exists())
+    return found
 
 
 def _views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
@@ -92,9 +177,20 @@ def _views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
     return [
         RequestView(
             id=row.id,
+            external_id=row.external_id,
             state=cast("RequestState", row.state),
             subject_hash=row.subject_hash,
+            regulation=cast("Regulation", row.regulation),
+            submitted_by=row.submitted_by,
             received_at=row.received_at,
+            due_at=row.due_at,
+            confirm_by=row.confirm_by,
+            extended_at=row.extended_at,
+            extension_reason=row.extension_reason,
+            held_at=row.held_at,
+            hold_reason=row.hold_reason,
+            decision=row.decision,
+            created_at=row.created_at,
             updated_at=row.updated_at,
             completed_at=row.completed_at,
             jobs=tuple(jobs.get(row.id, ())),

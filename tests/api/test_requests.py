@@ -1,0 +1,91 @@
+"""What people do to requests over HTTP: many at once, again under a key, found, held, extended, rejected, cancelled."""
+
+from __future__ import annotations
+
+import pytest
+from test_endpoints import body, is_problem
+
+
+@pytest.fixture
+def people(company):
+    return [s.partition(":")[2] for s in sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})]
+
+
+def test_the_same_key_gets_the_same_answer_and_another_body_a_conflict(api, registered, company, people):
+    key = {"Idempotency-Key": "ticket-1"}
+    first = api.post("/v1/requests", json=body(company, people[0]), headers=key)
+    again = api.post("/v1/requests", json=body(company, people[0]), headers=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    is_problem(api.post("/v1/requests", json=body(company, people[1]), headers=key), 409, "conflict")
+    wrong = {"Idempotency-Key": "a key with blanks"}
+    is_problem(api.post("/v1/requests", json=body(company, people[1]), headers=wrong), 422, "bad-input")
+
+
+def test_a_batch_is_accepted_whole_or_not_at_all(api, registered, company, people):
+    many = {"requests": [body(company, person) for person in people[:3]]}
+    made = api.post("/v1/requests/batch", json=many)
+    assert made.status_code == 201
+    assert [r["state"] for r in made.json()] == ["pending"] * 3
+    is_problem(
+        api.post("/v1/requests/batch", json={"requests": [body(company, p) for p in people[2:5]]}), 409, "conflict"
+    )
+    assert len(api.get("/v1/requests").json()["items"]) == 3
+    is_problem(api.post("/v1/requests/batch", json={"requests": []}), 422, "bad-input")
+
+
+def test_a_preview_says_what_would_be_touched(api, registered, company):
+    [touched] = api.post("/v1/requests/preview", json=body(company)).json()
+    assert touched["adapter"] == "bot"
+    assert touched["erased_at"] is None
+    assert api.get("/v1/requests").json()["items"] == []
+
+
+def test_a_person_is_found_without_the_identity_in_an_address(api, registered, company, people):
+    made = api.post("/v1/requests", json=body(company, people[0])).json()
+    api.post("/v1/requests", json=body(company, people[1]))
+    found = api.post("/v1/requests/search", json=body(company, people[0]) | {"order": "due"})
+    assert [r["id"] for r in found.json()["items"]] == [made["id"]]
+    assert people[0] not in found.text
+    assert api.post("/v1/requests/search", json={}).json()["items"]
+
+
+def test_the_clock_is_told_and_can_be_asked_for(api, registered, company, people):
+    given = {"regulation": "ccpa", "received_at": "2000-01-01T00:00:00Z"}
+    problem = is_problem(api.post("/v1/requests", json=body(company, people[0]) | given), 422, "bad-input")
+    assert "more than a year ago" in problem["detail"]
+    made = api.post("/v1/requests", json=body(company, people[0]) | {"regulation": "ccpa", "external_id": "t-1"}).json()
+    assert (made["regulation"], made["external_id"]) == ("ccpa", "t-1")
+    assert made["confirm_by"] < made["due_at"]
+    overdue = api.get("/v1/requests", params={"due_before": made["due_at"], "order": "due"})
+    assert overdue.json()["items"] == []
+    is_problem(api.get("/v1/requests", params={"due_before": "yesterday"}), 422, "bad-input")
+    is_problem(api.get("/v1/requests", params={"after": "req_0"}), 422, "bad-input")
+
+
+def test_a_request_is_held_lifted_extended_cancelled_and_rejected(api, registered, company, people):
+    made = api.post("/v1/requests", json=body(company, people[0])).json()
+
+    def act(what, given=None, of=made):
+        return api.post(f"/v1/requests/{of['id']}/{what}", **({} if given is None else {"json": given}))
+
+    assert act("hold", {"reason": "court"}).json()["hold_reason"] == "court"
+    assert [r["id"] for r in api.get("/v1/requests", params={"held": True}).json()["items"]] == [made["id"]]
+    is_problem(act("hold", {"reason": "court"}), 409, "conflict")
+    assert act("lift").json()["held_at"] is None
+    assert act("extend", {"reason": "many"}).json()["due_at"] > made["due_at"]
+    is_problem(act("retry", {}), 409, "conflict")
+    is_problem(act("release", {"reason": "x"}), 409, "conflict")
+    assert act("cancel").json()["state"] == "cancelled"
+    is_problem(act("cancel"), 409, "conflict")
+    other = api.post("/v1/requests", json=body(company, people[1])).json()
+    is_problem(act("reject", {"reason": "x", "ground": "none"}, other), 422, "bad-input")
+    rejected = act("reject", {"reason": "a suit", "ground": "legal_claims"}, other).json()
+    assert (rejected["state"], rejected["decision"]["ground"]) == ("rejected", "legal_claims")
+
+
+def test_an_adapter_is_retired(api, registered, company, people):
+    made = api.post("/v1/requests", json=body(company, people[0])).json()
+    assert api.post("/v1/adapters/bot/retire").json()["retired_at"]
+    assert api.get(f"/v1/requests/{made['id']}").json()["state"] == "completed"
+    is_problem(api.post("/v1/adapters/bot/rollback", json={"version": 1}), 409, "conflict")

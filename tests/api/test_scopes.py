@@ -1,0 +1,104 @@
+"""Every endpoint, every scope: who is let in, who is told no, and who is told that nothing is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from unlearn.cases.rights import SCOPES
+
+READ = {"requests:read", "requests:write", "review", "audit"}
+REASON = {"reason": "because"}
+SUBJECT = {"subject": {"type": "customer", "value": "nobody"}}
+RIGHTS = {
+    ("POST", "/v1/adapters"): (
+        {"adapters:write"},
+        {"name": "n", **dict.fromkeys(("base", "adapter", "train", "holdout"), "/x")},
+    ),
+    ("GET", "/v1/adapters"): ({"requests:read", "adapters:write"}, None),
+    ("GET", "/v1/adapters/{name}"): ({"requests:read", "adapters:write"}, None),
+    ("POST", "/v1/adapters/{name}/rollback"): ({"adapters:write"}, {"version": 1}),
+    ("POST", "/v1/adapters/{name}/retire"): ({"adapters:write"}, {}),
+    ("POST", "/v1/requests"): ({"requests:write"}, SUBJECT),
+    ("POST", "/v1/requests/batch"): ({"requests:write"}, {"requests": [SUBJECT]}),
+    ("POST", "/v1/requests/preview"): ({"requests:write"}, SUBJECT),
+    ("GET", "/v1/requests"): ({"requests:read", "review", "audit"}, None),
+    ("POST", "/v1/requests/search"): ({"requests:read", "review", "audit"}, SUBJECT),
+    ("GET", "/v1/requests/{id}"): (READ, None),
+    ("GET", "/v1/requests/{id}/export"): ({"audit"}, None),
+    ("POST", "/v1/requests/{id}/cancel"): ({"requests:write"}, None),
+    ("POST", "/v1/requests/{id}/hold"): ({"review"}, REASON),
+    ("POST", "/v1/requests/{id}/lift"): ({"review"}, None),
+    ("POST", "/v1/requests/{id}/extend"): ({"review"}, REASON),
+    ("POST", "/v1/requests/{id}/retry"): ({"review"}, {}),
+    ("POST", "/v1/requests/{id}/reject"): ({"review"}, REASON | {"ground": "legal_claims"}),
+    ("POST", "/v1/requests/{id}/release"): ({"review"}, REASON),
+    ("GET", "/v1/jobs/{id}"): (READ, None),
+    ("POST", "/v1/keys"): (set(), {"name": "n", "scopes": ["audit"]}),
+    ("GET", "/v1/keys"): (set(), None),
+    ("DELETE", "/v1/keys/{id}"): (set(), None),
+}
+"""Which scopes are let in beside `admin`, and a body that is well formed."""
+
+OPEN_TO_ALL = {"/healthz", "/readyz"}
+
+
+def ask(api, method, path, body, token=None, **names):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    given = {"json": body} if body is not None else {}
+    return api.request(method, path.format(**{"id": "nothing", "name": "nothing"} | names), headers=headers, **given)
+
+
+def test_the_table_names_every_endpoint(api):
+    paths = api.get("/openapi.json").json()["paths"]
+    assert {(m.upper(), p) for p, methods in paths.items() if p not in OPEN_TO_ALL for m in methods} == set(RIGHTS)
+
+
+@pytest.mark.parametrize(("method", "path"), RIGHTS)
+def test_nobody_gets_in_without_a_good_key(api, method, path):
+    del api.headers["Authorization"]
+    for token in (None, "unl_" + "0" * 16 + "_" + "x" * 43, "nonsense"):
+        answer = ask(api, method, path, RIGHTS[method, path][1], token)
+        assert answer.status_code == 401
+        assert answer.json()["type"] == "/problems/unauthenticated"
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.fixture
+def tokens(api):
+    def make(scope):
+        return api.post("/v1/keys", json={"name": scope, "scopes": [scope]}).json()["token"]
+
+    return {scope: make(scope) for scope in SCOPES}
+
+
+def test_each_endpoint_lets_in_its_scopes_and_no_other(api, registered, tokens):
+    for (method, path), (scopes, body) in RIGHTS.items():
+        for scope, token in tokens.items():
+            answer = ask(api, method, path, body, token)
+            told_no = answer.status_code == 403 and answer.json()["type"] == "/problems/not-allowed"
+            assert told_no == (scope not in scopes | {"admin"}), (method, path, scope, answer.text)
+            assert answer.status_code < 500
+
+
+def test_a_key_of_another_company_finds_nothing(api, registered, company):
+    kind, _, value = company.subject.partition(":")
+    request = api.post("/v1/requests", json={"subject": {"type": kind, "value": value}}).json()
+    _, token = api.app.state.desk.create_key("theirs", list(SCOPES), controller="other")
+    names = {"id": request["id"], "name": "bot"}
+    for (method, path), (_, body) in RIGHTS.items():
+        if "{" in path:
+            place = names | ({"id": request["jobs"][0]["id"]} if "jobs" in path else {})
+            assert ask(api, method, path, body, token, **place).status_code == 404, (method, path)
+    theirs = {"Authorization": f"Bearer {token}"}
+    assert api.get("/v1/requests", headers=theirs).json()["items"] == []
+    assert api.get("/v1/adapters", headers=theirs).json() == []
+    assert api.get(f"/v1/requests/{request['id']}").json() == request
+
+
+def test_a_key_is_shown_once_and_ends_when_it_is_revoked(api):
+    made = api.post("/v1/keys", json={"name": "tickets", "scopes": ["requests:read"]}).json()
+    mine = {"Authorization": f"Bearer {made['token']}"}
+    assert api.get("/v1/requests", headers=mine).status_code == 200
+    assert made["token"] not in api.get("/v1/keys").text
+    assert api.delete(f"/v1/keys/{made['id']}").json()["revoked_at"]
+    assert api.get("/v1/requests", headers=mine).status_code == 401

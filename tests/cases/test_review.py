@@ -1,0 +1,263 @@
+"""What people do to requests and adapters: holds, retries, decisions, rollbacks; and how requests share a job."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+from test_desk import REFUSED, REPORT, actions, new_version, work
+
+from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
+from unlearn.weights import copy_adapter, read_adapter
+
+
+@pytest.fixture(autouse=True)
+def _ticking(desk, clock):
+    """No two things happen at one moment."""
+
+    def tick():
+        clock.forward(0.001)
+        return clock()
+
+    desk._clock = tick
+
+
+@pytest.fixture
+def people(company):
+    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+
+
+def held_back(desk, claim):
+    """A candidate beside the versions, held for a person."""
+    shelf = desk.settings.home / "adapters" / claim.adapter.id
+    source = read_adapter(desk.settings.home / "adapters" / claim.adapter.id / "v1")
+    candidate = copy_adapter(source, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    desk.hold(claim, REFUSED, candidate)
+    return candidate
+
+
+def test_a_cancelled_job_is_lost_to_its_worker_and_the_old_version_serves(desk, adapter, people):
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    assert desk.cancel(request.id).state == "cancelled"
+    for act in (lambda: desk.heartbeat(claim), lambda: desk.release(claim, new_version(desk, claim), REPORT)):
+        with pytest.raises(LeaseLost):
+            act()
+    assert desk.adapter("bot").current.number == 1
+    assert desk.job(claim.job_id).state == "cancelled"
+    with pytest.raises(Conflict, match="is cancelled"):
+        desk.cancel(request.id)
+    assert desk.submit(people[0]).state == "pending"
+
+
+def test_the_next_job_is_rung_for_when_one_is_cancelled(desk, adapter, people):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    work(desk, first.jobs[0].id)
+    desk.rung([outbox for outbox, _ in desk.doorbells()])
+    desk.cancel(first.id)
+    assert [job for _, job in desk.doorbells()] == [second.jobs[0].id]
+
+
+def test_a_hold_keeps_everything_and_lifting_it_plans_anew(desk, adapter, people, clock):
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    held = desk.put_on_hold(request.id, " court order 12/2026 ")
+    assert (held.state, held.held_at, held.hold_reason) == ("pending", clock(), "court order 12/2026")
+    assert held.due_at == request.due_at  # the clock runs on
+    with pytest.raises(LeaseLost):
+        desk.heartbeat(claim)
+    assert desk.claim(request.jobs[0].id, "w") is None
+    with pytest.raises(Conflict, match="held already"):
+        desk.put_on_hold(request.id, "again")
+    lifted = desk.lift_hold(request.id)
+    assert lifted.held_at is None
+    assert [job.state for job in lifted.jobs] == ["cancelled", "queued"]
+    with pytest.raises(Conflict, match="not held"):
+        desk.lift_hold(request.id)
+
+
+def test_time_is_extended_once_with_a_reason_before_it_is_over(desk, adapter, people, clock):
+    request = desk.submit(people[0])
+    with pytest.raises(BadInput, match="reason"):
+        desk.extend(request.id, "  ")
+    extended = desk.extend(request.id, "forty adapters")
+    assert extended.due_at.replace(microsecond=0) == datetime(2026, 6, 1, 12, tzinfo=UTC)
+    assert (extended.extended_at, extended.extension_reason) == (clock(), "forty adapters")
+    with pytest.raises(Conflict, match="only once"):
+        desk.extend(request.id, "more")
+    other = desk.submit(people[1])
+    clock.forward(32 * 86400)
+    with pytest.raises(Conflict, match="only before"):
+        desk.extend(other.id, "late")
+
+
+def test_what_was_refused_is_tried_again_under_another_policy(desk, adapter, people):
+    request = desk.submit(people[0])
+    desk.hold(work(desk, request.jobs[0].id), REFUSED)
+    with pytest.raises(PolicyError):
+        desk.retry(request.id, {"ladder": [{"method": "magic"}]})
+    assert desk.request(request.id).state == "needs_review"
+    again = desk.retry(request.id, {"ladder": [{"method": "retrain"}]})
+    assert again.state == "pending"
+    assert again.decision["kind"] == "retried"
+    claim = work(desk, again.jobs[-1].id)
+    assert [rung["method"] for rung in claim.policy["ladder"]] == ["retrain"]
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert desk.request(request.id).state == "completed"  # the refused job before counts no more
+    with pytest.raises(Conflict, match="completed"):
+        desk.retry(request.id)
+
+
+def test_a_rejection_names_its_ground_and_its_reason(desk, adapter, people):
+    request = desk.submit(people[0])
+    with pytest.raises(BadInput, match="legal_claims"):
+        desk.reject(request.id, "because", "no")
+    with pytest.raises(BadInput, match="reason"):
+        desk.reject(request.id, "legal_claims", "")
+    assert desk.request(request.id) == request
+    rejected = desk.reject(request.id, "legal_claims", "a suit is pending")
+    assert rejected.state == "rejected"
+    assert {k: rejected.decision[k] for k in ("kind", "reason", "ground", "by")} == {
+        "kind": "rejected",
+        "reason": "a suit is pending",
+        "ground": "legal_claims",
+        "by": "operator",
+    }
+    assert actions(desk)[-1] == "request_rejected"
+    with desk.store.reading() as session:
+        from unlearn.cases.store.ledger import all_entries
+
+        assert "suit" not in str(list(all_entries(session)))
+
+
+def test_a_person_releases_what_the_guards_held_back(desk, adapter, people):
+    request = desk.submit(people[0])
+    candidate = held_back(desk, work(desk, request.jobs[0].id))
+    with pytest.raises(BadInput, match="reason"):
+        desk.release_as_it_is(request.id, "")
+    released = desk.release_as_it_is(request.id, "the drift is in one record that is going anyway")
+    assert released.state == "completed"
+    assert released.decision["kind"] == "released"
+    current = desk.adapter("bot").current
+    assert (current.number, current.path, current.job_id) == (2, str(candidate.path), request.jobs[0].id)
+    [touched] = desk.preview(people[0])
+    assert touched.erased_at is not None
+
+
+def test_a_candidate_can_not_be_released_once_it_is_gone_or_another_version_serves(desk, adapter, people):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    gone = held_back(desk, work(desk, first.jobs[0].id))
+    shutil.rmtree(gone.path)
+    with pytest.raises(Conflict, match="files are gone"):
+        desk.release_as_it_is(first.id, "small")
+    assert desk.request(first.id).state == "needs_review"
+    desk.retry(first.id)
+    desk.hold(work(desk, desk.request(first.id).jobs[-1].id), REFUSED)
+    with pytest.raises(Conflict, match="left no candidate"):
+        desk.release_as_it_is(first.id, "small")
+    desk.retry(first.id)
+    held_back(desk, work(desk, desk.request(first.id).jobs[-1].id))
+    claim = work(desk, second.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    with pytest.raises(Conflict, match=r"version 2 serves since"):
+        desk.release_as_it_is(first.id, "small")
+
+
+COALESCING = {"schedule": {"coalescing_seconds": 60}}
+
+
+@pytest.fixture
+def gathering(desk, inputs):
+    return desk.register_adapter("bot", **inputs, policy=COALESCING)
+
+
+def test_requests_inside_the_window_share_a_job_that_begins_when_it_is_over(desk, gathering, people, clock):
+    first = desk.submit(people[0], regulation="ccpa")
+    assert desk.doorbells() == []
+    clock.forward(30)
+    second = desk.submit(people[1])
+    [shared] = {job.id for r in (first, second) for job in r.jobs}
+    assert desk.claim(shared, "w") is None
+    desk.sweep()
+    assert desk.doorbells() == []
+    clock.forward(30)
+    third = desk.submit(people[2])
+    assert third.jobs[0].id != shared
+    desk.sweep()
+    assert [job for _, job in desk.doorbells()] == [shared]
+    claim = work(desk, shared)
+    assert claim.subject_hashes == {first.subject_hash, second.subject_hash}
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert {desk.request(r.id).state for r in (first, second)} == {"completed"}
+    assert desk.request(third.id).state == "pending"
+
+
+def test_a_request_that_leaves_a_shared_job_leaves_the_others_to_begin_anew(desk, gathering, people, clock):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    clock.forward(61)
+    shared = first.jobs[0].id
+    claim = work(desk, shared)
+    desk.put_on_hold(first.id, "court")
+    with pytest.raises(LeaseLost):
+        desk.heartbeat(claim)
+    again = work(desk, shared)
+    assert again.subject_hashes == {second.subject_hash}
+    assert again.attempt == 1  # it did not break
+    desk.cancel(second.id)
+    assert desk.job(shared).state == "cancelled"
+
+
+def test_the_most_urgent_job_of_an_adapter_goes_first(desk, adapter, people, clock):
+    slow = desk.submit(people[0], regulation="ccpa")
+    urgent = desk.submit(people[1])
+    assert desk.claim(slow.jobs[0].id, "w") is None
+    claim = work(desk, urgent.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert work(desk, slow.jobs[0].id)
+
+
+def test_a_rollback_over_an_erasure_opens_its_request_again(desk, adapter, people):
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    with pytest.raises(Conflict, match="knows 1 subjects"):
+        desk.roll_back("bot", 1)
+    with pytest.raises(NotFound, match="no version 7"):
+        desk.roll_back("bot", 7)
+    back = desk.roll_back("bot", 1, reopen=True)
+    assert (back.current.number, len(back.versions)) == (1, 2)
+    reopened = desk.request(request.id)
+    assert (reopened.state, reopened.completed_at) == ("pending", None)
+    with pytest.raises(Conflict, match="newer"):
+        desk.roll_back("bot", 2)
+    again = work(desk, reopened.jobs[-1].id)
+    assert again.next_number == 3
+    assert again.erased_hashes == frozenset()
+    desk.release(again, new_version(desk, again), REPORT)
+    assert [v.number for v in desk.adapter("bot").versions] == [1, 2, 3]
+    assert desk.request(request.id).state == "completed"
+    assert desk.check_ledger()
+
+
+def test_a_rollback_waits_for_a_running_job(desk, adapter, people):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    claim = work(desk, first.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    work(desk, second.jobs[0].id)
+    with pytest.raises(Conflict, match="a job runs"):
+        desk.roll_back("bot", 1, reopen=True)
+
+
+def test_a_retired_adapter_is_waited_for_by_nobody(desk, adapter, people):
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    retired = desk.retire("bot")
+    assert retired.retired_at is not None
+    assert desk.retire("bot") == retired
+    with pytest.raises(LeaseLost):
+        desk.heartbeat(claim)
+    assert desk.request(request.id).state == "completed"
+    assert desk.submit(people[1]).state == "completed"
+    with pytest.raises(Conflict, match="retired"):
+        desk.roll_back("bot", 1)

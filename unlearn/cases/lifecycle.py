@@ -1,0 +1,103 @@
+"""What becomes of an adapter beside its erasings: a rollback, its retirement, a candidate that a person releases.
+
+Inside the transaction that `desk` opened. Speaks no SQL of its own and knows no rights.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from unlearn.cases import endings, planning
+from unlearn.cases.rights import Actor
+from unlearn.cases.store import adapters, jobs, ledger, requests
+from unlearn.cases.tables import Adapter, AdapterVersion, Job
+from unlearn.errors import Conflict, NotFound
+from unlearn.weights import read_adapter
+
+
+def roll_back(session: Session, adapter: Adapter, number: int, by: Actor, now: datetime, *, reopen: bool) -> None:
+    """Let version `number` serve again. Requests that a later one fulfilled are opened again, and planned.
+
+    Raises:
+        NotFound: there is no such version.
+        Conflict: a job runs, the adapter is retired, or somebody was erased since and nobody says to reopen.
+    """
+    _serving(adapter)
+    if session.get(AdapterVersion, (adapter.id, number)) is None:
+        raise NotFound(f"adapter '{adapter.name}' has no version {number}")
+    if number == adapter.current:
+        return
+    if number > adapter.current:
+        raise Conflict(
+            f"version {number} of adapter '{adapter.name}' is newer than version {adapter.current}, which serves; "
+            "newer ones come from erasures alone"
+        )
+    if any(job.state == "running" for job in jobs.open_of_adapter(session, adapter.id)):
+        raise Conflict(f"a job runs on adapter '{adapter.name}'; wait for its end, or cancel its requests")
+    known = adapters.known_by(session, adapter.id, number)
+    if known and not reopen:
+        raise Conflict(
+            f"version {number} of adapter '{adapter.name}' knows {len(known)} subjects that were erased since; say "
+            "reopen to have their requests opened again"
+        )
+    before, adapter.current = adapter.current, number
+    adapters.mark_known(session, adapter.id, known)
+    facts = {"adapter": adapter.id, "from": before, "to": number, "by": by.name}
+    ledger.append(session, now, "version_rolled_back", facts)
+    for request in adapters.completed_for(session, adapter, known):
+        requests.move(session, request.id, "pending", now)
+        ledger.append(session, now, "request_reopened", {"request": request.id, "by": by.name}, [request.id])
+        planning.plan(session, request, now)
+
+
+def retire(session: Session, adapter: Adapter, by: Actor, now: datetime) -> None:
+    """Take an adapter out of service; retiring it again changes nothing."""
+    if adapter.retired_at is not None:
+        return
+    adapter.retired_at = now
+    ledger.append(session, now, "adapter_retired", {"adapter": adapter.id, "by": by.name})
+    for job in jobs.open_of_adapter(session, adapter.id):
+        waiting = [request.id for request in jobs.requests_of(session, job.id)]
+        jobs.end(session, job, "cancelled", now)
+        ledger.append(session, now, "job_cancelled", {"job": job.id}, waiting)
+        endings.settle(session, job, waiting, now)
+
+
+def release_candidate(session: Session, job: Job, by: Actor, now: datetime) -> None:
+    """Let a candidate that the guards held back serve, as a person decided.
+
+    Raises:
+        Conflict: another version serves since it was made, or its files are gone or changed.
+    """
+    adapter = session.get_one(Adapter, job.adapter_id)
+    _serving(adapter)
+    if job.candidate is None or not Path(job.candidate).is_dir():
+        raise Conflict(f"job {job.id}: the candidate's files are gone; try again, or reject the request")
+    weights = read_adapter(Path(job.candidate))
+    expected = (job.report or {}).get("adapter", {}).get("after_sha256", weights.sha256)
+    if weights.sha256 != expected:
+        raise Conflict(f"job {job.id}: the candidate's files changed since they were judged; try again")
+    if job.base_version != adapter.current:
+        raise Conflict(
+            f"job {job.id}: version {adapter.current} serves since, and the candidate was made from version "
+            f"{job.base_version}; try again"
+        )
+    number = adapters.newest(session, adapter.id) + 1
+    adapters.add_version(session, adapter.id, number, weights, job.id, now)
+    adapter.current = number
+    waiting = jobs.requests_of(session, job.id)
+    hashes = frozenset(request.subject_hash for request in waiting)
+    adapters.mark_erased(session, adapter.id, hashes, now)
+    job.verdict = "released"
+    ids = [request.id for request in waiting]
+    facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
+    ledger.append(session, now, "version_released", facts, ids)
+    endings.settle(session, job, ids, now)
+
+
+def _serving(adapter: Adapter) -> None:
+    if adapter.retired_at is not None:
+        raise Conflict(f"adapter '{adapter.name}' was retired at {adapter.retired_at.isoformat()}")

@@ -1,0 +1,174 @@
+"""What people do to requests on the way: cancel, hold, extend, retry, decide. Inside `desk`'s transaction.
+
+Each is allowed from some states alone, records who did it and why, and leaves a fact in the ledger. Speaks no SQL of
+its own.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from unlearn.cases import clock, planning
+from unlearn.cases.clock import Regulation
+from unlearn.cases.rights import Actor
+from unlearn.cases.store import jobs, ledger, requests
+from unlearn.cases.tables import Job, Request
+from unlearn.errors import BadInput, Conflict
+
+LONGEST_REASON = 2000
+
+GROUNDS = {
+    "freedom_of_expression": "GDPR, article 17(3)(a)",
+    "legal_obligation": "GDPR, article 17(3)(b)",
+    "public_health": "GDPR, article 17(3)(c)",
+    "archiving_or_research": "GDPR, article 17(3)(d)",
+    "legal_claims": "GDPR, article 17(3)(e)",
+    "unfounded_or_excessive": "GDPR, article 12(5)",
+    "exception_of_the_ccpa": "CCPA, section 1798.105(d)",
+    "not_the_subject": "the person could not be identified as the subject",
+}
+"""Grounds on which a request may be rejected."""
+
+
+def cancel(session: Session, request: Request, by: Actor, now: datetime) -> None:
+    """Cancel an open request; the version that serves goes on serving.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    _check(request, ("pending", "in_progress"), "cancelled")
+    planning.withdraw(session, request, now)
+    requests.move(session, request.id, "cancelled", now)
+    _enter(session, request, "request_cancelled", by, now)
+
+
+def hold(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
+    """Put a request under a legal hold: nothing of the subject may be erased. The clock runs on.
+
+    Raises:
+        Conflict: it is held already, or has ended.
+    """
+    _check(request, ("pending", "in_progress", "needs_review"), "held")
+    if request.held_at is not None:
+        raise Conflict(f"request {request.id} is held already; lift the hold first")
+    planning.withdraw(session, request, now)
+    requests.move(session, request.id, "pending", now)
+    request.held_at, request.hold_reason = now, _reason(reason)
+    _enter(session, request, "request_held", by, now)
+
+
+def lift(session: Session, request: Request, by: Actor, now: datetime) -> None:
+    """Lift a legal hold: the request's jobs are planned anew.
+
+    Raises:
+        Conflict: it is not held, or was cancelled or rejected meanwhile.
+    """
+    _check(request, ("pending",), "let go on")
+    if request.held_at is None:
+        raise Conflict(f"request {request.id} is not held")
+    request.held_at, request.hold_reason = None, None
+    _enter(session, request, "request_hold_lifted", by, now)
+    if not planning.plan(session, request, now):
+        planning.complete_if_nothing_waits(session, request, now)
+
+
+def extend(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
+    """Extend the time for an answer, once, before it is over.
+
+    Raises:
+        Conflict: it was extended already, it is due, or it has ended.
+        BadInput: no reason.
+    """
+    _check(request, ("pending", "in_progress", "needs_review"), "extended")
+    if request.extended_at is not None:
+        raise Conflict(f"request {request.id} was extended at {request.extended_at.isoformat()}; it can be only once")
+    regulation: Regulation = "gdpr" if request.regulation == "gdpr" else "ccpa"
+    due_at = clock.extended(regulation, request.received_at, request.due_at, now)
+    request.extension_reason, request.extended_at, request.due_at = _reason(reason), now, due_at
+    jobs.hurry(session, request.id, due_at)
+    _enter(session, request, "request_extended", by, now, due_at=due_at.isoformat())
+
+
+def retry(session: Session, request: Request, policy: dict[str, Any] | None, by: Actor, now: datetime) -> None:
+    """Try again what the guards did not release or what broke, with another policy if one is given.
+
+    Raises:
+        Conflict: it does not wait for a decision, or is held.
+    """
+    _check(request, ("needs_review",), "tried again")
+    requests.move(session, request.id, "pending", now)
+    request.decision = _decision("retried", None, None, by, now)
+    _enter(session, request, "request_retried", by, now, other_policy=policy is not None)
+    if not planning.plan(session, request, now, policy):
+        planning.complete_if_nothing_waits(session, request, now)
+
+
+def reject(session: Session, request: Request, ground: str, reason: str, by: Actor, now: datetime) -> None:
+    """Reject a request on a legal ground, for a reason in writing.
+
+    Raises:
+        Conflict: it has ended otherwise.
+        BadInput: no such ground, or no reason.
+    """
+    if ground not in GROUNDS:
+        raise BadInput(f"ground: '{ground[:40]}' is none; the grounds are {', '.join(GROUNDS)}")
+    _check(request, ("pending", "in_progress", "needs_review"), "rejected")
+    decision = _decision("rejected", _reason(reason), ground, by, now)
+    planning.withdraw(session, request, now)
+    requests.move(session, request.id, "rejected", now)
+    request.decision = decision
+    _enter(session, request, "request_rejected", by, now, ground=ground)
+
+
+def candidates(session: Session, request: Request) -> list[Job]:
+    """The jobs whose candidate a person may release as it is: the last of each adapter, which the guards held back.
+
+    Raises:
+        Conflict: the request waits for no decision, or a job has no candidate.
+    """
+    _check(request, ("needs_review",), "released as it is")
+    last = {job.adapter_id: job for job in jobs.of_request(session, request.id)}
+    held = [job for job in last.values() if not (job.state == "done" and job.verdict == "released")]
+    for job in held:
+        if job.state != "done" or job.candidate is None:
+            raise Conflict(f"job {job.id} left no candidate to release; try it again, or reject the request")
+        others = [other.id for other in jobs.requests_of(session, job.id) if other.id != request.id]
+        if any(session.get_one(Request, other).state != "needs_review" for other in others):
+            raise Conflict(f"job {job.id} is shared with a request that waits for no decision; try this one again")
+    return held
+
+
+def released(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
+    """Note that a person released what the guards held back.
+
+    Raises:
+        BadInput: no reason.
+    """
+    request.decision = _decision("released", _reason(reason), None, by, now)
+    _enter(session, request, "request_released_by_decision", by, now)
+
+
+def _decision(kind: str, reason: str | None, ground: str | None, by: Actor, now: datetime) -> dict[str, Any]:
+    return {"kind": kind, "reason": reason, "ground": ground, "by": by.name, "at": now.isoformat()}
+
+
+def _check(request: Request, states: tuple[str, ...], what: str) -> None:
+    if request.state not in states:
+        raise Conflict(f"request {request.id} is {request.state}, so it can't be {what}")
+
+
+def _reason(reason: str) -> str:
+    text = reason.strip()
+    if not 1 <= len(text) <= LONGEST_REASON:
+        raise BadInput(f"reason: {len(text)} characters; write between 1 and {LONGEST_REASON}")
+    return text
+
+
+def _enter(session: Session, request: Request, action: Any, by: Actor, now: datetime, **more: Any) -> None:
+    """Reasons are for people and may name some: the ledger gets ids alone."""
+    request.updated_at = now
+    session.flush()
+    ledger.append(session, now, action, {"request": request.id, "by": by.name, **more}, [request.id])

@@ -1,0 +1,93 @@
+"""Controllers, their API keys, and what was answered under an Idempotency-Key."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
+
+from unlearn.cases.tables import ApiKey, Controller, Idempotency
+from unlearn.cases.views import KeyView
+
+
+def controller(session: Session, name: str) -> Controller | None:
+    """The controller called `name`."""
+    return session.scalars(select(Controller).where(Controller.name == name)).first()
+
+
+def add_controller(session: Session, id_: str, name: str, now: datetime) -> Controller:
+    """Add a controller."""
+    row = Controller(id=id_, name=name, created_at=now)
+    session.add(row)
+    session.flush()
+    return row
+
+
+def add(session: Session, row: ApiKey) -> KeyView:
+    """Add a key."""
+    session.add(row)
+    session.flush()
+    return view(session, row)
+
+
+def key(session: Session, key_id: str) -> ApiKey | None:
+    """The key with this id."""
+    return session.get(ApiKey, key_id)
+
+
+def every(session: Session, controller_id: str | None) -> list[KeyView]:
+    """The keys of a controller, or of all, the newest first."""
+    query = select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)
+    if controller_id is not None:
+        query = query.where(ApiKey.controller_id == controller_id)
+    return [view(session, row) for row in session.scalars(query)]
+
+
+def view(session: Session, row: ApiKey) -> KeyView:
+    """The key without its secret."""
+    return KeyView(
+        id=row.id,
+        controller=session.get_one(Controller, row.controller_id).name,
+        name=row.name,
+        scopes=tuple(row.scopes),
+        created_at=row.created_at,
+        created_by=row.created_by,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def answered(session: Session, controller_id: str, idempotency_key: str) -> Idempotency | None:
+    """What was answered under this key."""
+    return session.get(Idempotency, (controller_id, idempotency_key))
+
+
+def note_answer(
+    session: Session, controller_id: str, idempotency_key: str, body_sha256: str, request_ids: list[str], now: datetime
+) -> None:
+    """Remember what is answered; IntegrityError if another transaction did meanwhile."""
+    session.add(
+        Idempotency(
+            controller_id=controller_id,
+            key=idempotency_key,
+            body_sha256=body_sha256,
+            request_ids=request_ids,
+            created_at=now,
+        )
+    )
+    session.flush()
+
+
+KEEP = timedelta(days=7)
+"""How long an answer is remembered."""
+
+
+def any_old_answers(session: Session, now: datetime) -> bool:
+    """Is there an answer of long ago?"""
+    return bool(session.scalar(select(exists().where(Idempotency.created_at < now - KEEP))))
+
+
+def forget_answers(session: Session, now: datetime) -> None:
+    """Remove answers of long ago."""
+    session.execute(delete(Idempotency).where(Idempotency.created_at < now - KEEP))
