@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 from papers import NOW, certificate, ec_key, pem, rsa_key
 
 from unlearn.outbound.signed import DOMAIN_HEADER, SIGNATURE_HEADER, BadSignature, Signer, SigningKeyError, verify
@@ -75,8 +75,6 @@ def test_the_signature_is_over_the_sha_256_of_the_raw_body() -> None:
     """Against cryptography's primitives with the digest computed beforehand."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(BODY)
-    from cryptography.hazmat.primitives.asymmetric import padding, utils
-
     prehashed = utils.Prehashed(hashes.SHA256())
     raw = base64.b64decode(signer(RSA).sign(BODY))
     value = digest.finalize()
@@ -93,6 +91,8 @@ def test_domains_are_compared_without_case_and_a_star_stands_for_one_label() -> 
     for names in (["*.example"], ["*"], ["*.desk.processor.example"], ["desk.*.example"], ["d*.processor.example"]):
         with pytest.raises(SigningKeyError, match="does not name"):
             signer(EC, *names)
+    with pytest.raises(SigningKeyError, match="does not name"):  # a star for a whole top-level domain is nobody's
+        Signer(pem(EC), certificate(EC, "*.example"), "processor.example")
 
 
 def test_a_key_and_a_certificate_that_dont_belong_together_are_refused() -> None:
