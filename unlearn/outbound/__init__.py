@@ -1,0 +1,31 @@
+"""What leaves the house: guarded calls to addresses that others chose, and the signatures on them.
+
+    addresses   which URLs and addresses may be called
+    http        one POST to such an address
+    webhooks    Standard Webhooks: secrets, signatures, retry schedule
+    signed      OpenDSR signatures by key and certificate
+
+Knows nothing of cases, stores or the API: whoever delivers decides what to send, to whom, and keeps the score.
+"""
+
+from unlearn.outbound.addresses import CallbackRefused, check_url
+from unlearn.outbound.http import Answer, CallbackFailed, post
+from unlearn.outbound.signed import BadSignature, Signer, SigningKeyError, verify
+from unlearn.outbound.webhooks import Verdict, new_secret, next_attempt, signed_headers, verdict_of
+
+__all__ = [
+    "Answer",
+    "BadSignature",
+    "CallbackFailed",
+    "CallbackRefused",
+    "Signer",
+    "SigningKeyError",
+    "Verdict",
+    "check_url",
+    "new_secret",
+    "next_attempt",
+    "post",
+    "signed_headers",
+    "verdict_of",
+    "verify",
+]
