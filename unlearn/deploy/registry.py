@@ -1,0 +1,184 @@
+"""MLflow's model registry: a model per adapter, a version per release, and the alias `champion` on the one to serve.
+
+Speaks MlflowClient with explicit URIs: no active run, no global tracking URI. The registry is a view for people and
+for servers that load by alias; it never says what is released. It holds ids, numbers and digests, no person's data.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from unlearn.deploy.base import HookFailed, Release
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+"""The alias of the version to serve, as in MLflow's own guides: models:/<adapter>@champion."""
+
+ADAPTER_ID, NUMBER, SHA256, REVOKED = "adapter_id", "adapter_version", "sha256", "revoked"
+"""Tags of a model version."""
+
+ARTIFACT = "adapter"
+"""Where in its run an adapter's weights were logged."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Registers a release as a model version and moves the alias to it; older ones get the tag `revoked`.
+
+    MLflow counts its own versions, so ours is found by its tags. A version's source is its run where there is one,
+    for an MLflow server refuses local paths that are not a run's; a database store takes the version's path too.
+
+    Attributes:
+        uri: MLflow tracking and registry URI; kept out of the repr, because it may hold a password.
+    """
+
+    uri: str = field(repr=False)
+
+    def __call__(self, release: Release) -> None:
+        """Register the release, and make it the champion unless a newer one is."""
+        with self._client(release, "registered") as client:
+            _create_model(client, release)
+            versions = _versions(client, release)
+            own = _find(versions, release) or _create(client, release)
+            _check_weights(own, release)
+            champion = _champion(client, release, versions)
+            deployed = None if champion is None else _number(champion)
+            left = REVOKED in own.tags and champion is not None and own.version != champion.version
+            if (left and not release.forced) or not release.may_replace(deployed):
+                log.info("MLflow model '%s': version %s stays the champion", release.adapter, deployed)
+            else:
+                if REVOKED in own.tags:
+                    client.delete_model_version_tag(release.adapter, own.version, REVOKED)
+                client.set_registered_model_alias(release.adapter, CHAMPION, own.version)
+                champion, deployed = own, release.number
+            newest_revoked = max(deployed or 0, (release.previous or 0) if release.forced else 0)
+            others = [v for v in _versions(client, release) if champion is None or v.version != champion.version]
+            _revoke(client, release, [version for version in others if _number(version) <= newest_revoked])
+
+    def withdraw(self, release: Release) -> None:
+        """Take the alias away and tag every version of the adapter; the versions stay for the record."""
+        with self._client(release, "withdrawn") as client:
+            versions = _versions(client, release)
+            if _champion(client, release, versions) is not None:
+                client.delete_registered_model_alias(release.adapter, CHAMPION)
+            _revoke(client, release, versions)
+
+    @contextmanager
+    def _client(self, release: Release, done: str) -> Iterator[MlflowClient]:
+        """A client of the registry.
+
+        Raises:
+            HookFailed: in place of whatever MLflow raises.
+        """
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+        from mlflow.exceptions import MlflowException  # takes seconds: only who deploys to it pays
+        from mlflow.tracking import MlflowClient
+
+        try:
+            yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise HookFailed(
+                f"MLflow at {_shown(self.uri)}: version {release.number} of adapter '{release.adapter}' was not {done} "
+                f"({self._reason(error)}); {_next_step(self.uri, release)}"
+            ) from None
+
+    def _reason(self, error: Exception) -> str:
+        """What went wrong. MLflow quotes URIs in its messages, so next to a password only the kind of error is told."""
+        kind = str(getattr(error, "error_code", None) or type(error).__name__)
+        if _holds_secret(self.uri) or isinstance(error, SQLAlchemyError):
+            return kind
+        return f"{kind}: {str(error)[:300]}"
+
+
+def _create_model(client: MlflowClient, release: Release) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(release.adapter)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _create(client: MlflowClient, release: Release) -> ModelVersion:
+    source = f"runs:/{release.run_id}/{ARTIFACT}" if release.run_id else str(release.path)
+    tags = {ADAPTER_ID: release.adapter_id, NUMBER: str(release.number), SHA256: release.sha256}
+    return client.create_model_version(release.adapter, source, run_id=release.run_id, tags=tags, await_creation_for=0)
+
+
+def _versions(client: MlflowClient, release: Release) -> list[ModelVersion]:
+    """Every model version of this adapter; an earlier adapter of the same name has others."""
+    query = f"name = '{release.adapter}' AND tags.{ADAPTER_ID} = '{release.adapter_id}'"
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions(query, page_token=token)
+        found += [version for version in page if version.tags.get(NUMBER, "").isdigit()]
+        token = page.token
+        if not token:
+            return found
+
+
+def _find(versions: list[ModelVersion], release: Release) -> ModelVersion | None:
+    """The model version of the release; the first, should two processes have made one at once."""
+    own = [version for version in versions if _number(version) == release.number]
+    return min(own, key=lambda version: int(version.version), default=None)
+
+
+def _check_weights(version: ModelVersion, release: Release) -> None:
+    there = version.tags.get(SHA256, "")
+    if there != release.sha256:
+        raise HookFailed(
+            f"MLflow model '{release.adapter}' has version {release.number} registered with other weights (model "
+            f"version {version.version}, sha256:{there[:12]}…, not sha256:{release.sha256[:12]}…); find out who did, "
+            "and delete that model version"
+        )
+
+
+def _champion(client: MlflowClient, release: Release, versions: list[ModelVersion]) -> ModelVersion | None:
+    """The model version of this adapter that has the alias."""
+    if not client.search_registered_models(f"name = '{release.adapter}'"):
+        return None
+    at = client.get_registered_model(release.adapter).aliases.get(CHAMPION)
+    return next((version for version in versions if str(version.version) == str(at)), None)
+
+
+def _revoke(client: MlflowClient, release: Release, versions: list[ModelVersion]) -> None:
+    for version in versions:
+        if REVOKED not in version.tags:
+            client.set_model_version_tag(release.adapter, version.version, REVOKED, "true")
+
+
+def _number(version: ModelVersion) -> int:
+    return int(version.tags[NUMBER])
+
+
+def _next_step(uri: str, release: Release) -> str:
+    if release.run_id is None and uri.startswith(("http:", "https:")):
+        return "a server takes no path without a run: name the run that logged the weights, and see that it runs"
+    return "see that it can be reached and written to"
+
+
+def _holds_secret(uri: str) -> bool:
+    return "@" in uri or "?" in uri
+
+
+def _shown(uri: str) -> str:
+    """The URI for a message: without what may be a password."""
+    if not _holds_secret(uri):
+        return uri
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
