@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, health, jobs, keys, requests
+from api import adapters, callbacks, health, jobs, keys, requests
 from api.problems import Gate, install
 from unlearn import __version__
 from unlearn.cases.desk import Desk
+from unlearn.deploy import parse_hooks
+from unlearn.errands import Courier
 from unlearn.settings import Settings
 from workers.queue import Bell
 from workers.relay import Relay
@@ -33,15 +35,21 @@ def create_app(settings: Settings) -> FastAPI:
         relay = Relay(desk, bell, settings.sweep_seconds)
         app.state.desk, app.state.bell, app.state.relay = desk, bell, relay
         relay.start()
+        courier = Courier(desk, settings, settings.sweep_seconds)
+        if settings.errands:
+            parse_hooks(settings.hooks)  # a fault is told now, not at the first release
+            courier.start()
         try:
             yield
         finally:
+            if settings.errands:
+                courier.stop()
             relay.stop()
             bell.close()
             desk.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, jobs, keys, health):
+    for part in (adapters, requests, jobs, callbacks, keys, health):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)

@@ -13,6 +13,7 @@ RequestState = Literal["pending", "in_progress", "completed", "needs_review", "c
 JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Regulation = Literal["gdpr", "ccpa"]
+ErrandState = Literal["waiting", "done", "failed", "overtaken"]
 Order = Literal["created", "due"]
 Ground = Literal[
     "freedom_of_expression",
@@ -194,6 +195,54 @@ class KeyMade(KeyOut):
     """A key as it is made."""
 
     token: str = Field(description="Shown this once.", examples=["unl_51c0e1d2b3a49586_…"])
+
+
+class EndpointIn(_In):
+    """An address to tell."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(
+        description="HTTPS, and in no private network.", examples=["https://privacy.example.com/hooks/unlearn"]
+    )
+
+
+class EndpointOut(_Out):
+    """An address that is told what becomes of requests."""
+
+    id: str = Field(examples=["end_51c0e1d2b3a4958677869504"])
+    url: str
+    created_at: datetime
+    created_by: str = Field(examples=["key:51c0e1d2b3a49586"])
+    disabled_at: datetime | None
+    disabled_reason: str | None = Field(description="Why nothing is sent there any more.")
+
+
+class EndpointMade(EndpointOut):
+    """An address as it is added."""
+
+    secret: str = Field(description="Signs the messages; shown this once.", examples=["whsec_…"])
+
+
+class MessageOut(_Out):
+    """A message to an address or a hook, and how it went."""
+
+    id: str = Field(description="The same on every attempt (`webhook-id`).", examples=["msg_51c0e1d2b3a4958677869504"])
+    kind: Literal["callback", "deploy"]
+    target: str = Field(description="The address's id, or the hook's name.")
+    event: str = Field(examples=["request.completed"])
+    about: str = Field(description="Id of the request or the adapter.")
+    state: ErrandState
+    attempts: int
+    next_at: datetime | None = Field(description="When it is tried next.")
+    last_error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class MessagePage(BaseModel):
+    """A page of messages, the newest first."""
+
+    items: list[MessageOut]
+    next: str | None = Field(description="`after` of the next page; none on the last.")
 
 
 class TouchedOut(_Out):

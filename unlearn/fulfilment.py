@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
+from unlearn.errands import run_errands
 from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
 from unlearn.ladder import Outcome, climb
 from unlearn.lm.base import load_base
@@ -39,7 +39,7 @@ from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
 from unlearn.tracking.review import write_review
 from unlearn.tracking.runs import Run, open_run
-from unlearn.weights import AdapterFiles, copy_adapter, read_adapter
+from unlearn.weights import copy_adapter, read_adapter
 
 log = logging.getLogger(__name__)
 
@@ -190,30 +190,20 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     """Release the candidate, or hold it for a person."""
     heart.check()
     shelf = settings.home / "adapters" / claim.adapter.id
+    place = shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}"
+    version = copy_adapter(outcome.adapter, place)  # beside the old one, whether it is to serve or to wait for a person
     if outcome.verdict != "released":
-        candidate = None
-        if outcome.adapter is not None:
-            candidate = copy_adapter(outcome.adapter, shelf / "candidates" / f"{claim.job_id}.f{claim.fence}")
-        desk.hold(claim, outcome.report, candidate)
+        desk.hold(claim, outcome.report, version)
         return
-    version = copy_adapter(outcome.adapter, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
     try:
         desk.release(claim, version, outcome.report)
     except BaseException:
         shutil.rmtree(version.path, ignore_errors=True)
         raise
-    _point_current(shelf, version)
+    run_errands(desk, settings)  # the link `current` first of all; what fails is tried again by the service
     if case.shadows is not None:
         _drop(case.shadows.path, case.train, case.is_forgotten)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # the version is the candidate now
-
-
-def _point_current(shelf: Path, version: AdapterFiles) -> None:
-    """Move the link `current` to `version` in one step, for servers that read a directory."""
-    draft = shelf / f".current.{os.getpid()}"
-    draft.unlink(missing_ok=True)
-    draft.symlink_to(version.path.name)
-    draft.replace(shelf / "current")
 
 
 def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool) -> None:

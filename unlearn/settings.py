@@ -59,6 +59,18 @@ class Settings(BaseSettings):
         description="Whether the API keeps an admin key under home, readable by the owner alone, for commands on the "
         "same machine.",
     )
+    hooks: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Whom to tell of releases, as JSON: kinds 'link', 'mlflow', 'vllm' (unlearn.deploy). The link "
+        "`current` under home is always moved.",
+    )
+    callbacks_allow_private: bool = Field(
+        default=False, description="Whether callbacks may go to private networks and over plain HTTP."
+    )
+    errands: bool = Field(
+        default=True,
+        description="Whether the API runs callbacks and hooks itself; no where `python -m workers.errands` does.",
+    )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
     device: str = Field(default="cpu", description="torch device of the workers.")

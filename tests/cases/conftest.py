@@ -65,6 +65,17 @@ def desk(settings: Settings, clock: Clock) -> Iterator[Desk]:
 
 
 @pytest.fixture
+def ticking(desk: Desk, clock: Clock) -> None:
+    """No two things happen at one moment."""
+
+    def tick() -> datetime:
+        clock.forward(0.001)
+        return clock()
+
+    desk._clock = tick
+
+
+@pytest.fixture
 def inputs(company: Company) -> dict[str, str]:
     return {
         "base": str(company.base),

@@ -11,16 +11,7 @@ from test_desk import REFUSED, REPORT, actions, new_version, work
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
 from unlearn.weights import copy_adapter, read_adapter
 
-
-@pytest.fixture(autouse=True)
-def _ticking(desk, clock):
-    """No two things happen at one moment."""
-
-    def tick():
-        clock.forward(0.001)
-        return clock()
-
-    desk._clock = tick
+pytestmark = pytest.mark.usefixtures("ticking")
 
 
 @pytest.fixture

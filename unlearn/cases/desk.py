@@ -13,21 +13,34 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from unlearn.cases import endings, intake, lifecycle, registration, review, rights
+from unlearn.cases import clock, endings, intake, lifecycle, registration, review, rights, telling
 from unlearn.cases.clock import Regulation
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.intake import Submission
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, jobs, keys, ledger, requests
+from unlearn.cases.store import adapters, errands, jobs, keys, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.store.requests import Wanted
 from unlearn.cases.tables import Adapter, ApiKey, Job, Request
-from unlearn.cases.views import AdapterView, Claim, JobKind, JobView, KeyView, RequestView, Touched, as_json
+from unlearn.cases.views import (
+    AdapterView,
+    Claim,
+    EndpointView,
+    JobKind,
+    JobView,
+    KeyView,
+    MessageView,
+    RequestView,
+    Task,
+    Touched,
+    as_json,
+)
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotAllowed, NotFound, Unauthenticated
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.ledger import Action, check_chain
@@ -274,14 +287,15 @@ class Desk:
         """
         by.check("adapters:write")
         with self.store.writing() as session:
-            lifecycle.roll_back(session, self._adapter(session, name, by), number, by, self._clock(), reopen=reopen)
+            adapter = self._adapter(session, name, by)
+            lifecycle.roll_back(session, adapter, number, by, self._clock(), self._hooks, reopen=reopen)
             return _found(adapters.by_name(session, by.controller, name), "adapter", name)
 
     def retire(self, name: str, by: Actor = OPERATOR) -> AdapterView:
         """Take an adapter out of service for good: its jobs end, and no request waits for it."""
         by.check("adapters:write")
         with self.store.writing() as session:
-            lifecycle.retire(session, self._adapter(session, name, by), by, self._clock())
+            lifecycle.retire(session, self._adapter(session, name, by), by, self._clock(), self._hooks)
             return _found(adapters.by_name(session, by.controller, name), "adapter", name)
 
     # -- requests -------------------------------------------------------------------------------------------------
@@ -402,13 +416,68 @@ class Desk:
             held = review.candidates(session, request)
             review.released(session, request, reason, by, now)
             for job in held:
-                lifecycle.release_candidate(session, job, by, now)
+                lifecycle.release_candidate(session, job, by, now, self._hooks)
             return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:
         with self.store.writing() as session:
             change(session, self._request(session, request_id, by), *given, by, self._clock())
             return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+
+    def add_endpoint(self, url: str, by: Actor = OPERATOR) -> tuple[EndpointView, str]:
+        """Have an address told what becomes of the company's requests; the secret that signs comes back this once.
+
+        Raises:
+            CallbackRefused: an address that may not be called.
+            Conflict: there are too many.
+        """
+        by.check("admin")
+        with self.store.writing() as session:
+            private, key = self.settings.callbacks_allow_private, self.settings.identity_hash_key
+            return telling.add_endpoint(session, url, by, key, self._clock(), allow_private=private)
+
+    def endpoints(self, by: Actor = OPERATOR) -> list[EndpointView]:
+        """The company's addresses, the newest first."""
+        by.check("admin")
+        with self.store.reading() as session:
+            return [telling.endpoint_view(row) for row in errands.endpoints(session, by.controller)]
+
+    def disable_endpoint(self, endpoint_id: str, by: Actor = OPERATOR) -> EndpointView:
+        """Send no more to an address; NotFound if there is none."""
+        by.check("admin")
+        with self.store.writing() as session:
+            row = _found(errands.endpoint(session, by.controller, endpoint_id), "callback", endpoint_id)
+            telling.disable(session, row, "taken away", by.name, self._clock())
+            return telling.endpoint_view(row)
+
+    def messages(
+        self,
+        state: str | None = None,
+        about: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+        by: Actor = OPERATOR,
+    ) -> list[MessageView]:
+        """Callbacks and deployments of the company, the newest first.
+
+        Args:
+            state: waiting, done, failed or overtaken.
+            about: id of a request or an adapter.
+            limit: most of them.
+            after: the last of the page before.
+            by: who asks.
+        """
+        by.check("requests:read", "audit")
+        with self.store.reading() as session:
+            return [telling.message_view(e) for e in errands.page(session, by.controller, state, about, limit, after)]
+
+    def replay(self, message_id: str, by: Actor = OPERATOR) -> MessageView:
+        """Send a message, or run a hook, again; NotFound if there is none."""
+        by.check("admin")
+        with self.store.writing() as session:
+            errand = _found(errands.one(session, by.controller, message_id), "message", message_id)
+            telling.replay(session, errand, self._clock())
+            return telling.message_view(errand)
 
     def job(self, job_id: str, by: Actor = OPERATOR) -> JobView:
         """The job; NotFound if there is none."""
@@ -497,6 +566,8 @@ class Desk:
             if not adapters.move_current(session, job.adapter_id, claim.adapter.current.number, number):
                 raise _lost(claim)
             adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
+            adapter = session.get_one(Adapter, job.adapter_id, populate_existing=True)
+            telling.deployed(session, adapter, self._hooks, now, previous=claim.adapter.current.number)
             endings.judge(session, job, claim.request_ids, report, now)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
@@ -551,7 +622,8 @@ class Desk:
         now = self._clock()
         with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
             idle = not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN, now)
-            if idle and not keys.any_old_answers(session, now):
+            reminded = not errands.untold(session, now, clock.SOON)
+            if idle and reminded and not keys.any_old_answers(session, now):
                 return 0
         with self.store.writing() as session:
             silent = jobs.expired(session, now)
@@ -562,7 +634,30 @@ class Desk:
                 jobs.ring(session, job_id, now)
             jobs.forget_rung(session, now)
             keys.forget_answers(session, now)
+            telling.remind(session, now)
             return len(silent) + len(unheard)
+
+    # -- for whoever runs errands ---------------------------------------------------------------------------------
+
+    def take_errand(self) -> Task | None:
+        """Lease the callback or deployment that waits longest, or None if none is due."""
+        now = self._clock()
+        with self.store.reading() as session:  # looking takes no writer's lock
+            if not errands.any_due(session, now):
+                return None
+        with self.store.writing() as session:
+            return telling.take(session, self.settings.identity_hash_key, now)
+
+    def errand_done(self, task: Task) -> None:
+        """Note that an errand is done."""
+        with self.store.writing() as session:
+            telling.done(session, task, self._clock())
+
+    def errand_failed(self, task: Task, why: str, *, retry_after: float | None = None, gone: bool = False) -> None:
+        """Note that an attempt failed: it is made again later, unless the receiver is gone or a day is over."""
+        with self.store.writing() as session:
+            now = self._clock()
+            telling.failed(session, task, why, now, Random(), retry_after=retry_after, gone=gone)  # noqa: S311
 
     # -- inside a transaction -------------------------------------------------------------------------------------
 
@@ -574,6 +669,11 @@ class Desk:
 
     def _adapter(self, session: Session, name: str, by: Actor) -> Adapter:
         return _found(adapters.row(session, by.controller, name), "adapter", name, "GET /v1/adapters lists them")
+
+    @property
+    def _hooks(self) -> list[str]:
+        """Names of the deployment hooks: the link under home, and those of the settings by their place."""
+        return ["link", *(f"{place}:{hook.get('kind')}" for place, hook in enumerate(self.settings.hooks))]
 
     def _lease(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.settings.lease_seconds)

@@ -5,12 +5,13 @@ Inside the transaction that `desk` opened. Speaks no SQL of its own and knows no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from unlearn.cases import endings, planning
+from unlearn.cases import endings, planning, telling
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.tables import Adapter, AdapterVersion, Job
@@ -18,7 +19,9 @@ from unlearn.errors import Conflict, NotFound
 from unlearn.weights import read_adapter
 
 
-def roll_back(session: Session, adapter: Adapter, number: int, by: Actor, now: datetime, *, reopen: bool) -> None:
+def roll_back(
+    session: Session, adapter: Adapter, number: int, by: Actor, now: datetime, hooks: Sequence[str], *, reopen: bool
+) -> None:
     """Let version `number` serve again. Requests that a later one fulfilled are opened again, and planned.
 
     Raises:
@@ -45,6 +48,7 @@ def roll_back(session: Session, adapter: Adapter, number: int, by: Actor, now: d
         )
     before, adapter.current = adapter.current, number
     adapters.mark_known(session, adapter.id, known)
+    telling.deployed(session, adapter, hooks, now, previous=before, forced=True)
     facts = {"adapter": adapter.id, "from": before, "to": number, "by": by.name}
     ledger.append(session, now, "version_rolled_back", facts)
     for request in adapters.completed_for(session, adapter, known):
@@ -53,11 +57,12 @@ def roll_back(session: Session, adapter: Adapter, number: int, by: Actor, now: d
         planning.plan(session, request, now)
 
 
-def retire(session: Session, adapter: Adapter, by: Actor, now: datetime) -> None:
+def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: Sequence[str]) -> None:
     """Take an adapter out of service; retiring it again changes nothing."""
     if adapter.retired_at is not None:
         return
     adapter.retired_at = now
+    telling.deployed(session, adapter, hooks, now, withdrawn=True)
     ledger.append(session, now, "adapter_retired", {"adapter": adapter.id, "by": by.name})
     for job in jobs.open_of_adapter(session, adapter.id):
         waiting = [request.id for request in jobs.requests_of(session, job.id)]
@@ -66,7 +71,7 @@ def retire(session: Session, adapter: Adapter, by: Actor, now: datetime) -> None
         endings.settle(session, job, waiting, now)
 
 
-def release_candidate(session: Session, job: Job, by: Actor, now: datetime) -> None:
+def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str]) -> None:
     """Let a candidate that the guards held back serve, as a person decided.
 
     Raises:
@@ -86,8 +91,12 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime) -> N
             f"{job.base_version}; try again"
         )
     number = adapters.newest(session, adapter.id) + 1
+    if not weights.path.name.startswith(f"v{number}."):
+        raise Conflict(f"job {job.id}: version {number - 1} was made since the candidate was; try again")
+    previous = adapter.current
     adapters.add_version(session, adapter.id, number, weights, job.id, now)
     adapter.current = number
+    telling.deployed(session, adapter, hooks, now, previous=previous)
     waiting = jobs.requests_of(session, job.id)
     hashes = frozenset(request.subject_hash for request in waiting)
     adapters.mark_erased(session, adapter.id, hashes, now)

@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ACTIVE = text("state = 'running'")
 OPEN = text("state IN ('pending', 'in_progress')")
+WAITING = text("state = 'waiting'")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -174,6 +175,8 @@ class Request(Table):
     held_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None] = mapped_column(Text)
     decision: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    told_soon_at: Mapped[datetime | None]
+    told_overdue_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
@@ -237,6 +240,46 @@ class Doorbell(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+
+
+class Endpoint(Table):
+    """An address of a controller that is told what becomes of its requests; its signing secret is sealed."""
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), index=True)
+    url: Mapped[str] = mapped_column(Text)
+    sealed_secret: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(80))
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class Errand(Table):
+    """Something to do outside the database, written with the change that calls for it: a callback, a deployment."""
+
+    __tablename__ = "errands"
+    __table_args__ = (
+        Index("errands_due", "next_at", sqlite_where=WAITING, postgresql_where=WAITING),
+        Index("errands_by_age", "controller_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"))
+    kind: Mapped[str] = mapped_column(String(20))
+    target: Mapped[str] = mapped_column(String(200))
+    event: Mapped[str] = mapped_column(String(40))
+    about: Mapped[str] = mapped_column(String(40), index=True)
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(20))
+    attempts: Mapped[int] = mapped_column(Integer)
+    first_attempt_at: Mapped[datetime | None]
+    next_at: Mapped[datetime]
+    last_error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class LedgerEntry(Table):

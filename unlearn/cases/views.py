@@ -11,6 +11,8 @@ from unlearn.cases.clock import Regulation
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
 JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+ErrandKind = Literal["callback", "deploy"]
+ErrandState = Literal["waiting", "done", "failed", "overtaken"]
 Decision = Literal["released", "retried", "rejected"]
 
 
@@ -107,6 +109,49 @@ class Touched:
     adapter: str
     records: int
     erased_at: datetime | None
+
+
+@dataclass(frozen=True)
+class EndpointView:
+    """An address that is told what becomes of a company's requests, without its secret."""
+
+    id: str
+    url: str
+    created_at: datetime
+    created_by: str
+    disabled_at: datetime | None
+    disabled_reason: str | None
+
+
+@dataclass(frozen=True)
+class MessageView:
+    """A callback or a deployment, and how it went. `target` is the endpoint's id or the hook's name."""
+
+    id: str
+    kind: ErrandKind
+    target: str
+    event: str
+    about: str
+    state: ErrandState
+    attempts: int
+    next_at: datetime | None
+    last_error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A leased errand, with what it takes to run it; `attempt` is its fence."""
+
+    id: str
+    attempt: int
+    kind: ErrandKind
+    target: str
+    payload: dict[str, Any]
+    url: str | None
+    secret: str | None
+    first_attempt_at: datetime
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ GENESIS = "0" * 64
 Action = Literal[
     "key_created",
     "key_revoked",
+    "endpoint_added",
+    "endpoint_disabled",
     "adapter_registered",
     "adapter_retired",
     "shadows_made",

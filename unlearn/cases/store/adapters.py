@@ -99,6 +99,11 @@ def that_learned(session: Session, controller: str, subject_hash: str) -> list[t
     return [(learned, adapter) for learned, adapter in session.execute(query)]
 
 
+def version(session: Session, adapter_id: str, number: int) -> AdapterVersion:
+    """One version, which exists."""
+    return session.get_one(AdapterVersion, (adapter_id, number))
+
+
 def newest(session: Session, adapter_id: str) -> int:
     """The adapter's highest version number."""
     query = select(func.max(AdapterVersion.number)).where(AdapterVersion.adapter_id == adapter_id)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
+    ProgrammingError,
     SQLAlchemyError,
     TimeoutError,
 )
@@ -29,6 +30,8 @@ from unlearn.errors import BadInput, Unavailable
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_MILLISECONDS = 30_000
+UNDEFINED_TABLE = "42P01"
+"""PostgreSQL's word for tables that nobody made yet; SQLite calls that an operational error."""
 MIGRATION_LOCK, LEDGER_LOCK = 7_410_001, 7_410_002
 """Keys of PostgreSQL's advisory locks; on SQLite a writing transaction is alone anyway."""
 
@@ -68,6 +71,12 @@ class Store:
             yield
         except (OperationalError, InterfaceError, TimeoutError) as error:
             raise Unavailable(f"the database does not answer: {_short(error)}") from error
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
+                raise
+            raise Unavailable(
+                f"the database does not answer as it should, its tables are missing: {_short(error)}"
+            ) from error
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the tables to the newest revision, or up to an older one; processes that start at once wait.

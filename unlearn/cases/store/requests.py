@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
+from unlearn.cases.store import errands
 from unlearn.cases.tables import Adapter, Job, JobRequest, Request
 from unlearn.cases.views import JobState, JobSummary, Progress, RequestState, RequestView
 from unlearn.errors import BadInput
@@ -80,7 +81,7 @@ def row(session: Session, controller: str, request_id: str) -> Request | None:
 
 
 def move(session: Session, request_id: str, state: RequestState, now: datetime) -> bool:
-    """Move the request to `state`; False if it is there already.
+    """Move the request to `state`, and plan that its controller is told; False if it is there already.
 
     Raises:
         ValueError: the table of moves does not allow it.
@@ -93,6 +94,7 @@ def move(session: Session, request_id: str, state: RequestState, now: datetime) 
     request.state, request.updated_at = state, now
     request.completed_at = now if state == "completed" else None
     session.flush()
+    errands.tell(session, request, f"request.{state}", now)
     return True
 
 

@@ -1,0 +1,276 @@
+"""Callbacks and hooks: planned with the change they tell of, run once at a time, retried, replayed, and sent to nobody wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from random import Random
+
+import pytest
+from sqlalchemy import text
+from standardwebhooks import Webhook
+from test_desk import REFUSED, REPORT, new_version, work
+
+from unlearn.cases import telling
+from unlearn.cases.desk import Desk
+from unlearn.cases.sealing import seal, unseal
+from unlearn.errands import run_errands
+from unlearn.errors import BadInput, Conflict, NotFound
+from unlearn.outbound import CallbackRefused
+from unlearn.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("ticking")
+
+
+@pytest.fixture
+def settings(settings):
+    return Settings(**settings.model_dump() | {"callbacks_allow_private": True})
+
+
+@pytest.fixture
+def people(company):
+    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+
+
+class Receiver(HTTPServer):
+    """Answers what it is told to, 200 without; keeps what came."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.came, self.answers = [], []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.came.append((dict(self.headers), body))
+        status, headers = self.server.answers.pop(0) if self.server.answers else (200, {})
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_every_change_of_a_request_is_told_signed_and_names_nobody(desk, settings, adapter, people, receiver):
+    view, secret = desk.add_endpoint(receiver.url)
+    request = desk.submit(people[0], external_id="ticket-1")
+    claim = work(desk, request.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert run_errands(desk, settings) == 3  # two callbacks, and the link
+    told = [json.loads(body) for _, body in receiver.came]
+    assert [message["type"] for message in told] == ["request.in_progress", "request.completed"]
+    assert told[1]["data"] == {
+        "request": request.id,
+        "external_id": "ticket-1",
+        "state": "completed",
+        "due_at": request.due_at.isoformat(),
+    }
+    kept = {message.id: message for message in desk.messages()}
+    for headers, body in receiver.came:
+        lower = {key.lower(): value for key, value in headers.items()}
+        Webhook(secret).verify(body.decode(), lower)
+        assert kept[lower["webhook-id"]].target == view.id
+        assert people[0].partition(":")[2].encode() not in body
+    assert {message.state for message in kept.values()} == {"done"}
+    assert run_errands(desk, settings) == 0
+
+
+def test_the_secret_is_shown_once_and_sealed(desk, receiver):
+    view, secret = desk.add_endpoint(receiver.url)
+    with desk.store.engine.connect() as connection:
+        sealed = connection.execute(text("SELECT sealed_secret FROM endpoints")).scalar_one()
+    assert secret not in sealed
+    key = desk.settings.identity_hash_key
+    assert unseal(key, sealed, view.id) == secret
+    with pytest.raises(BadInput, match="put it back"):
+        unseal(key, sealed, "end_other")
+    with pytest.raises(BadInput):
+        unseal(b"x" * 32, seal(key, "a", "b"), "b")
+
+
+def test_a_failed_message_is_sent_again_under_its_id_and_then_given_up(
+    desk, settings, adapter, people, receiver, clock
+):
+    desk.add_endpoint(receiver.url)
+    desk.cancel(desk.submit(people[0]).id)
+    receiver.answers = [(500, {}), (302, {"location": "http://127.0.0.1/x"}), (429, {"retry-after": "60"})]
+    for _ in range(3):
+        clock.forward(3600)
+        assert run_errands(desk, settings) == 1
+    [message] = desk.messages()
+    assert (message.state, message.attempts, message.last_error) == ("waiting", 3, "the receiver answered 429")
+    assert message.next_at >= clock() + timedelta(seconds=59)
+    assert run_errands(desk, settings) == 0
+    receiver.answers = [(500, {})] * 100
+    for _ in range(40):
+        clock.forward(3600)
+        run_errands(desk, settings)
+    [message] = desk.messages()
+    assert message.state == "failed"
+    assert len({headers["webhook-id"] for headers, _ in receiver.came}) == 1
+    receiver.answers = []
+    assert desk.replay(message.id).state == "waiting"
+    run_errands(desk, settings)
+    assert desk.messages()[0].state == "done"
+    assert len({headers["webhook-id"] for headers, _ in receiver.came}) == 1
+
+
+def test_a_receiver_that_is_gone_gets_nothing_more(desk, settings, adapter, people, receiver):
+    view, _ = desk.add_endpoint(receiver.url)
+    receiver.answers = [(410, {})]
+    desk.cancel(desk.submit(people[0]).id)
+    desk.cancel(desk.submit(people[1]).id)
+    run_errands(desk, settings)
+    assert len(receiver.came) == 1
+    [endpoint] = desk.endpoints()
+    assert (endpoint.id, endpoint.disabled_reason) == (view.id, "the receiver answered 410")
+    assert [message.state for message in desk.messages()] == ["failed", "failed"]
+
+
+def test_two_processes_never_make_one_attempt(desk, settings, clock, adapter, people, receiver):
+    desk.add_endpoint(receiver.url)
+    for person in people[:4]:
+        desk.cancel(desk.submit(person).id)
+    desks = [Desk(settings, clock) for _ in range(4)]
+    threads = [threading.Thread(target=run_errands, args=(one, settings)) for one in desks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in desks:
+        one.close()
+    assert len(receiver.came) == 4
+    assert {message.state for message in desk.messages()} == {"done"}
+
+
+def test_an_attempt_whose_process_died_is_made_again_and_its_late_word_counts_no_more(
+    desk, adapter, people, receiver, clock
+):
+    desk.add_endpoint(receiver.url)
+    desk.cancel(desk.submit(people[0]).id)
+    first = desk.take_errand()
+    assert desk.take_errand() is None
+    clock.forward(121)
+    second = desk.take_errand()
+    assert (second.id, second.attempt) == (first.id, 2)
+    desk.errand_done(first)
+    assert desk.messages()[0].state == "waiting"
+    desk.errand_done(second)
+    assert desk.messages()[0].state == "done"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/x", "https://169.254.169.254/latest", "https://localhost/x", "ftp://x/y"]
+)
+def test_an_address_that_may_not_be_called_is_refused_when_it_is_added(settings, clock, url):
+    strict = Desk(Settings(**settings.model_dump() | {"callbacks_allow_private": False}), clock)
+    strict.migrate()
+    with pytest.raises(CallbackRefused):
+        strict.add_endpoint(url)
+    assert strict.endpoints() == []
+    strict.close()
+
+
+def test_there_are_ten_addresses_at_most_and_those_of_one_company(desk, receiver):
+    for _ in range(10):
+        view, _ = desk.add_endpoint(receiver.url)
+    with pytest.raises(Conflict, match="10 addresses"):
+        desk.add_endpoint(receiver.url)
+    _, token = desk.create_key("theirs", ["admin"], controller="other")
+    them = desk.authenticate(token)
+    assert desk.endpoints(them) == []
+    with pytest.raises(NotFound):
+        desk.disable_endpoint(view.id, them)
+    desk.disable_endpoint(view.id)
+    assert desk.add_endpoint(receiver.url)
+
+
+def test_what_is_due_soon_and_overdue_is_told_once_each(desk, settings, adapter, people, receiver, clock):
+    desk.add_endpoint(receiver.url)
+    request = desk.submit(people[0])
+    desk.rung([outbox for outbox, _ in desk.doorbells()])
+    for _ in range(2):
+        clock.now = request.due_at - timedelta(days=6)
+        desk.sweep()
+    for _ in range(2):
+        clock.now = request.due_at + timedelta(seconds=1)
+        desk.sweep()
+    run_errands(desk, settings)
+    assert [json.loads(body)["type"] for _, body in receiver.came] == ["request.due_soon", "request.overdue"]
+
+
+def test_the_link_follows_releases_rollbacks_and_retirement(desk, settings, adapter, people):
+    link = settings.home / "adapters" / adapter.id / "current"
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    version = new_version(desk, claim)
+    desk.release(claim, version, REPORT)
+    run_errands(desk, settings)
+    assert link.resolve() == version.path
+    desk.roll_back("bot", 1, reopen=True)
+    run_errands(desk, settings)
+    assert link.resolve().name == "v1"
+    desk.retire("bot")
+    run_errands(desk, settings)
+    assert not link.exists()
+    assert [m.event for m in desk.messages(about=adapter.id)] == [
+        "adapter.withdrawn",
+        "adapter.released",
+        "adapter.released",
+    ]
+
+
+def test_a_failing_hook_is_retried_visible_and_never_takes_a_release_back(settings, clock, inputs, people):
+    hooked = Settings(**settings.model_dump() | {"hooks": [{"kind": "vllm", "url": "http://127.0.0.1:9"}]})
+    desk = Desk(hooked, clock)
+    desk.migrate()
+    desk.register_adapter("bot", **inputs)
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    run_errands(desk, hooked)
+    states = {m.target: (m.state, m.attempts) for m in desk.messages()}
+    assert states == {"link": ("done", 1), "0:vllm": ("waiting", 1)}
+    assert "127.0.0.1:9" in next(m.last_error for m in desk.messages() if m.target == "0:vllm")
+    assert desk.request(request.id).state == "completed"
+    assert desk.adapter("bot").current.number == 2
+    clock.forward(1)
+    second = desk.submit(people[1])
+    claim = work(desk, second.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert [m.state for m in desk.messages(about=desk.adapter("bot").id) if m.target == "0:vllm"] == [
+        "waiting",
+        "overtaken",
+    ]
+    desk.close()
+
+
+def test_a_request_that_a_person_must_decide_is_told(desk, settings, adapter, people, receiver):
+    desk.add_endpoint(receiver.url)
+    desk.hold(work(desk, desk.submit(people[0]).jobs[0].id), REFUSED)
+    run_errands(desk, settings)
+    assert json.loads(receiver.came[-1][1])["type"] == "request.needs_review"
+
+
+def test_a_retry_is_never_before_the_receiver_asked(clock):
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    assert telling.next_attempt(moment, 1, moment, Random(0), 60) >= moment + timedelta(seconds=60)

@@ -1,0 +1,155 @@
+"""Errands: what is to be done outside, who is told what, how it went. A lease makes it one attempt at a time."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from unlearn.cases.tables import Adapter, Endpoint, Errand, Request
+
+LEASE = timedelta(seconds=120)
+"""How long one attempt may take before another process makes the next."""
+
+
+def tell(session: Session, request: Request, event: str, now: datetime) -> None:
+    """Plan a callback about the request for each of its controller's addresses. It says ids, states and times alone."""
+    query = select(Endpoint.id).where(Endpoint.controller_id == request.controller_id, Endpoint.disabled_at.is_(None))
+    for endpoint in session.scalars(query):
+        payload = {
+            "type": event,
+            "timestamp": now.isoformat(),
+            "data": {
+                "request": request.id,
+                "external_id": request.external_id,
+                "state": request.state,
+                "due_at": request.due_at.isoformat(),
+            },
+        }
+        _add(session, request.controller_id, "callback", endpoint, event, request.id, payload, now)
+
+
+def deploy(
+    session: Session, adapter: Adapter, event: str, hooks: Sequence[str], payload: Mapping[str, Any], now: datetime
+) -> None:
+    """Plan that each hook hears of what became of the adapter; what waited for it before is overtaken."""
+    session.execute(
+        update(Errand)
+        .where(Errand.kind == "deploy", Errand.about == adapter.id, Errand.state == "waiting")
+        .values(state="overtaken", ended_at=now),
+        execution_options={"synchronize_session": False},
+    )
+    for hook in hooks:
+        _add(session, adapter.controller_id, "deploy", hook, event, adapter.id, dict(payload), now)
+
+
+def _add(
+    session: Session,
+    controller_id: str,
+    kind: str,
+    target: str,
+    event: str,
+    about: str,
+    payload: dict[str, Any],
+    now: datetime,
+) -> None:
+    session.add(
+        Errand(
+            id=f"msg_{secrets.token_hex(12)}",
+            controller_id=controller_id,
+            kind=kind,
+            target=target,
+            event=event,
+            about=about,
+            payload=payload,
+            state="waiting",
+            attempts=0,
+            next_at=now,
+            created_at=now,
+        )
+    )
+    session.flush()
+
+
+def any_due(session: Session, now: datetime) -> bool:
+    """Is there an errand to run?"""
+    query = select(Errand.id).where(Errand.state == "waiting", Errand.next_at <= now).limit(1)
+    return session.scalars(query).first() is not None
+
+
+def take(session: Session, now: datetime) -> Errand | None:
+    """Lease the errand that waits longest: nobody else gets it until the lease is over."""
+    query = select(Errand).where(Errand.state == "waiting", Errand.next_at <= now)
+    errand = session.scalars(
+        query.order_by(Errand.next_at, Errand.id).limit(1).with_for_update(skip_locked=True)
+    ).first()
+    if errand is None:
+        return None
+    errand.attempts += 1
+    errand.first_attempt_at = errand.first_attempt_at or now
+    errand.next_at = now + LEASE
+    session.flush()
+    return errand
+
+
+def held(session: Session, errand_id: str, attempt: int) -> Errand | None:
+    """The errand, if this attempt is still its last and it still waits."""
+    query = select(Errand).where(Errand.id == errand_id, Errand.attempts == attempt, Errand.state == "waiting")
+    return session.scalars(query.with_for_update()).first()
+
+
+def page(
+    session: Session, controller_id: str, state: str | None, about: str | None, limit: int, after: str | None
+) -> list[Errand]:
+    """The controller's errands, the newest first, behind `after`."""
+    query = select(Errand).where(Errand.controller_id == controller_id)
+    query = query.order_by(Errand.created_at.desc(), Errand.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Errand.state == state)
+    if about is not None:
+        query = query.where(Errand.about == about)
+    if after is not None:
+        last = session.get(Errand, after)
+        if last is None or last.controller_id != controller_id:
+            return []
+        query = query.where(
+            or_(
+                Errand.created_at < last.created_at,
+                (Errand.created_at == last.created_at) & (Errand.id < last.id),
+            )
+        )
+    return list(session.scalars(query))
+
+
+def one(session: Session, controller_id: str, errand_id: str) -> Errand | None:
+    """The controller's errand with this id."""
+    query = select(Errand).where(Errand.id == errand_id, Errand.controller_id == controller_id)
+    return session.scalars(query.with_for_update()).first()
+
+
+def endpoints(session: Session, controller_id: str) -> list[Endpoint]:
+    """The controller's addresses, the newest first."""
+    query = select(Endpoint).where(Endpoint.controller_id == controller_id)
+    return list(session.scalars(query.order_by(Endpoint.created_at.desc(), Endpoint.id)))
+
+
+def endpoint(session: Session, controller_id: str, endpoint_id: str) -> Endpoint | None:
+    """The controller's address with this id."""
+    found = session.get(Endpoint, endpoint_id)
+    return found if found is not None and found.controller_id == controller_id else None
+
+
+def untold(session: Session, now: datetime, soon: timedelta) -> list[Request]:
+    """Open requests that are due soon or overdue, and whose controller was not told so."""
+    query = select(Request).where(
+        Request.state.in_(("pending", "in_progress", "needs_review")),
+        or_(
+            (Request.due_at <= now + soon) & Request.told_soon_at.is_(None),
+            (Request.due_at <= now) & Request.told_overdue_at.is_(None),
+        ),
+    )
+    return list(session.scalars(query.with_for_update(skip_locked=True)))

@@ -1,0 +1,193 @@
+"""Who is told what becomes of requests and adapters: addresses, callbacks, hooks. Inside `desk`'s transaction.
+
+A callback is planned with the change it tells of; whoever runs it (`unlearn.errands`) reports back here. Speaks no SQL
+of its own and calls nobody.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from random import Random
+from typing import Any, cast
+
+from sqlalchemy.orm import Session
+
+from unlearn.cases import clock
+from unlearn.cases.rights import Actor
+from unlearn.cases.sealing import seal, unseal
+from unlearn.cases.store import adapters, errands, ledger
+from unlearn.cases.tables import Adapter, Endpoint, Errand
+from unlearn.cases.views import EndpointView, ErrandKind, ErrandState, MessageView, Task
+from unlearn.errors import Conflict
+from unlearn.outbound import check_url, new_secret, next_attempt
+
+MOST_ENDPOINTS = 10
+
+
+def add_endpoint(
+    session: Session, url: str, by: Actor, key: bytes, now: datetime, *, allow_private: bool
+) -> tuple[EndpointView, str]:
+    """Add an address, and make the secret that signs what is sent there; it comes back this once.
+
+    Raises:
+        CallbackRefused: an address that may not be called.
+        Conflict: there are too many.
+    """
+    check_url(url, allow_private=allow_private)
+    active = [one for one in errands.endpoints(session, by.controller) if one.disabled_at is None]
+    if len(active) >= MOST_ENDPOINTS:
+        raise Conflict(f"there are {len(active)} addresses already, the most there may be; take one away first")
+    secret = new_secret()
+    row = Endpoint(
+        id=f"end_{secrets.token_hex(12)}",
+        controller_id=by.controller,
+        url=url,
+        sealed_secret="",
+        created_at=now,
+        created_by=by.name,
+    )
+    row.sealed_secret = seal(key, secret, row.id)
+    session.add(row)
+    session.flush()
+    ledger.append(session, now, "endpoint_added", {"endpoint": row.id, "by": by.name})
+    return endpoint_view(row), secret
+
+
+def disable(session: Session, row: Endpoint, reason: str, by: str, now: datetime) -> None:
+    """Send no more to an address; disabling it again changes nothing."""
+    if row.disabled_at is None:
+        row.disabled_at, row.disabled_reason = now, reason
+        session.flush()
+        ledger.append(session, now, "endpoint_disabled", {"endpoint": row.id, "by": by})
+
+
+def remind(session: Session, now: datetime) -> int:
+    """Tell controllers of requests that are due soon or overdue, each once; how many were told of."""
+    found = errands.untold(session, now, clock.SOON)
+    for request in found:
+        if request.due_at <= now:
+            request.told_soon_at, request.told_overdue_at = request.told_soon_at or now, now
+            errands.tell(session, request, "request.overdue", now)
+        else:
+            request.told_soon_at = now
+            errands.tell(session, request, "request.due_soon", now)
+    session.flush()
+    return len(found)
+
+
+def deployed(
+    session: Session,
+    adapter: Adapter,
+    hooks: Sequence[str],
+    now: datetime,
+    *,
+    previous: int | None = None,
+    forced: bool = False,
+    withdrawn: bool = False,
+) -> None:
+    """Plan that the hooks hear which version serves now, or that none does."""
+    version = adapters.version(session, adapter.id, adapter.current)
+    payload = {
+        "adapter": adapter.name,
+        "adapter_id": adapter.id,
+        "number": version.number,
+        "path": version.path,
+        "sha256": version.sha256,
+        "previous": previous,
+        "forced": forced,
+        "withdrawn": withdrawn,
+    }
+    errands.deploy(session, adapter, "adapter.withdrawn" if withdrawn else "adapter.released", hooks, payload, now)
+
+
+def take(session: Session, key: bytes, now: datetime) -> Task | None:
+    """Lease the errand that waits longest, with what it takes to run it. One without an address any more is failed."""
+    errand = errands.take(session, now)
+    if errand is None:
+        return None
+    url, secret = None, None
+    if errand.kind == "callback":
+        row = session.get(Endpoint, errand.target)
+        if row is None or row.disabled_at is not None:
+            _end(errand, "failed", "its address takes no more", now)
+            session.flush()
+            return take(session, key, now)
+        url, secret = row.url, unseal(key, row.sealed_secret, row.id)
+    assert errand.first_attempt_at is not None  # noqa: S101
+    return Task(
+        id=errand.id,
+        attempt=errand.attempts,
+        kind=cast("ErrandKind", errand.kind),
+        target=errand.target,
+        payload=errand.payload,
+        url=url,
+        secret=secret,
+        first_attempt_at=errand.first_attempt_at,
+    )
+
+
+def done(session: Session, task: Task, now: datetime) -> None:
+    """Note that an errand is done, if this attempt is still its last."""
+    errand = errands.held(session, task.id, task.attempt)
+    if errand is not None:
+        _end(errand, "done", None, now)
+
+
+def failed(
+    session: Session,
+    task: Task,
+    why: str,
+    now: datetime,
+    random: Random,
+    *,
+    retry_after: float | None = None,
+    gone: bool = False,
+) -> None:
+    """Note that an attempt failed: again later, or never once a day has gone by or the receiver wants no more."""
+    errand = errands.held(session, task.id, task.attempt)
+    if errand is None:
+        return
+    again = None if gone else next_attempt(task.first_attempt_at, task.attempt, now, random, retry_after)
+    errand.last_error = why[:500]
+    if again is None:
+        _end(errand, "failed", why, now)
+    else:
+        errand.next_at = again
+    if gone and (row := session.get(Endpoint, errand.target)) is not None:
+        disable(session, row, "the receiver answered 410", "receiver", now)
+    session.flush()
+
+
+def replay(session: Session, errand: Errand, now: datetime) -> None:
+    """Run an errand again, whatever became of it; its id stays, so that a receiver can tell."""
+    errand.state, errand.next_at, errand.ended_at = "waiting", now, None
+    errand.first_attempt_at, errand.last_error = None, None
+    session.flush()
+
+
+def message_view(errand: Errand) -> MessageView:
+    """An errand as others see it."""
+    return MessageView(
+        id=errand.id,
+        kind=cast("ErrandKind", errand.kind),
+        target=errand.target,
+        event=errand.event,
+        about=errand.about,
+        state=cast("ErrandState", errand.state),
+        attempts=errand.attempts,
+        next_at=errand.next_at if errand.state == "waiting" else None,
+        last_error=errand.last_error,
+        created_at=errand.created_at,
+        ended_at=errand.ended_at,
+    )
+
+
+def endpoint_view(row: Endpoint) -> EndpointView:
+    """An address without its secret."""
+    return EndpointView(row.id, row.url, row.created_at, row.created_by, row.disabled_at, row.disabled_reason)
+
+
+def _end(errand: Errand, state: ErrandState, why: Any, now: datetime) -> None:
+    errand.state, errand.last_error, errand.ended_at = state, why, now

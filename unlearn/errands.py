@@ -1,0 +1,130 @@
+"""Running errands: sends the callbacks and tells the hooks that the desk planned, and reports how it went.
+
+An attempt is leased, so that two processes never make the same one at once; one that dies is made again. Decides
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from unlearn.cases.desk import Desk
+from unlearn.cases.views import Task
+from unlearn.deploy import CurrentLink, Hook, Release, parse_hooks
+from unlearn.errors import UnlearnError
+from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, verdict_of
+from unlearn.settings import Settings
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 50
+"""Most errands of one round."""
+
+
+def run_errands(desk: Desk, settings: Settings, most: int = AT_ONCE) -> int:
+    """Run what is due, one after another; how many were run."""
+    for count in range(most):
+        task = desk.take_errand()
+        if task is None:
+            return count
+        run: Callable[[Desk, Settings, Task], None] = _call_back if task.kind == "callback" else _deploy
+        try:
+            run(desk, settings, task)
+        except Exception as error:
+            log.exception("errand %s: attempt %d failed", task.id, task.attempt)
+            desk.errand_failed(task, f"unexpected {type(error).__name__}; the log has the details")
+    return most
+
+
+def _call_back(desk: Desk, settings: Settings, task: Task) -> None:
+    """One signed POST (Standard Webhooks); the errand's id is the message's, on every attempt."""
+    assert task.url is not None  # noqa: S101
+    assert task.secret is not None  # noqa: S101
+    body = json.dumps(task.payload, separators=(",", ":")).encode()
+    headers = signed_headers(task.secret, task.id, datetime.now(UTC), body)
+    try:
+        answer = post(
+            task.url,
+            body,
+            headers | {"content-type": "application/json"},
+            allow_private=settings.callbacks_allow_private,
+        )
+    except (CallbackRefused, CallbackFailed) as error:
+        desk.errand_failed(task, str(error))
+        return
+    verdict = verdict_of(answer.status)
+    if verdict is Verdict.DELIVERED:
+        desk.errand_done(task)
+    else:
+        why, gone = f"the receiver answered {answer.status}", verdict is Verdict.DISABLE
+        desk.errand_failed(task, why, retry_after=answer.retry_after_seconds, gone=gone)
+
+
+def _deploy(desk: Desk, settings: Settings, task: Task) -> None:
+    """One hook hears which version serves."""
+    told = task.payload
+    try:
+        hook = hook_of(settings, task.target)
+        release = Release(
+            adapter=told["adapter"],
+            adapter_id=told["adapter_id"],
+            number=told["number"],
+            path=Path(told["path"]),
+            sha256=told["sha256"],
+            previous=told["previous"],
+            forced=told["forced"],
+        )
+        if told["withdrawn"]:
+            hook.withdraw(release)
+        else:
+            hook(release)
+    except UnlearnError as error:
+        log.warning("errand %s: hook %s: %s", task.id, task.target, error)
+        desk.errand_failed(task, str(error))
+        return
+    desk.errand_done(task)
+
+
+def hook_of(settings: Settings, name: str) -> Hook:
+    """The hook that an errand names: "link", or the place and kind of one of the settings'."""
+    if name == "link":
+        return CurrentLink(settings.home / "adapters")
+    place, _, _ = name.partition(":")
+    return parse_hooks(settings.hooks)[int(place)]
+
+
+class Courier:
+    """A thread that runs errands until it is stopped.
+
+    Args:
+        desk: where they lie.
+        settings: where hooks and callbacks go.
+        seconds: between two looks.
+    """
+
+    def __init__(self, desk: Desk, settings: Settings, seconds: float) -> None:
+        self._desk, self._settings, self._seconds = desk, settings, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the errand in progress."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            try:
+                while not self._stop.is_set() and run_errands(self._desk, self._settings, 1):
+                    pass
+            except Exception:
+                log.exception("errands wait; the next look tries again")
