@@ -141,7 +141,8 @@ class Request(Table):
     """One deletion request of one subject; at most one open request a subject.
 
     `received_at` is when the controller got it, `created_at` when we did. `decision` is what a person decided of it:
-    kind, reason, legal ground, who and when.
+    kind, reason, legal ground, who and when. `callback_urls` are addresses, checked by their spelling alone, that want
+    to hear of its states.
     """
 
     __tablename__ = "requests"
@@ -174,6 +175,7 @@ class Request(Table):
     held_at: Mapped[datetime | None]
     hold_reason: Mapped[str | None] = mapped_column(Text)
     decision: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    callback_urls: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
