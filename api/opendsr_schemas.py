@@ -221,7 +221,7 @@ class Cancellation(BaseModel):
     processor_signature: Signature
 
 
-class Fault(BaseModel):
+class OpenDsrFault(BaseModel):
     """One thing that is wrong."""
 
     domain: str = Field(description="Validation, Authentication, Authorization, Request or Service.")
@@ -229,15 +229,15 @@ class Fault(BaseModel):
     message: str = Field(description="What was wrong, and what to do.")
 
 
-class Faults(BaseModel):
+class OpenDsrFaults(BaseModel):
     """What went wrong."""
 
     code: int = Field(description="The HTTP status.", examples=[400])
     message: str = Field(examples=["'access' requests are not supported; this processor takes 'erasure'"])
-    errors: list[Fault]
+    errors: list[OpenDsrFault]
 
 
 class OpenDsrError(BaseModel):
     """An error, section 7.6. It holds nothing of what was sent."""
 
-    error: Faults
+    error: OpenDsrFaults

@@ -203,6 +203,7 @@ def test_the_openapi_document_has_an_example_and_its_problems_for_every_endpoint
             shape = "application/json" if path.startswith("/opendsr/") else "application/problem+json"
             for code in problems:
                 assert shape in operation["responses"][code]["content"], (path, method, code)
+    assert not [name for name in document["components"]["schemas"] if "__" in name]  # two classes of one name
     for schema in ("AdapterIn", "SubjectIn", "RequestOut", "Problem"):
         properties = document["components"]["schemas"][schema]["properties"]
         assert any("examples" in p for p in properties.values()), schema
