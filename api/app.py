@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, callbacks, health, jobs, keys, requests
+from api import adapters, callbacks, health, jobs, keys, opendsr, requests
+from api.opendsr_answers import Signed
 from api.problems import Gate, install
 from unlearn import __version__
 from unlearn.cases.desk import Desk
 from unlearn.deploy import parse_hooks
-from unlearn.errands import Courier
+from unlearn.errands import Courier, signer_of
 from unlearn.settings import Settings
 from workers.queue import Bell
 from workers.relay import Relay
@@ -25,6 +26,7 @@ jobs; download the export. Errors are problem documents (RFC 9457). Send an API 
 
 def create_app(settings: Settings) -> FastAPI:
     """The API of these settings. Database and relay start with the app and stop with it."""
+    signer = signer_of(settings)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -33,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         if settings.local_key:
             desk.keep_local_key()
         relay = Relay(desk, bell, settings.sweep_seconds)
-        app.state.desk, app.state.bell, app.state.relay = desk, bell, relay
+        app.state.desk, app.state.bell, app.state.relay, app.state.signer = desk, bell, relay, signer
         relay.start()
         courier = Courier(desk, settings, settings.sweep_seconds)
         if settings.errands:
@@ -49,8 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
             desk.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, jobs, callbacks, keys, health):
+    for part in (adapters, requests, jobs, callbacks, keys, opendsr, health):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)
+    app.add_middleware(Signed, signer=signer)
     return app

@@ -226,7 +226,7 @@ class MessageOut(_Out):
     """A message to an address or a hook, and how it went."""
 
     id: str = Field(description="The same on every attempt (`webhook-id`).", examples=["msg_51c0e1d2b3a4958677869504"])
-    kind: Literal["callback", "deploy"]
+    kind: Literal["callback", "opendsr", "deploy"]
     target: str = Field(description="The address's id, or the hook's name.")
     event: str = Field(examples=["request.completed"])
     about: str = Field(description="Id of the request or the adapter.")

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from unlearn.cases.desk import Desk
-from unlearn.cases.views import Task
+from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, parse_hooks
-from unlearn.errors import UnlearnError
-from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, verdict_of
-from unlearn.settings import Settings
+from unlearn.errors import BadInput, UnlearnError
+from unlearn.outbound import CallbackFailed, CallbackRefused, Signer, Verdict, post, signed_headers, verdict_of
+from unlearn.settings import OPENDSR, Settings
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,22 @@ def run_errands(desk: Desk, settings: Settings, most: int = AT_ONCE) -> int:
         task = desk.take_errand()
         if task is None:
             return count
-        run: Callable[[Desk, Settings, Task], None] = _call_back if task.kind == "callback" else _deploy
         try:
-            run(desk, settings, task)
+            RUNNERS[task.kind](desk, settings, task)
         except Exception as error:
             log.exception("errand %s: attempt %d failed", task.id, task.attempt)
             desk.errand_failed(task, f"unexpected {type(error).__name__}; the log has the details")
     return most
+
+
+def _call_back_opendsr(desk: Desk, settings: Settings, task: Task) -> None:
+    """One status callback as OpenDSR has it, signed by the certificate's key."""
+    signer = signer_of(settings)
+    if signer is None:
+        desk.errand_failed(task, "the OpenDSR front is not set up any more (UNLEARN_OPENDSR_DOMAIN)")
+        return
+    body = json.dumps(task.payload, separators=(",", ":")).encode()
+    _send(desk, settings, task, task.payload["status_callback_url"], body, signer.headers(body))
 
 
 def _call_back(desk: Desk, settings: Settings, task: Task) -> None:
@@ -46,14 +56,13 @@ def _call_back(desk: Desk, settings: Settings, task: Task) -> None:
     assert task.url is not None  # noqa: S101
     assert task.secret is not None  # noqa: S101
     body = json.dumps(task.payload, separators=(",", ":")).encode()
-    headers = signed_headers(task.secret, task.id, datetime.now(UTC), body)
+    _send(desk, settings, task, task.url, body, signed_headers(task.secret, task.id, datetime.now(UTC), body))
+
+
+def _send(desk: Desk, settings: Settings, task: Task, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    private = settings.callbacks_allow_private
     try:
-        answer = post(
-            task.url,
-            body,
-            headers | {"content-type": "application/json"},
-            allow_private=settings.callbacks_allow_private,
-        )
+        answer = post(url, body, {**headers, "content-type": "application/json"}, allow_private=private)
     except (CallbackRefused, CallbackFailed) as error:
         desk.errand_failed(task, str(error))
         return
@@ -90,12 +99,43 @@ def _deploy(desk: Desk, settings: Settings, task: Task) -> None:
     desk.errand_done(task)
 
 
+RUNNERS: Mapping[ErrandKind, Callable[[Desk, Settings, Task], None]] = MappingProxyType(
+    {"callback": _call_back, "opendsr": _call_back_opendsr, "deploy": _deploy}
+)
+
+
 def hook_of(settings: Settings, name: str) -> Hook:
     """The hook that an errand names: "link", or the place and kind of one of the settings'."""
     if name == "link":
         return CurrentLink(settings.home / "adapters")
     place, _, _ = name.partition(":")
     return parse_hooks(settings.hooks)[int(place)]
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """Who signs what OpenDSR controllers get; None where that front is not set up.
+
+    Raises:
+        BadInput: a file can't be read, or the certificate's file holds a private key too.
+        SigningKeyError: key, certificate and domain don't go together.
+    """
+    domain, key, certificate = (getattr(settings, name) for name in OPENDSR)
+    if domain is None:
+        return None
+    published = _read(certificate, "UNLEARN_OPENDSR_CERTIFICATE_FILE")
+    if b"PRIVATE KEY" in published:
+        raise BadInput(
+            f"UNLEARN_OPENDSR_CERTIFICATE_FILE: '{certificate}' holds a private key, and anybody may download the "
+            "certificate; keep the two in files of their own"
+        )
+    return Signer(_read(key, "UNLEARN_OPENDSR_KEY_FILE"), published, domain)
+
+
+def _read(path: Path, variable: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{variable}: '{path}' can't be read ({error.strerror})") from None
 
 
 class Courier:

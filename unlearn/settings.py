@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,12 @@ from unlearn.errors import BadInput, PathNotAllowed
 
 LONGEST_SOCKET_BYTES = 100
 """sockaddr_un holds 108 bytes on Linux and 104 elsewhere, a closing NUL among them."""
+
+OPENDSR = ("opendsr_domain", "opendsr_key_file", "opendsr_certificate_file")
+"""What the OpenDSR front needs, together."""
+
+DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
+"""A host name with at least two labels (RFC 1123, section 2.1)."""
 
 
 class Settings(BaseSettings):
@@ -65,7 +72,7 @@ class Settings(BaseSettings):
         "`current` under home is always moved.",
     )
     callbacks_allow_private: bool = Field(
-        default=False, description="Whether callbacks may go to private networks and over plain HTTP."
+        default=False, description="Whether callbacks may go to plain http, any port and private addresses."
     )
     errands: bool = Field(
         default=True,
@@ -73,6 +80,16 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
+    opendsr_domain: str | None = Field(
+        default=None, description="Domain under which controllers reach the OpenDSR front; without it there is none."
+    )
+    opendsr_key_file: Path | None = Field(
+        default=None, description="Private key that signs OpenDSR answers: PEM without a passphrase, RSA or EC P-256."
+    )
+    opendsr_certificate_file: Path | None = Field(
+        default=None,
+        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust.",
+    )
     device: str = Field(default="cpu", description="torch device of the workers.")
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
@@ -100,6 +117,26 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _opendsr_whole_or_not_at_all(self) -> Self:
+        given = {name.upper(): getattr(self, name) is not None for name in OPENDSR}
+        if any(given.values()) and not all(given.values()):
+            missing = " and ".join(f"UNLEARN_{name}" for name, there in given.items() if not there)
+            raise ValueError(f"the OpenDSR front signs what it says: set {missing} as well, or none of the three")
+        return self
+
+    @field_validator(*OPENDSR, mode="before")
+    @classmethod
+    def _empty_is_not_given(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("opendsr_domain")
+    @classmethod
+    def _domain(cls, value: str | None) -> str | None:
+        if value is not None and not DOMAIN.fullmatch(value.lower()):
+            raise ValueError("give a domain alone, such as privacy.example.com: no scheme, port or path")
+        return value and value.lower()
+
     @field_validator("roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
@@ -110,6 +147,10 @@ class Settings(BaseSettings):
         object.__setattr__(self, "home", self.home.expanduser().resolve())
         roots = [r.expanduser().resolve() for r in self.roots]
         object.__setattr__(self, "roots", roots)
+        for name in ("opendsr_key_file", "opendsr_certificate_file"):
+            path = getattr(self, name)
+            if path is not None:
+                object.__setattr__(self, name, path.expanduser().resolve())
 
     @property
     def effective_database_url(self) -> str:

@@ -9,12 +9,23 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from company import Company
+from outbound.papers import certificate, ec_key, pem
 from unlearn.settings import Settings
 
 
 @pytest.fixture
 def settings(tmp_path, company: Company) -> Settings:
-    return Settings(home=tmp_path / "home", roots=[company.path], sweep_seconds=0.05)
+    key = ec_key()
+    (tmp_path / "dsr.key").write_bytes(pem(key))
+    (tmp_path / "dsr.pem").write_bytes(certificate(key, "privacy.desk.example"))
+    return Settings(
+        home=tmp_path / "home",
+        roots=[company.path],
+        sweep_seconds=0.05,
+        opendsr_domain="privacy.desk.example",
+        opendsr_key_file=tmp_path / "dsr.key",
+        opendsr_certificate_file=tmp_path / "dsr.pem",
+    )
 
 
 @pytest.fixture

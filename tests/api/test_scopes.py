@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from unlearn.cases.rights import SCOPES
@@ -9,6 +11,16 @@ from unlearn.cases.rights import SCOPES
 READ = {"requests:read", "requests:write", "review", "audit"}
 REASON = {"reason": "because"}
 SUBJECT = {"subject": {"type": "customer", "value": "nobody"}}
+GUID = "a7551968-d5d6-44b2-9831-815ac9017798"
+ERASURE = {
+    "subject_request_id": GUID,
+    "subject_request_type": "erasure",
+    "submitted_time": datetime.now(UTC).isoformat(),
+    "subject_identities": [
+        {"identity_type": "controller_customer_id", "identity_value": "nobody", "identity_format": "raw"}
+    ],
+}
+FOLLOW = {"requests:read", "requests:write"}
 RIGHTS = {
     ("POST", "/v1/adapters"): (
         {"adapters:write"},
@@ -41,16 +53,35 @@ RIGHTS = {
     ("POST", "/v1/keys"): (set(), {"name": "n", "scopes": ["audit"]}),
     ("GET", "/v1/keys"): (set(), None),
     ("DELETE", "/v1/keys/{id}"): (set(), None),
+    ("POST", "/opendsr/v2/requests"): ({"requests:write"}, ERASURE),
+    ("GET", "/opendsr/v2/requests/{subject_request_id}"): (FOLLOW, None),
+    ("DELETE", "/opendsr/v2/requests/{subject_request_id}"): ({"requests:write"}, None),
+    ("POST", "/opendsr/v2/opengdpr_requests"): ({"requests:write"}, ERASURE),
+    ("GET", "/opendsr/v2/opengdpr_requests/{subject_request_id}"): (FOLLOW, None),
+    ("DELETE", "/opendsr/v2/opengdpr_requests/{subject_request_id}"): ({"requests:write"}, None),
 }
 """Which scopes are let in beside `admin`, and a body that is well formed."""
 
-OPEN_TO_ALL = {"/healthz", "/readyz"}
+OPEN_TO_ALL = {
+    "/healthz",
+    "/readyz",
+    "/opendsr/v2/discovery",
+    "/opendsr/v2/certificate.pem",
+    "/opendsr/v2/status",
+}
 
 
 def ask(api, method, path, body, token=None, **names):
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     given = {"json": body} if body is not None else {}
-    return api.request(method, path.format(**{"id": "nothing", "name": "nothing"} | names), headers=headers, **given)
+    place = {"id": "nothing", "name": "nothing", "subject_request_id": GUID} | names
+    return api.request(method, path.format(**place), headers=headers, **given)
+
+
+def kind_of(answer):
+    """The kind of a problem, or of an OpenDSR error."""
+    told = answer.json()
+    return told["type"].rpartition("/")[2] if "type" in told else told["error"]["errors"][0]["reason"]
 
 
 def test_the_table_names_every_endpoint(api):
@@ -64,7 +95,7 @@ def test_nobody_gets_in_without_a_good_key(api, method, path):
     for token in (None, "unl_" + "0" * 16 + "_" + "x" * 43, "nonsense"):
         answer = ask(api, method, path, RIGHTS[method, path][1], token)
         assert answer.status_code == 401
-        assert answer.json()["type"] == "/problems/unauthenticated"
+        assert kind_of(answer) == "unauthenticated"
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
@@ -80,14 +111,15 @@ def test_each_endpoint_lets_in_its_scopes_and_no_other(api, registered, tokens):
     for (method, path), (scopes, body) in RIGHTS.items():
         for scope, token in tokens.items():
             answer = ask(api, method, path, body, token)
-            told_no = answer.status_code == 403 and answer.json()["type"] == "/problems/not-allowed"
+            told_no = answer.status_code == 403 and kind_of(answer) == "not-allowed"
             assert told_no == (scope not in scopes | {"admin"}), (method, path, scope, answer.text)
             assert answer.status_code < 500
 
 
 def test_a_key_of_another_company_finds_nothing(api, registered, company):
     kind, _, value = company.subject.partition(":")
-    request = api.post("/v1/requests", json={"subject": {"type": kind, "value": value}}).json()
+    asked = {"subject": {"type": kind, "value": value}, "external_id": GUID}
+    request = api.post("/v1/requests", json=asked).json()
     _, token = api.app.state.desk.create_key("theirs", list(SCOPES), controller="other")
     names = {"id": request["id"], "name": "bot"}
     for (method, path), (_, body) in RIGHTS.items():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from unlearn.cases.desk import Desk, Wish
+from unlearn.cases.intake import DuplicateId
 from unlearn.cases.store.requests import Wanted
-from unlearn.errors import BadInput, Conflict
+from unlearn.errors import BadInput, Conflict, NotFound
 
 
 @pytest.fixture
@@ -129,3 +133,67 @@ def test_a_preview_tells_what_would_be_touched_and_stores_nothing(desk, adapter,
     assert touched.records == desk.submit(company.subject).jobs[0].records
     assert desk.preview("customer:nobody") == []
     assert len(desk.requests()) == 1
+
+
+def test_one_external_id_with_one_subject_is_one_request_for_good(desk, adapter, people, clock):
+    wish = Wish(people[0], external_id="t-1", callback_urls=("https://controller.example/",))
+    first = desk.submit_once(wish)
+    clock.forward(400 * 86400)
+    desk.sweep()
+    assert desk.submit_once(wish) == first
+    assert desk.submit_once(replace(wish, subject=f" {people[0]} ", regulation="ccpa", callback_urls=())) == first
+    with pytest.raises(DuplicateId, match="another subject") as told:
+        desk.submit_once(replace(wish, subject=people[1]))
+    assert people[1] not in str(told.value)
+    with pytest.raises(Conflict, match=first.id):
+        desk.submit_once(replace(wish, external_id="t-2"))
+    with pytest.raises(BadInput, match="external id"):
+        desk.submit_once(Wish(people[2]))
+    assert desk.requests() == [first]
+    assert desk.request_called("t-1") == first
+    with pytest.raises(NotFound, match="t-2"):
+        desk.request_called("t-2")
+
+
+def test_eight_at_once_under_one_external_id_are_one_request(desk, settings, clock, adapter, people):
+    outcomes = []
+
+    def submit(n):
+        own = Desk(settings, clock)
+        try:
+            outcomes.append(own.submit_once(Wish(people[n % 2], external_id="t-1")).subject_hash)
+        except DuplicateId as error:
+            outcomes.append(error.kind)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=submit, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [made] = desk.requests()
+    assert sorted(outcomes) == sorted([made.subject_hash] * 4 + ["duplicate"] * 4)
+
+
+def test_what_is_cancelled_before_work_is_only_what_waits(desk, adapter, people):
+    made = desk.submit_once(Wish(people[0], external_id="t-1"))
+    assert desk.claim(made.jobs[0].id, "w") is not None
+    desk.submit_once(Wish(people[1], external_id="t-2"))
+    with pytest.raises(Conflict, match="while it is pending"):
+        desk.cancel_unstarted("t-1")
+    assert desk.request(made.id).state == "in_progress"
+    assert desk.cancel_unstarted("t-2").state == "cancelled"
+    with pytest.raises(Conflict, match="is cancelled"):
+        desk.cancel_unstarted("t-2")
+
+
+def test_an_answer_of_before_callbacks_were_known_is_found(desk, adapter, people):
+    wish = Wish(people[0])
+    first = desk.submit_many([wish], idempotency_key="k")
+    with desk.store.reading() as session:
+        digest = session.execute(text("SELECT body_sha256 FROM idempotency")).scalar_one()
+    told = {"subject_hash": first[0].subject_hash, "regulation": "gdpr", "received_at": None, "external_id": None}
+    assert digest == hashlib.sha256(json.dumps([told], sort_keys=True).encode()).hexdigest()
+    with pytest.raises(Conflict, match="another body"):
+        desk.submit_many([replace(wish, callback_urls=("https://controller.example/",))], idempotency_key="k")

@@ -49,12 +49,10 @@ def start(regulation: Regulation, received_at: datetime, now: datetime) -> Deadl
     """
     if received_at > now + SKEW:
         raise BadInput(
-            f"received_at {received_at.isoformat()} is in the future; it is {now.isoformat()} here, so check the clock"
+            f"received at {received_at.isoformat()}, in the future; it is {now.isoformat()} here, so check the clock"
         )
     if received_at < now - OLDEST:
-        raise BadInput(
-            f"received_at {received_at.isoformat()} is more than a year ago; check the date, or leave it out"
-        )
+        raise BadInput(f"received at {received_at.isoformat()}, more than a year ago; check the date")
     if regulation == "gdpr":
         return Deadline(months_after(received_at, 1), None)
     return Deadline(received_at + timedelta(days=45), business_days_after(received_at, 10))

@@ -65,12 +65,14 @@ class Wish:
         regulation: whose clock runs.
         received_at: when the controller got it; None: now.
         external_id: what the controller calls it.
+        callback_urls: who wants to hear of its states; whoever took them in has checked them.
     """
 
     subject: str
     regulation: Regulation = "gdpr"
     received_at: datetime | None = None
     external_id: str | None = None
+    callback_urls: tuple[str, ...] = ()
 
 
 class Desk:
@@ -175,6 +177,11 @@ class Desk:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(f"{token}\n")
         draft.replace(file)
+
+    def controller(self, by: Actor = OPERATOR) -> str:
+        """The name of the company that `by` acts for."""
+        with self.store.reading() as session:
+            return keys.controller_name(session, by.controller)
 
     def keys(self, by: Actor = OPERATOR) -> list[KeyView]:
         """The company's keys, the newest first; the operator sees all."""
@@ -321,7 +328,7 @@ class Desk:
             Conflict: a subject is being forgotten already; or the key was used for something else.
         """
         by.check("requests:write")
-        submissions = [Submission(self._hash(w.subject), w.regulation, w.received_at, w.external_id) for w in wishes]
+        submissions = [self._submission(wish) for wish in wishes]
         try:
             return self._accept(submissions, by, idempotency_key)
         except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
@@ -330,6 +337,25 @@ class Desk:
     def _accept(self, submissions: Sequence[Submission], by: Actor, key: str | None) -> list[RequestView]:
         with self.store.writing() as session:
             return intake.accept(session, submissions, by, key, self._clock())
+
+    def submit_once(self, wish: Wish, *, by: Actor = OPERATOR) -> RequestView:
+        """Accept a deletion request, known for good by its external id: again with the same subject, it is the same.
+
+        Raises:
+            BadInput: no external id, a subject that is no identity, or a clock far off.
+            DuplicateId: the external id is another subject's.
+            Conflict: the subject is being forgotten already, under another external id.
+        """
+        by.check("requests:write")
+        submission = self._submission(wish)
+        try:
+            return self._accept_once(submission, by)
+        except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
+            return self._accept_once(submission, by)
+
+    def _accept_once(self, submission: Submission, by: Actor) -> RequestView:
+        with self.store.writing() as session:
+            return intake.accept_once(session, submission, by, self._clock())
 
     def preview(self, subject: str, by: Actor = OPERATOR) -> list[Touched]:
         """Which adapters a request for the subject would touch; nothing is stored."""
@@ -342,6 +368,13 @@ class Desk:
         """The request; NotFound if there is none."""
         by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
+            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+
+    def request_called(self, external_id: str, by: Actor = OPERATOR) -> RequestView:
+        """The request that the controller calls so; NotFound if there is none."""
+        by.check("requests:read", "requests:write")
+        with self.store.reading() as session:
+            request_id = self._called(session, external_id, by)
             return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
 
     def requests(
@@ -372,6 +405,18 @@ class Desk:
         """Cancel a request that has not ended; what serves goes on serving. Conflict if it has ended."""
         by.check("requests:write")
         return self._change(request_id, by, review.cancel)
+
+    def cancel_unstarted(self, external_id: str, by: Actor = OPERATOR) -> RequestView:
+        """Cancel the request that the controller calls so, if nothing was done for it yet.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: its work has begun, or it has ended.
+        """
+        by.check("requests:write")
+        with self.store.reading() as session:
+            request_id = self._called(session, external_id, by)
+        return self._change(request_id, by, review.cancel_unstarted)
 
     def put_on_hold(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
         """Put a request under a legal hold: nothing is erased until it is lifted. Conflict if it can't be."""
@@ -663,6 +708,13 @@ class Desk:
 
     def _hash(self, subject: str) -> str:
         return subject_hash(self.settings.identity_hash_key, subject)
+
+    def _submission(self, wish: Wish) -> Submission:
+        hashed = self._hash(wish.subject)
+        return Submission(hashed, wish.regulation, wish.received_at, wish.external_id, wish.callback_urls)
+
+    def _called(self, session: Session, external_id: str, by: Actor) -> str:
+        return _found(requests.by_external_id(session, by.controller, external_id), "request", external_id)
 
     def _request(self, session: Session, request_id: str, by: Actor) -> Request:
         return _found(requests.row(session, by.controller, request_id), "request", request_id)

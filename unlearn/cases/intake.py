@@ -34,12 +34,21 @@ class Submission:
         regulation: whose clock runs.
         received_at: when the controller got it; None: now.
         external_id: what the controller calls it.
+        callback_urls: who wants to hear of its states.
     """
 
     subject_hash: str
     regulation: Regulation = "gdpr"
     received_at: datetime | None = None
     external_id: str | None = None
+    callback_urls: tuple[str, ...] = ()
+
+
+class DuplicateId(Conflict):
+    """An external id that is another subject's request."""
+
+    kind = "duplicate"
+    title = "This id belongs to another request"
 
 
 def accept(
@@ -71,6 +80,23 @@ def accept(
     return requests.several(session, by.controller, ids)
 
 
+def accept_once(session: Session, one: Submission, by: Actor, now: datetime) -> RequestView:
+    """Accept the submission, or give the request that its external id and subject were accepted as before.
+
+    Raises:
+        BadInput: no external id, or a clock far off.
+        DuplicateId: the external id is another subject's.
+        Conflict: the subject is being forgotten already, under another external id.
+    """
+    if one.external_id is None:
+        raise BadInput("give an external id; by it the same request is known again")
+    known = requests.by_external_id(session, by.controller, one.external_id)
+    [view] = requests.several(session, by.controller, [known or _accept(session, one, by, now)])
+    if view.subject_hash != one.subject_hash:
+        raise DuplicateId("this id was used for a request of another subject; take a new id for a new request")
+    return view
+
+
 def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> str:
     busy = requests.open_for(session, by.controller, one.subject_hash)
     if busy is not None:
@@ -91,6 +117,7 @@ def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> str:
         "received_at": received_at,
         "due_at": deadline.due_at,
         "confirm_by": deadline.confirm_by,
+        "callback_urls": list(one.callback_urls) or None,
     }
     request = requests.add(session, row, now)
     facts = {"request": request.id, "subject_hash": one.subject_hash, "by": by.name, "regulation": one.regulation}
@@ -108,4 +135,7 @@ def touched(session: Session, subject_hash: str, by: Actor) -> list[Touched]:
 
 def _digest(submissions: Sequence[Submission]) -> str:
     told = [asdict(one) | {"received_at": one.received_at and one.received_at.isoformat()} for one in submissions]
+    for one in told:
+        if not one["callback_urls"]:  # answers of before callbacks were known go on being found
+            del one["callback_urls"]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -45,6 +45,16 @@ def cancel(session: Session, request: Request, by: Actor, now: datetime) -> None
     _enter(session, request, "request_cancelled", by, now)
 
 
+def cancel_unstarted(session: Session, request: Request, by: Actor, now: datetime) -> None:
+    """Cancel a request that nothing was done for yet.
+
+    Raises:
+        Conflict: its work has begun, or it has ended.
+    """
+    _check(request, ("pending",), "cancelled; that is possible while it is pending")
+    cancel(session, request, by, now)
+
+
 def hold(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
     """Put a request under a legal hold: nothing of the subject may be erased. The clock runs on.
 

@@ -142,7 +142,8 @@ class Request(Table):
     """One deletion request of one subject; at most one open request a subject.
 
     `received_at` is when the controller got it, `created_at` when we did. `decision` is what a person decided of it:
-    kind, reason, legal ground, who and when.
+    kind, reason, legal ground, who and when. `callback_urls` are addresses, checked by their spelling alone, that want
+    to hear of its states.
     """
 
     __tablename__ = "requests"
@@ -177,6 +178,7 @@ class Request(Table):
     decision: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     told_soon_at: Mapped[datetime | None]
     told_overdue_at: Mapped[datetime | None]
+    callback_urls: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]

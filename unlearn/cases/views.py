@@ -11,9 +11,20 @@ from unlearn.cases.clock import Regulation
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
 JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-ErrandKind = Literal["callback", "deploy"]
+ErrandKind = Literal["callback", "opendsr", "deploy"]
 ErrandState = Literal["waiting", "done", "failed", "overtaken"]
 Decision = Literal["released", "retried", "rejected"]
+
+
+OPENDSR_STATUS: dict[RequestState, Literal["pending", "in_progress", "completed", "cancelled"]] = {
+    "pending": "pending",
+    "in_progress": "in_progress",
+    "needs_review": "in_progress",
+    "completed": "completed",
+    "cancelled": "cancelled",
+    "rejected": "cancelled",
+}
+"""Our states in OpenDSR's words (OpenDSR 2.0, section 8)."""
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from unlearn.cases.tables import Adapter, Endpoint, Errand, Request
+from unlearn.cases.tables import Adapter, Controller, Endpoint, Errand, Request
+from unlearn.cases.views import OPENDSR_STATUS, RequestState, rfc3339
 
 LEASE = timedelta(seconds=120)
 """How long one attempt may take before another process makes the next."""
 
 
 def tell(session: Session, request: Request, event: str, now: datetime) -> None:
-    """Plan a callback about the request for each of its controller's addresses. It says ids, states and times alone."""
+    """Plan a callback about the request for each of its controller's addresses, and for those that came with it.
+
+    It says ids, states and times alone. The latter are OpenDSR's, and hear of changes of state.
+    """
     query = select(Endpoint.id).where(Endpoint.controller_id == request.controller_id, Endpoint.disabled_at.is_(None))
     for endpoint in session.scalars(query):
         payload = {
@@ -31,6 +35,15 @@ def tell(session: Session, request: Request, event: str, now: datetime) -> None:
             },
         }
         _add(session, request.controller_id, "callback", endpoint, event, request.id, payload, now)
+    for url in (request.callback_urls or ()) if event == f"request.{request.state}" else ():
+        told = {
+            "controller_id": session.get_one(Controller, request.controller_id).name,
+            "status_callback_url": url,
+            "subject_request_id": request.external_id,
+            "request_status": OPENDSR_STATUS[cast("RequestState", request.state)],
+            "expected_completion_time": rfc3339(request.due_at),
+        }
+        _add(session, request.controller_id, "opendsr", "status_callback", event, request.id, told, now)
 
 
 def deploy(

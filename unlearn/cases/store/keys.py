@@ -16,6 +16,11 @@ def controller(session: Session, name: str) -> Controller | None:
     return session.scalars(select(Controller).where(Controller.name == name)).first()
 
 
+def controller_name(session: Session, controller_id: str) -> str:
+    """The name of the controller with this id."""
+    return session.get_one(Controller, controller_id).name
+
+
 def add_controller(session: Session, id_: str, name: str, now: datetime) -> Controller:
     """Add a controller."""
     row = Controller(id=id_, name=name, created_at=now)
@@ -48,7 +53,7 @@ def view(session: Session, row: ApiKey) -> KeyView:
     """The key without its secret."""
     return KeyView(
         id=row.id,
-        controller=session.get_one(Controller, row.controller_id).name,
+        controller=controller_name(session, row.controller_id),
         name=row.name,
         scopes=tuple(row.scopes),
         created_at=row.created_at,
