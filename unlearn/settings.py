@@ -12,7 +12,7 @@ import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -61,6 +61,14 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")
+    metrics_open: bool = Field(
+        default=False,
+        description="Whether /metrics answers without a key, and then for all companies; for a network that only the "
+        "monitoring reaches.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How API and workers log: lines for people, or a JSON object a line."
+    )
     device: str = Field(default="cpu", description="torch device of the workers.")
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")

@@ -36,6 +36,7 @@ RIGHTS = {
     ("POST", "/v1/keys"): (set(), {"name": "n", "scopes": ["audit"]}),
     ("GET", "/v1/keys"): (set(), None),
     ("DELETE", "/v1/keys/{id}"): (set(), None),
+    ("GET", "/metrics"): ({"audit"}, None),
 }
 """Which scopes are let in beside `admin`, and a body that is well formed."""
 

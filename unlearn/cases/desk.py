@@ -23,11 +23,11 @@ from unlearn.cases.clock import Regulation
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.intake import Submission
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, jobs, keys, ledger, requests
+from unlearn.cases.store import adapters, figures, jobs, keys, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.store.requests import Wanted
 from unlearn.cases.tables import Adapter, ApiKey, Job, Request
-from unlearn.cases.views import AdapterView, Claim, JobKind, JobView, KeyView, RequestView, Touched, as_json
+from unlearn.cases.views import AdapterView, Claim, Figures, JobKind, JobView, KeyView, RequestView, Touched, as_json
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotAllowed, NotFound, Unauthenticated
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.ledger import Action, check_chain
@@ -438,6 +438,12 @@ class Desk:
         """Check the whole hash chain and count its entries; LedgerBroken where it does not hold."""
         with self.store.reading() as session:
             return check_chain(ledger.all_entries(session))
+
+    def figures(self, by: Actor = OPERATOR) -> Figures:
+        """The company in numbers; the operator sees those of all."""
+        by.check("audit")
+        with self.store.reading() as session:
+            return figures.count(session, None if by == OPERATOR else by.controller, self._clock())
 
     # -- for the worker -------------------------------------------------------------------------------------------
 
