@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import adapters, health, jobs, keys, metrics, requests
+from api.access import Access
 from api.problems import Gate, install
+from api.traces import Spans
 from unlearn import __version__
 from unlearn.cases.desk import Desk
 from unlearn.settings import Settings
@@ -23,6 +25,8 @@ jobs; download the export. Errors are problem documents (RFC 9457). Send an API 
 
 def create_app(settings: Settings) -> FastAPI:
     """The API of these settings. Database and relay start with the app and stop with it."""
+
+    spans = Spans.of_environment()
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -39,10 +43,13 @@ def create_app(settings: Settings) -> FastAPI:
             relay.stop()
             bell.close()
             desk.close()
+            if spans is not None:
+                spans.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
     for part in (adapters, requests, jobs, keys, metrics, health):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)
+    app.add_middleware(Access, spans=spans)
     return app

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api.access import exchange
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.errors import Unauthenticated
@@ -31,14 +32,16 @@ _bearer = HTTPBearer(auto_error=False, description="An API key of this service (
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _who(given: Credentials, desk: TheDesk) -> Actor:
+def _who(request: Request, given: Credentials, desk: TheDesk) -> Actor:
     if given is None:
         raise Unauthenticated("send an API key as 'Authorization: Bearer unl_…'; `unlearn key create` makes one")
-    return desk.authenticate(given.credentials)
+    actor = desk.authenticate(given.credentials)
+    exchange(request.scope).actor = actor.name
+    return actor
 
 
-def _watcher(given: Credentials, desk: TheDesk) -> Actor:
-    return OPERATOR if desk.settings.metrics_open else _who(given, desk)
+def _watcher(request: Request, given: Credentials, desk: TheDesk) -> Actor:
+    return OPERATOR if desk.settings.metrics_open else _who(request, given, desk)
 
 
 Who = Annotated[Actor, Depends(_who)]

@@ -5,7 +5,7 @@ restart loses nothing but the relay's own count. No label names a company, a req
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import get_args
+from typing import Any, get_args
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -82,14 +82,14 @@ def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"unlearn_{name}", about, value=value)
 
 
-def _gauges(name: str, about: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+def _gauges(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"unlearn_{name}", about, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family
 
 
-def _counter(name: str, about: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> CounterMetricFamily:
+def _counter(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(f"unlearn_{name}", about, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric(key, value)

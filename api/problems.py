@@ -6,7 +6,6 @@ No answer repeats what the client sent: it may hold an identity. Knows no resour
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -121,7 +120,7 @@ def _pointer(loc: Sequence[str | int]) -> str:
 
 
 class Gate:
-    """The outermost layer: gives every exchange an id, bounds bodies, and turns a crash into a problem.
+    """Names every answer's exchange, bounds bodies, and turns a crash into a problem.
 
     ASGI middleware. The body is read here, up to its bound, so that nothing behind ever holds more.
     """
@@ -134,8 +133,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
-        scope["request_id"] = request_id
+        request_id = scope["request_id"]
         started = False
 
         async def answer(message: Message) -> None:
@@ -158,7 +156,7 @@ class Gate:
         try:
             await self._app(scope, _replay(body or b"", receive), answer)
         except Exception:
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope.get("route", ""))
+            log.exception("request %s crashed", request_id)
             if started:
                 raise
             detail = f"an unexpected error; the service's log has it under {request_id}"
