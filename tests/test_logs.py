@@ -106,6 +106,8 @@ def test_all_loggers_speak_through_the_one_that_was_begun(monkeypatch):
     monkeypatch.setattr(root, "handlers", list(root.handlers))
     monkeypatch.setattr(root, "level", root.level)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    for name in logs.TALKATIVE:
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
     own = logging.getLogger("a.library.with.its.own")
     own.addHandler(logging.StreamHandler())
     own.propagate = False
@@ -113,6 +115,7 @@ def test_all_loggers_speak_through_the_one_that_was_begun(monkeypatch):
         logs.begin("json")
         logs.adopt()
         own.warning("heard")
+        logging.getLogger("httpx").info("POST https://example.com/?token=%s", CANARY)
         [line] = sys.stderr.getvalue().splitlines()
         assert json.loads(line)["message"] == "heard"
     finally:

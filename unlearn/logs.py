@@ -18,6 +18,9 @@ from typing import Any, Literal
 
 Form = Literal["text", "json"]
 
+TALKATIVE = ("httpx", "httpx2", "alembic.runtime.plugins")
+"""Loggers that say too much at INFO: of a call its whole address, where a receiver's secret may be."""
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the exchange that is answered; threads that answer it inherit it."""
 
@@ -41,6 +44,8 @@ def begin(form: Form) -> None:
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(form == "json")
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def adopt() -> None:
