@@ -90,7 +90,7 @@ def install(app: FastAPI) -> None:
         faults = error.errors()
         if any(fault["type"] == "json_invalid" for fault in faults):
             return problem(_id(request), 400, "not-json", "The body is not JSON", "the body can't be read as JSON")
-        listed = [{"pointer": _pointer(fault["loc"]), "detail": fault["msg"]} for fault in faults]
+        listed = [_fault(fault["type"], fault["loc"], fault["msg"]) for fault in faults]
         detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in listed[:5])
         return problem(_id(request), 422, "bad-input", "The input can't be used", detail, listed)
 
@@ -112,6 +112,13 @@ def install(app: FastAPI) -> None:
 
 def _id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
+
+
+def _fault(kind: str, loc: Sequence[str | int], message: str) -> dict[str, str]:
+    """One fault; of a key that nobody knows the place where it is, since its name is the client's own text."""
+    if kind == "extra_forbidden":
+        return {"pointer": _pointer(loc[:-1]), "detail": "a key that is not known here; /docs has those that are"}
+    return {"pointer": _pointer(loc), "detail": message}
 
 
 def _pointer(loc: Sequence[str | int]) -> str:

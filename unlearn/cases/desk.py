@@ -175,7 +175,7 @@ class Desk:
         with self.store.writing() as session:
             row = keys.key(session, key_id)
             if row is None or (by != OPERATOR and row.controller_id != by.controller):
-                raise NotFound(f"no API key has the id {key_id[:80]!r}")
+                raise NotFound("no API key has this id; GET /v1/keys lists them")
             if row.revoked_at is None:
                 row.revoked_at = self._clock()
                 self._enter(session, "key_revoked", {"key": key_id, "by": by.name})
@@ -251,7 +251,7 @@ class Desk:
         by.check("requests:read", "adapters:write")
         with self.store.reading() as session:
             found = adapters.by_name(session, by.controller, name)
-        return _found(found, "adapter", name, "GET /v1/adapters lists them")
+        return _found(found, "adapter", "GET /v1/adapters lists them")
 
     def adapters(self, by: Actor = OPERATOR) -> list[AdapterView]:
         """All adapters by name."""
@@ -275,14 +275,14 @@ class Desk:
         by.check("adapters:write")
         with self.store.writing() as session:
             lifecycle.roll_back(session, self._adapter(session, name, by), number, by, self._clock(), reopen=reopen)
-            return _found(adapters.by_name(session, by.controller, name), "adapter", name)
+            return _found(adapters.by_name(session, by.controller, name), "adapter")
 
     def retire(self, name: str, by: Actor = OPERATOR) -> AdapterView:
         """Take an adapter out of service for good: its jobs end, and no request waits for it."""
         by.check("adapters:write")
         with self.store.writing() as session:
             lifecycle.retire(session, self._adapter(session, name, by), by, self._clock())
-            return _found(adapters.by_name(session, by.controller, name), "adapter", name)
+            return _found(adapters.by_name(session, by.controller, name), "adapter")
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Desk:
         Args:
             wishes: at most 50.
             by: who submits them.
-            idempotency_key: under which the same wishes again get the same requests.
+            idempotency_key: under which the same wishes again get the same requests; hashed, as it may name anybody.
 
         Raises:
             BadInput: a subject that is no identity, or a clock far off.
@@ -308,10 +308,11 @@ class Desk:
         """
         by.check("requests:write")
         submissions = [Submission(self._hash(w.subject), w.regulation, w.received_at, w.external_id) for w in wishes]
+        key = None if idempotency_key is None else self._hash(f"idempotency-key:{idempotency_key}")
         try:
-            return self._accept(submissions, by, idempotency_key)
+            return self._accept(submissions, by, key)
         except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
-            return self._accept(submissions, by, idempotency_key)
+            return self._accept(submissions, by, key)
 
     def _accept(self, submissions: Sequence[Submission], by: Actor, key: str | None) -> list[RequestView]:
         with self.store.writing() as session:
@@ -328,7 +329,7 @@ class Desk:
         """The request; NotFound if there is none."""
         by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def requests(
         self,
@@ -403,18 +404,18 @@ class Desk:
             review.released(session, request, reason, by, now)
             for job in held:
                 lifecycle.release_candidate(session, job, by, now)
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:
         with self.store.writing() as session:
             change(session, self._request(session, request_id, by), *given, by, self._clock())
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def job(self, job_id: str, by: Actor = OPERATOR) -> JobView:
         """The job; NotFound if there is none."""
         by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
-            return _found(jobs.view(session, by.controller, job_id), "job", job_id)
+            return _found(jobs.view(session, by.controller, job_id), "job")
 
     def export(self, request_id: str, by: Actor = OPERATOR) -> bytes:
         """The request's export as a zip; the same bytes as long as nothing more happens to the request.
@@ -425,10 +426,10 @@ class Desk:
         """
         by.check("audit")
         with self.store.writing() as session:
-            request = _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            request = _found(requests.by_id(session, by.controller, request_id), "request")
             if request.state not in requests.ENDED:
                 raise Conflict(f"request {request_id} is {request.state}; its export is made once it has ended")
-            views = [_found(jobs.view(session, by.controller, job.id), "job", job.id) for job in request.jobs]
+            views = [_found(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
             entries = ledger.entries_about(session, request_id)
             bundle = build_bundle(as_json(request), [as_json(view) for view in views], entries)
             self._enter(session, "export_made", {"request": request_id, "by": by.name})
@@ -576,10 +577,10 @@ class Desk:
         return subject_hash(self.settings.identity_hash_key, subject)
 
     def _request(self, session: Session, request_id: str, by: Actor) -> Request:
-        return _found(requests.row(session, by.controller, request_id), "request", request_id)
+        return _found(requests.row(session, by.controller, request_id), "request")
 
     def _adapter(self, session: Session, name: str, by: Actor) -> Adapter:
-        return _found(adapters.row(session, by.controller, name), "adapter", name, "GET /v1/adapters lists them")
+        return _found(adapters.row(session, by.controller, name), "adapter", "GET /v1/adapters lists them")
 
     def _lease(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.settings.lease_seconds)
@@ -602,9 +603,10 @@ class Desk:
                 raise _lost(claim)
 
 
-def _found(thing: T | None, what: str, id_: str, hint: str = "") -> T:
+def _found(thing: T | None, what: str, hint: str = "") -> T:
+    """The thing. What it was called is not repeated: whoever mistook the place may have written a person there."""
     if thing is None:
-        raise NotFound(f"no {what} is called {id_[:80]!r}{hint and '; '}{hint}")
+        raise NotFound(f"no {what} has this {'name' if what == 'adapter' else 'id'}{hint and '; '}{hint}")
     return thing
 
 
