@@ -81,5 +81,7 @@ class Access:
             finally:
                 told.route = getattr(scope.get("route"), "path", None)
                 told.milliseconds = round((time.perf_counter() - began) * 1000, 1)
+                fields = asdict(told)
+                shown = {name: "-" if value is None else value for name, value in fields.items()}
                 line = "%(method)s %(route)s %(status)s %(milliseconds)s ms %(actor)s"
-                log.info(line, asdict(told), extra={"fields": asdict(told)})
+                log.info(line, shown, extra={"fields": fields})

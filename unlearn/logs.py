@@ -1,7 +1,7 @@
 """What API and workers write down while they run: lines for people, or a JSON object a line.
 
 An error is told by its type and the lines of code it passed through, never by its message or the values it met: those
-may hold an identity. Knows nothing of HTTP or the queue; they say which exchange or job a line belongs to.
+may hold an identity. Whoever answers an exchange or carries out a job says so (`about`); this file only writes.
 """
 
 from __future__ import annotations
