@@ -7,7 +7,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/unlearn
 WORKDIR /src
 COPY . .
-RUN /opt/unlearn/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[postgres]'
+RUN /opt/unlearn/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[postgres,otel]'
 
 FROM python:3.11.13-slim-bookworm
 RUN groupadd --gid 10001 unlearn \

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, callbacks, health, jobs, keys, opendsr, requests
+from api import adapters, callbacks, health, jobs, keys, metrics, opendsr, requests
+from api.access import Access
 from api.opendsr_answers import Signed
 from api.problems import Gate, install
+from api.traces import Spans
 from unlearn import __version__
 from unlearn.cases.desk import Desk
 from unlearn.deploy import parse_hooks
@@ -27,6 +29,8 @@ jobs; download the export. Errors are problem documents (RFC 9457). Send an API 
 def create_app(settings: Settings) -> FastAPI:
     """The API of these settings. Database and relay start with the app and stop with it."""
     signer = signer_of(settings)
+
+    spans = Spans.of_environment()
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -49,11 +53,14 @@ def create_app(settings: Settings) -> FastAPI:
             relay.stop()
             bell.close()
             desk.close()
+            if spans is not None:
+                spans.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, jobs, callbacks, keys, opendsr, health):
+    for part in (adapters, requests, jobs, callbacks, keys, metrics, opendsr, health):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)
     app.add_middleware(Signed, signer=signer)
+    app.add_middleware(Access, spans=spans)
     return app

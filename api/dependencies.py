@@ -7,8 +7,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api.access import exchange
 from unlearn.cases.desk import Desk
-from unlearn.cases.rights import Actor
+from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.errors import Unauthenticated
 from workers.relay import Relay
 
@@ -28,11 +29,21 @@ TheRelay = Annotated[Relay, Depends(_relay)]
 _bearer = HTTPBearer(auto_error=False, description="An API key of this service (`unlearn key create`).")
 
 
-def _who(given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)], desk: TheDesk) -> Actor:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
+
+def _who(request: Request, given: Credentials, desk: TheDesk) -> Actor:
     if given is None:
         raise Unauthenticated("send an API key as 'Authorization: Bearer unl_…'; `unlearn key create` makes one")
-    return desk.authenticate(given.credentials)
+    actor = desk.authenticate(given.credentials)
+    exchange(request.scope).actor = actor.name
+    return actor
+
+
+def _watcher(request: Request, given: Credentials, desk: TheDesk) -> Actor:
+    return OPERATOR if desk.settings.metrics_open else _who(request, given, desk)
 
 
 Who = Annotated[Actor, Depends(_who)]
+Watcher = Annotated[Actor, Depends(_watcher)]
 Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="The id, as the API gave it.")]

@@ -6,7 +6,6 @@ No answer repeats what the client sent: it may hold an identity. Knows no resour
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -91,7 +90,7 @@ def install(app: FastAPI) -> None:
         faults = error.errors()
         if any(fault["type"] == "json_invalid" for fault in faults):
             return problem(_id(request), 400, "not-json", "The body is not JSON", "the body can't be read as JSON")
-        listed = [{"pointer": _pointer(fault["loc"]), "detail": fault["msg"]} for fault in faults]
+        listed = [_fault(fault["type"], fault["loc"], fault["msg"]) for fault in faults]
         detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in listed[:5])
         return problem(_id(request), 422, "bad-input", "The input can't be used", detail, listed)
 
@@ -115,13 +114,20 @@ def _id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
+def _fault(kind: str, loc: Sequence[str | int], message: str) -> dict[str, str]:
+    """One fault; of a key that nobody knows the place where it is, since its name is the client's own text."""
+    if kind == "extra_forbidden":
+        return {"pointer": _pointer(loc[:-1]), "detail": "a key that is not known here; /docs has those that are"}
+    return {"pointer": _pointer(loc), "detail": message}
+
+
 def _pointer(loc: Sequence[str | int]) -> str:
     place, *path = loc
     return f"{'#' if place == 'body' else place}/{'/'.join(map(str, path))}".rstrip("/")
 
 
 class Gate:
-    """The outermost layer: gives every exchange an id, bounds bodies, and turns a crash into a problem.
+    """Names every answer's exchange, bounds bodies, and turns a crash into a problem.
 
     ASGI middleware. The body is read here, up to its bound, so that nothing behind ever holds more.
     """
@@ -134,8 +140,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
-        scope["request_id"] = request_id
+        request_id = scope["request_id"]
         started = False
 
         async def answer(message: Message) -> None:
@@ -158,7 +163,7 @@ class Gate:
         try:
             await self._app(scope, _replay(body or b"", receive), answer)
         except Exception:
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope.get("route", ""))
+            log.exception("request %s crashed", request_id)
             if started:
                 raise
             detail = f"an unexpected error; the service's log has it under {request_id}"

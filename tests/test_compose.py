@@ -40,6 +40,10 @@ def test_api_and_worker_see_one_home_one_database_one_broker_and_the_same_data(m
     assert seen[0] == seen[1]
 
 
+def test_api_and_worker_log_for_machines():
+    assert all(SERVICES[name]["environment"]["UNLEARN_LOG_FORMAT"] == "json" for name in ("api", "worker"))
+
+
 @each_service
 def test_an_image_is_pinned_to_a_version(name):
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+[\w.-]*", SERVICES[name]["image"])

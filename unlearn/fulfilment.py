@@ -15,8 +15,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -275,7 +276,8 @@ class Heart:
     def __init__(self, desk: Desk, claim: Claim, seconds: float) -> None:
         self._desk, self._claim, self._seconds = desk, claim, seconds
         self._stop, self._lost = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heart-{claim.job_id}", daemon=True)
+        beat = partial(copy_context().run, self._beat)  # so that its lines in the log belong to the job
+        self._thread = threading.Thread(target=beat, name=f"heart-{claim.job_id}", daemon=True)
 
     def __enter__(self) -> Heart:
         self._thread.start()

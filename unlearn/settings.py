@@ -13,7 +13,7 @@ import re
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -89,6 +89,14 @@ class Settings(BaseSettings):
     opendsr_certificate_file: Path | None = Field(
         default=None,
         description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust.",
+    )
+    metrics_open: bool = Field(
+        default=False,
+        description="Whether /metrics answers without a key, and then for all companies; for a network that only the "
+        "monitoring reaches.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How API and workers log: lines for people, or a JSON object a line."
     )
     device: str = Field(default="cpu", description="torch device of the workers.")
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")

@@ -30,7 +30,9 @@ def _ready(**_given: object) -> None:
 def main() -> None:
     """Run the worker."""
     name = f"unlearn-{os.getpid()}@%h"
-    app.worker_main(["worker", "-Q", QUEUE, "-n", name, "--loglevel", "INFO", "--without-gossip", "--without-mingle"])
+    quiet = ["--quiet"] if Settings().log_format == "json" else []  # no banner among the lines
+    given = ["worker", "-Q", QUEUE, "-n", name, "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+    app.worker_main([*quiet, *given])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ class Relay:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._silent = False
+        self.failed_rounds = 0
+        """Since this process began: rounds that the broker, the database or an error cut short."""
 
     def start(self) -> None:
         """Begin."""
@@ -60,10 +62,12 @@ class Relay:
                 self.round()
                 self._silent = False
             except Unavailable as error:
+                self.failed_rounds += 1
                 if not self._silent:  # once an outage, not once a round
                     log.warning("doorbells wait: %s", error)
                 self._silent = True
             except Exception:
+                self.failed_rounds += 1
                 log.exception("a round of the relay failed; the next one tries again")
             self._wake.wait(self._seconds)
             self._wake.clear()

@@ -11,15 +11,17 @@ import socket
 
 from celery.signals import setup_logging
 
+from unlearn import logs
 from unlearn.settings import Settings
 from workers.queue import TASK, make_app
 
+log = logging.getLogger(__name__)
 app = make_app(Settings())
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_given: object) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.begin(Settings().log_format)
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
@@ -28,9 +30,14 @@ def fulfil(job_id: str) -> None:
     from unlearn.cases.desk import Desk
     from unlearn.fulfilment import fulfil as carry_out
 
+    logs.adopt()  # what was imported just now
     settings = Settings()
     desk = Desk(settings)
-    try:
-        carry_out(job_id, desk=desk, settings=settings, owner=f"{socket.gethostname()}:{os.getpid()}")
-    finally:
-        desk.close()
+    with logs.about(logs.job_id, job_id):
+        try:
+            carry_out(job_id, desk=desk, settings=settings, owner=f"{socket.gethostname()}:{os.getpid()}")
+        except Exception:
+            log.exception("job %s: the task broke", job_id)  # what reaches the worker's parent has no trace
+            raise
+        finally:
+            desk.close()

@@ -59,6 +59,7 @@ RIGHTS = {
     ("POST", "/opendsr/v2/opengdpr_requests"): ({"requests:write"}, ERASURE),
     ("GET", "/opendsr/v2/opengdpr_requests/{subject_request_id}"): (FOLLOW, None),
     ("DELETE", "/opendsr/v2/opengdpr_requests/{subject_request_id}"): ({"requests:write"}, None),
+    ("GET", "/metrics"): ({"audit"}, None),
 }
 """Which scopes are let in beside `admin`, and a body that is well formed."""
 

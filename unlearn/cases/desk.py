@@ -24,7 +24,7 @@ from unlearn.cases.clock import Regulation
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.intake import Submission
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, errands, jobs, keys, ledger, requests
+from unlearn.cases.store import adapters, errands, figures, jobs, keys, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.store.requests import Wanted
 from unlearn.cases.tables import Adapter, ApiKey, Job, Request
@@ -32,6 +32,7 @@ from unlearn.cases.views import (
     AdapterView,
     Claim,
     EndpointView,
+    Figures,
     JobKind,
     JobView,
     KeyView,
@@ -195,7 +196,7 @@ class Desk:
         with self.store.writing() as session:
             row = keys.key(session, key_id)
             if row is None or (by != OPERATOR and row.controller_id != by.controller):
-                raise NotFound(f"no API key has the id {key_id[:80]!r}")
+                raise NotFound("no API key has this id; GET /v1/keys lists them")
             if row.revoked_at is None:
                 row.revoked_at = self._clock()
                 self._enter(session, "key_revoked", {"key": key_id, "by": by.name})
@@ -271,7 +272,7 @@ class Desk:
         by.check("requests:read", "adapters:write")
         with self.store.reading() as session:
             found = adapters.by_name(session, by.controller, name)
-        return _found(found, "adapter", name, "GET /v1/adapters lists them")
+        return _found(found, "adapter", "GET /v1/adapters lists them")
 
     def adapters(self, by: Actor = OPERATOR) -> list[AdapterView]:
         """All adapters by name."""
@@ -296,14 +297,14 @@ class Desk:
         with self.store.writing() as session:
             adapter = self._adapter(session, name, by)
             lifecycle.roll_back(session, adapter, number, by, self._clock(), self._hooks, reopen=reopen)
-            return _found(adapters.by_name(session, by.controller, name), "adapter", name)
+            return _found(adapters.by_name(session, by.controller, name), "adapter")
 
     def retire(self, name: str, by: Actor = OPERATOR) -> AdapterView:
         """Take an adapter out of service for good: its jobs end, and no request waits for it."""
         by.check("adapters:write")
         with self.store.writing() as session:
             lifecycle.retire(session, self._adapter(session, name, by), by, self._clock(), self._hooks)
-            return _found(adapters.by_name(session, by.controller, name), "adapter", name)
+            return _found(adapters.by_name(session, by.controller, name), "adapter")
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -321,7 +322,7 @@ class Desk:
         Args:
             wishes: at most 50.
             by: who submits them.
-            idempotency_key: under which the same wishes again get the same requests.
+            idempotency_key: under which the same wishes again get the same requests; hashed, as it may name anybody.
 
         Raises:
             BadInput: a subject that is no identity, or a clock far off.
@@ -329,10 +330,11 @@ class Desk:
         """
         by.check("requests:write")
         submissions = [self._submission(wish) for wish in wishes]
+        key = None if idempotency_key is None else self._hash(f"idempotency-key:{idempotency_key}")
         try:
-            return self._accept(submissions, by, idempotency_key)
+            return self._accept(submissions, by, key)
         except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
-            return self._accept(submissions, by, idempotency_key)
+            return self._accept(submissions, by, key)
 
     def _accept(self, submissions: Sequence[Submission], by: Actor, key: str | None) -> list[RequestView]:
         with self.store.writing() as session:
@@ -368,14 +370,14 @@ class Desk:
         """The request; NotFound if there is none."""
         by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def request_called(self, external_id: str, by: Actor = OPERATOR) -> RequestView:
         """The request that the controller calls so; NotFound if there is none."""
         by.check("requests:read", "requests:write")
         with self.store.reading() as session:
             request_id = self._called(session, external_id, by)
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def requests(
         self,
@@ -462,12 +464,12 @@ class Desk:
             review.released(session, request, reason, by, now)
             for job in held:
                 lifecycle.release_candidate(session, job, by, now, self._hooks)
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:
         with self.store.writing() as session:
             change(session, self._request(session, request_id, by), *given, by, self._clock())
-            return _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            return _found(requests.by_id(session, by.controller, request_id), "request")
 
     def add_endpoint(self, url: str, by: Actor = OPERATOR) -> tuple[EndpointView, str]:
         """Have an address told what becomes of the company's requests; the secret that signs comes back this once.
@@ -491,7 +493,7 @@ class Desk:
         """Send no more to an address; NotFound if there is none."""
         by.check("admin")
         with self.store.writing() as session:
-            row = _found(errands.endpoint(session, by.controller, endpoint_id), "callback", endpoint_id)
+            row = _found(errands.endpoint(session, by.controller, endpoint_id), "callback")
             telling.disable(session, row, "taken away", by.name, self._clock())
             return telling.endpoint_view(row)
 
@@ -520,7 +522,7 @@ class Desk:
         """Send a message, or run a hook, again; NotFound if there is none."""
         by.check("admin")
         with self.store.writing() as session:
-            errand = _found(errands.one(session, by.controller, message_id), "message", message_id)
+            errand = _found(errands.one(session, by.controller, message_id), "message")
             telling.replay(session, errand, self._clock())
             return telling.message_view(errand)
 
@@ -528,7 +530,7 @@ class Desk:
         """The job; NotFound if there is none."""
         by.check("requests:read", "requests:write", "review", "audit")
         with self.store.reading() as session:
-            return _found(jobs.view(session, by.controller, job_id), "job", job_id)
+            return _found(jobs.view(session, by.controller, job_id), "job")
 
     def export(self, request_id: str, by: Actor = OPERATOR) -> bytes:
         """The request's export as a zip; the same bytes as long as nothing more happens to the request.
@@ -539,10 +541,10 @@ class Desk:
         """
         by.check("audit")
         with self.store.writing() as session:
-            request = _found(requests.by_id(session, by.controller, request_id), "request", request_id)
+            request = _found(requests.by_id(session, by.controller, request_id), "request")
             if request.state not in requests.ENDED:
                 raise Conflict(f"request {request_id} is {request.state}; its export is made once it has ended")
-            views = [_found(jobs.view(session, by.controller, job.id), "job", job.id) for job in request.jobs]
+            views = [_found(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
             entries = ledger.entries_about(session, request_id)
             bundle = build_bundle(as_json(request), [as_json(view) for view in views], entries)
             self._enter(session, "export_made", {"request": request_id, "by": by.name})
@@ -552,6 +554,12 @@ class Desk:
         """Check the whole hash chain and count its entries; LedgerBroken where it does not hold."""
         with self.store.reading() as session:
             return check_chain(ledger.all_entries(session))
+
+    def figures(self, by: Actor = OPERATOR) -> Figures:
+        """The company in numbers; the operator sees those of all."""
+        by.check("audit")
+        with self.store.reading() as session:
+            return figures.count(session, None if by == OPERATOR else by.controller, self._clock())
 
     # -- for the worker -------------------------------------------------------------------------------------------
 
@@ -714,13 +722,13 @@ class Desk:
         return Submission(hashed, wish.regulation, wish.received_at, wish.external_id, wish.callback_urls)
 
     def _called(self, session: Session, external_id: str, by: Actor) -> str:
-        return _found(requests.by_external_id(session, by.controller, external_id), "request", external_id)
+        return _found(requests.by_external_id(session, by.controller, external_id), "request")
 
     def _request(self, session: Session, request_id: str, by: Actor) -> Request:
-        return _found(requests.row(session, by.controller, request_id), "request", request_id)
+        return _found(requests.row(session, by.controller, request_id), "request")
 
     def _adapter(self, session: Session, name: str, by: Actor) -> Adapter:
-        return _found(adapters.row(session, by.controller, name), "adapter", name, "GET /v1/adapters lists them")
+        return _found(adapters.row(session, by.controller, name), "adapter", "GET /v1/adapters lists them")
 
     @property
     def _hooks(self) -> list[str]:
@@ -748,9 +756,10 @@ class Desk:
                 raise _lost(claim)
 
 
-def _found(thing: T | None, what: str, id_: str, hint: str = "") -> T:
+def _found(thing: T | None, what: str, hint: str = "") -> T:
+    """The thing. What it was called is not repeated: whoever mistook the place may have written a person there."""
     if thing is None:
-        raise NotFound(f"no {what} is called {id_[:80]!r}{hint and '; '}{hint}")
+        raise NotFound(f"no {what} has this {'name' if what == 'adapter' else 'id'}{hint and '; '}{hint}")
     return thing
 
 

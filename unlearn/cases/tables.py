@@ -80,7 +80,7 @@ class ApiKey(Table):
 
 
 class Idempotency(Table):
-    """What was answered under an Idempotency-Key, so that the same question gets the same answer."""
+    """What was answered under an Idempotency-Key (its keyed hash), so that the same question gets the same answer."""
 
     __tablename__ = "idempotency"
 

@@ -200,6 +200,45 @@ class JobView:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """How many wait, and how long the oldest of them has."""
+
+    number: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The service in numbers: of one controller, or of all.
+
+    Attributes:
+        requests: by state.
+        overdue: not ended, and past their due date.
+        due_soon: not ended, and due within a week.
+        held: not ended, and under a legal hold.
+        jobs: by kind and state.
+        queue: jobs that a worker could take now.
+        expired_leases: running jobs whose worker fell silent.
+        outbox: doorbells that have not rung.
+        verdicts: of the gates, by verdict and method.
+        attempts: starts of jobs, by kind.
+        job_seconds: from first start to end, of each job that ended within the last day, by kind.
+    """
+
+    requests: dict[str, int]
+    overdue: int
+    due_soon: int
+    held: int
+    jobs: dict[tuple[str, str], int]
+    queue: Wait
+    expired_leases: int
+    outbox: Wait
+    verdicts: dict[tuple[str, str], int]
+    attempts: dict[str, int]
+    job_seconds: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
 class Claim:
     """A leased job: everything a worker needs, and the fence that every write of it must carry."""
 

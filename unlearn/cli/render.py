@@ -232,6 +232,18 @@ def keys_table(keys: Iterable[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def settings_table(settings: Iterable[dict[str, Any]]) -> RenderableType:
+    """Settings, one a line: the value that holds, where it comes from, what it is."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("variable", "value", "from", "what it is"):
+        table.add_column(name, no_wrap=name in ("variable", "from"), overflow="fold")
+    for one in settings:
+        value = "" if one["value"] is None else str(one["value"])
+        style = "bold" if one["source"] == "environment" else ""
+        table.add_row(one["variable"], Text(value, style=style), one["source"], Text(one["description"], style="dim"))
+    return table
+
+
 def _due(request: dict[str, Any]) -> Text:
     """When it is due: red when that is over, yellow when it is soon, nothing to hurry for once it has ended."""
     due = datetime.fromisoformat(request["due_at"])

@@ -2,5 +2,5 @@
 
 engine.py     connections, transactions, migrations          adapters.py   adapters, versions, subjects
 jobs.py       jobs, leases, fences, the outbox               requests.py   requests
-ledger.py     appending to and reading the hash chain
+ledger.py     appending to and reading the hash chain       figures.py    the service in numbers
 """

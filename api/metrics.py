@@ -1,0 +1,112 @@
+"""The service in numbers, for Prometheus. Counted in the database at each scrape: any process can answer, and a
+restart loses nothing but the relay's own count. No label names a company, a request, a job or a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
+
+from api.dependencies import TheDesk, TheRelay, Watcher
+from api.problems import answers
+from unlearn.cases.views import Figures, JobKind, JobState, RequestState
+
+router = APIRouter(tags=["health"])
+
+SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+"""Upper bounds of the buckets of job seconds."""
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        **answers(403, 503),
+        200: {
+            "description": "Prometheus text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": "unlearn_requests_overdue 0.0\n"}},
+        },
+    },
+)
+def metrics(desk: TheDesk, relay: TheRelay, who: Watcher) -> Response:
+    """Requests and their clocks, jobs, queue, outbox, verdicts. Scope: `audit`; none with UNLEARN_METRICS_OPEN.
+
+    A key sees its own company's figures; without one they are those of all.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(desk.figures(who), relay.failed_rounds))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class Collector:
+    """The figures as metric families.
+
+    Args:
+        figures: of the database.
+        failed_rounds: of this process's relay.
+    """
+
+    def __init__(self, figures: Figures, failed_rounds: int) -> None:
+        self._figures, self._failed_rounds = figures, failed_rounds
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, those with nothing in them as well."""
+        f = self._figures
+        states = {(state,): f.requests.get(state, 0) for state in get_args(RequestState)}
+        jobs = {(k, s): f.jobs.get((k, s), 0) for k in get_args(JobKind) for s in get_args(JobState)}
+        yield _gauges("requests", "Deletion requests by state.", ["state"], states)
+        yield _gauge("requests_overdue", "Requests that have not ended and are past their due date.", f.overdue)
+        yield _gauge("requests_due_soon", "Requests that have not ended and are due within 7 days.", f.due_soon)
+        yield _gauge("requests_held", "Requests that have not ended and are under a legal hold.", f.held)
+        yield _gauges("jobs", "Jobs by kind and state.", ["kind", "state"], jobs)
+        yield _gauge("jobs_running", "Jobs that a worker has.", sum(n for (_, s), n in jobs.items() if s == "running"))
+        yield _gauge("queue_jobs", "Queued jobs that a worker could take now.", f.queue.number)
+        yield _gauge("queue_oldest_seconds", "How long the oldest of them has waited.", f.queue.oldest_seconds)
+        yield _gauge("leases_expired", "Running jobs whose worker fell silent.", f.expired_leases)
+        yield _gauge("outbox_unsent", "Doorbells that have not rung.", f.outbox.number)
+        yield _gauge("outbox_oldest_seconds", "How long the oldest of them has waited.", f.outbox.oldest_seconds)
+        yield _counter("verdicts", "Verdicts of the gates.", ["verdict", "method"], f.verdicts)
+        yield _counter("job_attempts", "Starts of jobs.", ["kind"], {(k,): n for k, n in f.attempts.items()})
+        yield _seconds(f.job_seconds)
+        yield _counter(
+            "relay_rounds_failed", "Rounds of this process's relay that failed.", [], {(): self._failed_rounds}
+        )
+
+
+def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"unlearn_{name}", about, value=value)
+
+
+def _gauges(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"unlearn_{name}", about, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _counter(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"unlearn_{name}", about, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(key, value)
+    return family
+
+
+def _seconds(found: Mapping[str, tuple[float, ...]]) -> GaugeHistogramMetricFamily:
+    """A gauge histogram: its window moves, so that its buckets may shrink, and `rate` of them means nothing."""
+    about = "From first start to end, of jobs that ended within the last day."
+    family = GaugeHistogramMetricFamily("unlearn_job_seconds", about, labels=["kind"])
+    for kind in get_args(JobKind):
+        seconds = found.get(kind, ())
+        family.add_metric([kind], list(_buckets(seconds)), sum(seconds))
+    return family
+
+
+def _buckets(seconds: tuple[float, ...]) -> Iterator[tuple[str, float]]:
+    for bound in SECONDS:
+        yield f"{bound}.0", sum(one <= bound for one in seconds)
+    yield "+Inf", len(seconds)
