@@ -43,6 +43,12 @@ def service(company, tmp_path_factory):
         yield settings, client
 
 
+@pytest.fixture(autouse=True)
+def _key(service, monkeypatch):
+    """Commands find the service's key as if they ran under its home."""
+    monkeypatch.setenv("UNLEARN_API_KEY", service[0].local_key_file.read_text().strip())
+
+
 @pytest.fixture(scope="module")
 def people(company):
     counts: dict[str, int] = {}
@@ -216,7 +222,7 @@ def test_the_ledger_holds_to_the_end(service, released):
 
 
 def test_errors_reach_the_client_as_errors(service):
-    with pytest.raises(NotFound, match="req_nothing"):
+    with pytest.raises(NotFound, match="no request has this id"):
         service[1].get("/v1/requests/req_nothing")
     with pytest.raises(Unauthenticated), Client(service[1].url, key="unl_wrong") as stranger:
         stranger.get("/v1/requests")
@@ -250,10 +256,10 @@ def test_the_request_commands_submit_follow_show_list_and_export(service, compan
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["submit", "customer:nobody"], 2, "no registered adapter"),
+        (["submit", "customer:canary", "--regulation", "none"], 2, "regulation"),
         (["submit", "no-colon"], 2, "type:value"),
-        (["show", "req_nothing"], 2, "no request has the id"),
-        (["export", "req_nothing"], 2, "no request has the id"),
+        (["show", "req_nothing"], 2, "no request has this id"),
+        (["export", "req_nothing"], 2, "no request has this id"),
         (["list", "--state", "lost"], 2, "state"),
     ],
 )

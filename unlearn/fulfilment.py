@@ -90,6 +90,9 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
             f"unexpected {type(error).__name__}; the worker's log has the details",
             final=False,
         )
+    except BaseException:  # told to stop: whoever comes next goes on from the last checkpoint
+        _give_back(desk, claim)
+        raise
 
 
 def _case(claim: Claim, settings: Settings) -> Case:
@@ -205,6 +208,15 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     if case.shadows is not None:
         _drop(case.shadows.path, case.train, case.is_forgotten)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # the version is the candidate now
+
+
+def _give_back(desk: Desk, claim: Claim) -> None:
+    """Put the job back at once, rather than when its lease runs out; a worker that is ending has seconds for it."""
+    try:
+        desk.give_back(claim)
+        log.info("job %s: handed back, since this worker was told to stop", claim.job_id)
+    except Exception:
+        log.warning("job %s: could not be handed back; its lease will run out", claim.job_id)
 
 
 def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool) -> None:

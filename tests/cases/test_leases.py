@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from test_desk import REFUSED, submit, work
 
 from unlearn.cases.desk import Desk
+from unlearn.errors import LeaseLost
+from unlearn.fulfilment import fulfil
 
 
 def test_eight_workers_and_one_job_make_one_claim(desk, adapter, company, settings, clock):
@@ -102,3 +105,30 @@ def test_doorbells_sent_long_ago_are_removed(desk, adapter, company, clock):
         from sqlalchemy import text
 
         assert session.execute(text("SELECT count(*) FROM outbox")).scalar_one() == 1
+
+
+def test_a_job_handed_back_is_there_at_once_and_its_attempt_does_not_count(desk, adapter, company):
+    request = desk.submit(company.subject)
+    claim = desk.claim(request.jobs[0].id, "w1")
+    desk.rung([outbox for outbox, _ in desk.doorbells()])
+    desk.give_back(claim)
+    assert [job for _, job in desk.doorbells()] == [claim.job_id]
+    with pytest.raises(LeaseLost):
+        desk.give_back(claim)
+    again = desk.claim(claim.job_id, "w2")
+    assert (again.attempt, again.fence) == (1, 2)
+
+
+@pytest.mark.parametrize("stopped", [SystemExit, KeyboardInterrupt])
+def test_a_worker_told_to_stop_in_mid_run_hands_its_job_back(desk, settings, adapter, company, monkeypatch, stopped):
+    def stop(*_given, **_more):
+        raise stopped
+
+    monkeypatch.setattr("unlearn.fulfilment.climb", stop)
+    request = desk.submit(company.subject)
+    job_id = request.jobs[0].id
+    with pytest.raises(stopped):
+        fulfil(job_id, desk=desk, settings=settings, owner="w1")
+    job = desk.job(job_id)
+    assert (job.state, job.attempt, job.error) == ("queued", 0, None)
+    assert desk.adapter("bot").current.number == 1

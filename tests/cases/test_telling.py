@@ -13,12 +13,13 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 from test_desk import REFUSED, REPORT, new_version, work
 
+from outbound.papers import certificate, ec_key, pem
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
 from unlearn.cases.sealing import seal, unseal
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, NotFound
-from unlearn.outbound import CallbackRefused
+from unlearn.outbound import CallbackRefused, verify
 from unlearn.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("ticking")
@@ -274,3 +275,27 @@ def test_a_request_that_a_person_must_decide_is_told(desk, settings, adapter, pe
 def test_a_retry_is_never_before_the_receiver_asked(clock):
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     assert telling.next_attempt(moment, 1, moment, Random(0), 60) >= moment + timedelta(seconds=60)
+
+
+def test_an_opendsr_controller_is_told_at_the_addresses_that_came_with_the_request(
+    desk, settings, adapter, people, receiver, tmp_path
+):
+    key, domain = ec_key(), "privacy.desk.example"
+    paper = certificate(key, domain)
+    (tmp_path / "key.pem").write_bytes(pem(key))
+    (tmp_path / "certificate.pem").write_bytes(paper)
+    signing = {f"opendsr_{name}_file": tmp_path / f"{name}.pem" for name in ("key", "certificate")}
+    signs = Settings(**settings.model_dump() | {"opendsr_domain": domain} | signing)
+    id_ = "5f0c8a1e-7c1b-4c37-9a55-0d6a2f1f7a11"
+    request = desk.submit(people[0], external_id=id_, callback_urls=(receiver.url,))
+    desk.cancel(request.id)
+    assert run_errands(desk, signs) == 1
+    [(headers, body)] = receiver.came
+    lower = {name.lower(): value for name, value in headers.items()}
+    verify(paper, lower["x-opendsr-processor-domain"], body, lower["x-opendsr-signature"])
+    told = json.loads(body)
+    assert (told["subject_request_id"], told["request_status"]) == (id_, "cancelled")
+    assert (told["controller_id"], told["status_callback_url"]) == ("default", receiver.url)
+    desk.cancel(desk.submit(people[1], external_id="t-2", callback_urls=(receiver.url,)).id)
+    run_errands(desk, settings)  # the front is closed by now
+    assert "not set up" in next(m.last_error for m in desk.messages() if m.state == "waiting")

@@ -658,6 +658,12 @@ class Desk:
             over = final or self._spent(job)
             endings.break_off(session, job, reason, self._clock(), over=over)
 
+    def give_back(self, claim: Claim) -> None:
+        """Put a job back whose worker is told to stop: it did not break, so that the attempt does not count."""
+        now = self._clock()
+        with self.store.writing() as session:
+            endings.interrupt(session, self._held(session, claim), now)
+
     # -- for the relay --------------------------------------------------------------------------------------------
 
     def doorbells(self, limit: int = 100) -> list[tuple[int, str]]:

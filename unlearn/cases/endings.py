@@ -39,6 +39,16 @@ def break_off(session: Session, job: Job, reason: str, now: datetime, *, over: b
         jobs.ring(session, job.id, now)
 
 
+def interrupt(session: Session, job: Job, now: datetime) -> None:
+    """End an attempt that somebody stopped: the job goes back to the queue, and the attempt does not count."""
+    request_ids = [request.id for request in jobs.requests_of(session, job.id)]
+    facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence}
+    ledger.append(session, now, "attempt_interrupted", facts, request_ids)
+    job.attempt -= 1
+    jobs.end(session, job, "queued", now)
+    jobs.ring(session, job.id, now)
+
+
 def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
     """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job.
 

@@ -215,16 +215,14 @@ def environment(settings: Settings) -> dict[str, str]:
     ours.pop("MLFLOW_TRACKING_URI", None)
     for name, value in settings.model_dump(mode="python").items():
         if value is not None:
-            ours[f"UNLEARN_{name.upper()}"] = _spelled(value)
+            ours[f"UNLEARN_{name.upper()}"] = os.pathsep.join(map(str, value)) if name == "roots" else _spelled(value)
     return ours | ENVIRONMENT
 
 
 def _spelled(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    if isinstance(value, list):
-        return os.pathsep.join(map(str, value))
-    return json.dumps(value) if isinstance(value, bool | dict) else str(value)
+    return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)
 
 
 def _tail(log: Path, lines: int = 15) -> str:

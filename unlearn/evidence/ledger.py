@@ -32,6 +32,7 @@ Action = Literal[
     "job_cancelled",
     "attempt_started",
     "attempt_failed",
+    "attempt_interrupted",
     "verdict",
     "version_released",
     "request_completed",
