@@ -91,7 +91,10 @@ def install(app: FastAPI) -> None:
         faults = error.errors()
         if any(fault["type"] == "json_invalid" for fault in faults):
             return problem(_id(request), 400, "not-json", "The body is not JSON", "the body can't be read as JSON")
-        listed = [{"pointer": _pointer(fault["loc"]), "detail": fault["msg"]} for fault in faults]
+        listed = [
+            {"pointer": _pointer(fault["loc"]), "detail": fault["msg"].removeprefix("Value error, ")}
+            for fault in faults
+        ]
         detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in listed[:5])
         return problem(_id(request), 422, "bad-input", "The input can't be used", detail, listed)
 
