@@ -118,6 +118,16 @@ def _id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
+def _fault(found: Mapping[str, Any]) -> dict[str, str]:
+    """One fault without anything that was sent: not even the name of an unknown field, which may be an identity."""
+    if found["type"] == "extra_forbidden":
+        return {
+            "pointer": _pointer(found["loc"][:-1]),
+            "detail": "a field here is unknown; /docs names those there are",
+        }
+    return {"pointer": _pointer(found["loc"]), "detail": found["msg"].removeprefix("Value error, ")}
+
+
 def _pointer(loc: Sequence[str | int]) -> str:
     place, *path = loc
     return f"{'#' if place == 'body' else place}/{'/'.join(map(str, path))}".rstrip("/")

@@ -68,6 +68,8 @@ def test_the_identity_comes_back_in_no_answer(api, registered, company):
         api.post("/v1/requests", json={"subject": {"type": "canary-4711"}}),
         api.post("/v1/requests", json={"subject": "canary-4711"}),
         api.post("/v1/requests", json={"subject": {"type": "a", "value": ["canary-4711"]}}),
+        api.post("/v1/requests", json={"subject": {"type": "a", "value": "b", "canary-4711": 1}}),
+        api.post("/v1/requests", json={"canary-4711": "customer"}),
         api.get("/v1/requests"),
     ):
         assert value not in answer.text
@@ -158,6 +160,13 @@ def test_every_fault_of_a_registration_is_named(api):
         "#/train",
         "#/holdout",
     }
+
+
+def test_an_unknown_field_is_told_by_the_place_that_holds_it(api, company):
+    given = body(company) | {"recieved_at": "2026-03-01T09:30:00Z", "note": 1}
+    problem = is_problem(api.post("/v1/requests", json=given), 422, "bad-input")
+    assert [fault["pointer"] for fault in problem["errors"]] == ["#"]
+    assert "unknown" in problem["detail"]
 
 
 def test_bad_registrations_are_problems_of_their_kind(api, inputs, company, tmp_path):
