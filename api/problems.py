@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unlearn.errors import Unauthenticated, UnlearnError
@@ -91,10 +92,7 @@ def install(app: FastAPI) -> None:
         faults = error.errors()
         if any(fault["type"] == "json_invalid" for fault in faults):
             return problem(_id(request), 400, "not-json", "The body is not JSON", "the body can't be read as JSON")
-        listed = [
-            {"pointer": _pointer(fault["loc"]), "detail": fault["msg"].removeprefix("Value error, ")}
-            for fault in faults
-        ]
+        listed = list({fault["pointer"]: fault for fault in map(_fault, faults)}.values())
         detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in listed[:5])
         return problem(_id(request), 422, "bad-input", "The input can't be used", detail, listed)
 
@@ -111,7 +109,16 @@ def install(app: FastAPI) -> None:
         }.get(error.status_code, phrase)
         answer = problem(_id(request), error.status_code, kind, phrase, detail)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = _methods(app, request.url.path) or answer.headers.get("Allow", "GET")
         return answer
+
+
+def _methods(app: FastAPI, path: str) -> str:
+    """Every method that an address takes (RFC 9110, section 10.2.1); the framework names those of its first route."""
+    paths = app.openapi()["paths"]
+    places = [path] if path in paths else [place for place in paths if compile_path(place)[0].match(path)]
+    return ", ".join(sorted({method.upper() for place in places for method in paths[place]}))
 
 
 def _id(request: Request) -> str:
