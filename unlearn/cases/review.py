@@ -6,6 +6,7 @@ its own.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -164,6 +165,8 @@ def _reason(reason: str) -> str:
     text = reason.strip()
     if not 1 <= len(text) <= LONGEST_REASON:
         raise BadInput(f"reason: {len(text)} characters; write between 1 and {LONGEST_REASON}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t" for character in text):
+        raise BadInput("reason: it holds control characters; write plain text")  # PostgreSQL keeps no NUL
     return text
 
 
