@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, health, jobs, keys, requests
+from api import adapters, explained, health, jobs, keys, requests
 from api.problems import Gate, install
 from unlearn import __version__
 from unlearn.cases.desk import Desk
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
             desk.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, jobs, keys, health):
+    for part in (adapters, requests, jobs, keys, health, explained):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)
