@@ -17,6 +17,7 @@ import redis
 
 from polling import until
 from unlearn.cases.desk import Desk
+from unlearn.cases.rights import HERE
 from unlearn.cases.tables import Adapter, Doorbell, Job
 from unlearn.settings import Settings
 
@@ -101,7 +102,7 @@ def queued(desk: Desk) -> Callable[[str], None]:
     def put(job_id: str) -> None:
         now = datetime.now(UTC)
         adapter: dict[str, Any] = {"base": "b", "base_sha256": "0", "policy": {}, "current": 1}
-        adapter |= {"train": "t", "train_sha256": "0", "train_records": 1}
+        adapter |= {"controller_id": HERE, "train": "t", "train_sha256": "0", "train_records": 1}
         adapter |= {"holdout": "h", "holdout_sha256": "0", "holdout_records": 1}
         with desk.store.writing() as session:
             session.add(Adapter(id=f"adp_{job_id}", name=f"of-{job_id}", created_at=now, **adapter))
