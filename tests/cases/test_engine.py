@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from unlearn.cases.desk import Desk
-from unlearn.cases.store import engine
+from unlearn.cases.rights import HERE
+from unlearn.cases.store import engine, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Table
 from unlearn.errors import BadInput, Unavailable
@@ -71,3 +72,15 @@ def test_threads_of_one_process_wait_for_each_other_and_not_for_sqlite_to_look_a
     assert len(desk.requests(limit=100)) == 40
     desk.check_ledger()
     desk.close()
+
+
+def test_whether_a_subject_is_busy_is_asked_of_an_index_however_many_requests_there_are(desk):
+    asked = []
+    event.listen(desk.store.engine, "before_cursor_execute", lambda _c, _u, sql, given, *_: asked.append((sql, given)))
+    with desk.store.reading() as session:
+        requests.open_for(session, HERE, "0" * 64)
+        sql, given = asked[-1]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given).all()
+    assert [row[-1] for row in plan] == [
+        "SEARCH requests USING INDEX one_open_request_per_subject (controller_id=? AND subject_hash=?)"
+    ]
