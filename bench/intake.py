@@ -261,7 +261,8 @@ def show(figures: dict[str, Any]) -> None:
     machine = figures["machine"]
     load_now = " ".join(f"{x:.1f}" for x in machine["load_average"])
     title = f"{figures['requests']:,} requests, {figures['clients']} clients, {figures['database']}; {machine['cores']} cores, load {load_now}"
-    table = Table("", box=None, header_style="dim", title=title)
+    console.print(title)
+    table = Table("", box=None, header_style="dim")
     for head in ("requests/s", "p50 (ms)", "p99 (ms)"):
         table.add_column(head, justify="right")
     for who, label in (("api", "the API"), ("bare", "one bare insert")):
