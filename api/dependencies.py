@@ -14,11 +14,12 @@ from unlearn.errors import Unauthenticated
 from workers.relay import Relay
 
 
-def _desk(request: Request) -> Desk:
+# These two are coroutines, since FastAPI takes a plain function to a thread of its pool and back.
+async def _desk(request: Request) -> Desk:
     return cast("Desk", request.app.state.desk)
 
 
-def _relay(request: Request) -> Relay:
+async def _relay(request: Request) -> Relay:
     return cast("Relay", request.app.state.relay)
 
 

@@ -13,13 +13,13 @@ from unlearn.errors import Unavailable
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Alive?", responses=answers())
+@router.get("/healthz", summary="Alive?", responses=answers(keyed=False))
 def healthy() -> Health:
     """The process answers."""
     return Health(version=__version__)
 
 
-@router.get("/readyz", summary="Ready?", responses=answers(503))
+@router.get("/readyz", summary="Ready?", responses=answers(503, keyed=False))
 def ready(request: Request, desk: TheDesk) -> Health:
     """Database and broker answer; otherwise a problem that names what does not."""
     missing = []

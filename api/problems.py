@@ -15,8 +15,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.catalogue import KINDS
 from unlearn.errors import Unauthenticated, UnlearnError
 
 log = logging.getLogger(__name__)
@@ -46,11 +48,15 @@ class Problem(BaseModel):
     errors: list[Fault] | None = Field(default=None, description="Each fault of the input, when there are several.")
 
 
-def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint that may answer with problems of these statuses, beside the common ones."""
+def answers(*statuses: int, keyed: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that may answer with problems of these statuses, beside the common ones.
+
+    Args:
+        statuses: what it may answer.
+        keyed: whether it takes an API key.
+    """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    common = {500} if not statuses or statuses == (503,) else {401, 500}
-    all_of_them = sorted({*statuses, *common})
+    all_of_them = sorted({*statuses, 500, *({401} if keyed else ())})
     return {s: {"description": HTTPStatus(s).phrase, "model": Problem, "content": content} for s in all_of_them}
 
 
@@ -68,6 +74,12 @@ def problem(
     if errors:
         body["errors"] = list(errors)
     return JSONResponse(body, status, media_type=MEDIA_TYPE, headers={"X-Request-Id": request_id})
+
+
+def _own(request_id: str, kind: str, detail: str, errors: Sequence[Mapping[str, str]] | None = None) -> JSONResponse:
+    """A problem that no error of the tree stands for."""
+    known = KINDS[kind]
+    return problem(request_id, known.status, kind, known.title, detail, errors)
 
 
 def install(app: FastAPI) -> None:
@@ -89,36 +101,48 @@ def install(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = error.errors()
         if any(fault["type"] == "json_invalid" for fault in faults):
-            return problem(_id(request), 400, "not-json", "The body is not JSON", "the body can't be read as JSON")
-        listed = [_fault(fault["type"], fault["loc"], fault["msg"]) for fault in faults]
+            return _own(_id(request), "not-json", "the body can't be read as JSON")
+        listed = list({fault["pointer"]: fault for fault in map(_fault, faults)}.values())
         detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in listed[:5])
-        return problem(_id(request), 422, "bad-input", "The input can't be used", detail, listed)
+        return _own(_id(request), "bad-input", detail, listed)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        phrase = HTTPStatus(error.status_code).phrase
-        kind = phrase.lower().replace(" ", "-")
         if error.status_code == 400:  # the framework's word for a body that it could not parse
-            detail = "the body can't be read as JSON in UTF-8"
-            return problem(_id(request), 400, "not-json", "The body is not JSON", detail)
-        detail = {
-            404: "nothing is at this address; the API is described under /docs",
-            405: "this address does not take this method; the API is described under /docs",
-        }.get(error.status_code, phrase)
-        answer = problem(_id(request), error.status_code, kind, phrase, detail)
+            return _own(_id(request), "not-json", "the body can't be read as JSON in UTF-8")
+        if error.status_code == 404:
+            answer = _own(_id(request), "not-found", "nothing is at this address; the API is described under /docs")
+        elif error.status_code == 405:
+            detail = "this address does not take this method; the API is described under /docs"
+            answer = _own(_id(request), "method-not-allowed", detail)
+        else:
+            phrase = HTTPStatus(error.status_code).phrase
+            answer = problem(_id(request), error.status_code, "error", phrase, phrase)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = _methods(app, request.url.path) or answer.headers.get("Allow", "GET")
         return answer
+
+
+def _methods(app: FastAPI, path: str) -> str:
+    """Every method that an address takes (RFC 9110, section 10.2.1); the framework names those of its first route."""
+    paths = app.openapi()["paths"]
+    places = [path] if path in paths else [place for place in paths if compile_path(place)[0].match(path)]
+    return ", ".join(sorted({method.upper() for place in places for method in paths[place]}))
 
 
 def _id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
-def _fault(kind: str, loc: Sequence[str | int], message: str) -> dict[str, str]:
-    """One fault; of a key that nobody knows the place where it is, since its name is the client's own text."""
-    if kind == "extra_forbidden":
-        return {"pointer": _pointer(loc[:-1]), "detail": "a key that is not known here; /docs has those that are"}
-    return {"pointer": _pointer(loc), "detail": message}
+def _fault(found: Mapping[str, Any]) -> dict[str, str]:
+    """One fault without anything that was sent: not even the name of an unknown field, which may be an identity."""
+    if found["type"] == "extra_forbidden":
+        return {
+            "pointer": _pointer(found["loc"][:-1]),
+            "detail": "a field here is unknown; /docs names those there are",
+        }
+    return {"pointer": _pointer(found["loc"]), "detail": found["msg"].removeprefix("Value error, ")}
 
 
 def _pointer(loc: Sequence[str | int]) -> str:
@@ -155,8 +179,7 @@ class Gate:
         refused = _refused(scope, request_id)
         body = None if refused else await _body(receive)
         if refused is None and body is None:
-            kind, title = "body-too-large", "The body is too large"
-            refused = problem(request_id, 413, kind, title, f"a body may have {MAX_BODY_BYTES} bytes at most")
+            refused = _own(request_id, "body-too-large", f"a body may have {MAX_BODY_BYTES} bytes at most")
         if refused is not None:
             await refused(scope, receive, answer)
             return
@@ -167,7 +190,7 @@ class Gate:
             if started:
                 raise
             detail = f"an unexpected error; the service's log has it under {request_id}"
-            crash = problem(request_id, 500, "error", "Something went wrong", detail)
+            crash = _own(request_id, "error", detail)
             await crash(scope, receive, answer)
 
 
@@ -178,8 +201,7 @@ def _refused(scope: Scope, request_id: str) -> JSONResponse | None:
     if scope["method"] in ("POST", "PUT", "PATCH") and not empty:
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json":
-            detail = "send the body as application/json"
-            return problem(request_id, 415, "unsupported-media-type", "The body is of the wrong type", detail)
+            return _own(request_id, "unsupported-media-type", "send the body as application/json")
     return None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime
 
 from api.dependencies import Id, TheDesk, TheRelay, Who
 from api.problems import answers
 from api.schemas import (
     BatchIn,
+    Moment,
     Order,
     ReasonIn,
     RejectIn,
@@ -55,7 +55,8 @@ def submit(
     (any more) is completed at once.
     """
     [view] = desk.submit_many([wish(body)], by=who, idempotency_key=key)
-    relay.nudge()
+    if view.jobs:
+        relay.nudge()
     response.headers["Location"] = f"/v1/requests/{view.id}"
     return RequestOut.model_validate(view)
 
@@ -82,7 +83,7 @@ def listing(
     who: Who,
     state: Annotated[RequestState | None, Query(description="Only requests in this state.")] = None,
     due_before: Annotated[
-        AwareDatetime | None, Query(description="Only what is due before this moment and has not ended.")
+        Moment | None, Query(description="Only what is due before this moment and has not ended.")
     ] = None,
     adapter: Annotated[str | None, Query(pattern=NAME, description="Only with a job on this adapter.")] = None,
     held: Annotated[bool | None, Query(description="Only under a legal hold, or only not.")] = None,

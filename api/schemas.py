@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})", re.ASCII)
+
+
+def _spelled(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and RFC3339.fullmatch(value)):
+        return value
+    raise ValueError(
+        "give date, time and zone, such as 2026-03-01T09:30:00Z"
+    )  # seconds since 1970 look like any number
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this moment lies outside of the years 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_spelled), AfterValidator(_in_utc)]
+"""A moment as RFC 3339 spells it (seconds may be missing), in UTC from here on."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
@@ -114,7 +136,7 @@ class RequestIn(_In):
 
     subject: SubjectIn
     regulation: Regulation = Field(default="gdpr", description="Whose clock runs.")
-    received_at: AwareDatetime | None = Field(
+    received_at: Moment | None = Field(
         default=None, description="When you got it; now, if you say nothing.", examples=["2026-03-01T09:30:00Z"]
     )
     external_id: ExternalId | None = Field(default=None, description="What you call it.", examples=["ticket-4711"])
@@ -131,7 +153,7 @@ class SearchIn(_In):
 
     subject: SubjectIn | None = Field(default=None, description="Only this person's.")
     state: RequestState | None = None
-    due_before: AwareDatetime | None = Field(default=None, description="Due before this moment, and not ended.")
+    due_before: Moment | None = Field(default=None, description="Due before this moment, and not ended.")
     adapter: Name | None = Field(default=None, description="With a job on this adapter.")
     held: bool | None = Field(default=None, description="Under a legal hold, or not.")
     order: Order = Field(default="created", description="The newest first, or the most urgent.")
@@ -175,7 +197,7 @@ class KeyIn(_In):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(examples=["ticket system"])
     scopes: list[Scope] = Field(min_length=1, max_length=6, examples=[["requests:write", "requests:read"]])
-    expires_at: AwareDatetime | None = Field(default=None, description="When it ends; never, if you say nothing.")
+    expires_at: Moment | None = Field(default=None, description="When it ends; never, if you say nothing.")
 
 
 class KeyOut(_Out):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from unlearn.cases.desk import Desk
@@ -21,7 +22,7 @@ class Relay:
     Args:
         desk: where doorbells lie.
         ring: tells a worker of a job id; raises Unavailable when it can't.
-        seconds: between two rounds; `nudge` begins one at once.
+        seconds: between two rounds that sweep; `nudge` begins one at once that only rings, however many submit.
     """
 
     def __init__(self, desk: Desk, ring: Callable[[str], None], seconds: float) -> None:
@@ -49,6 +50,9 @@ class Relay:
     def round(self) -> int:
         """Sweep, then ring what is unsent; how many doorbells rang."""
         self._desk.sweep()
+        return self._ring_all()
+
+    def _ring_all(self) -> int:
         count = 0
         for outbox_id, job_id in self._desk.doorbells():
             self._ring(job_id)
@@ -57,9 +61,13 @@ class Relay:
         return count
 
     def _run(self) -> None:
+        next_sweep = time.monotonic()
         while not self._stop.is_set():
             try:
-                self.round()
+                if time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + self._seconds
+                    self._desk.sweep()
+                self._ring_all()
                 self._silent = False
             except Unavailable as error:
                 self.failed_rounds += 1
@@ -69,5 +77,5 @@ class Relay:
             except Exception:
                 self.failed_rounds += 1
                 log.exception("a round of the relay failed; the next one tries again")
-            self._wake.wait(self._seconds)
+            self._wake.wait(max(0.0, next_sweep - time.monotonic()))
             self._wake.clear()

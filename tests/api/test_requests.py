@@ -63,6 +63,35 @@ def test_the_clock_is_told_and_can_be_asked_for(api, registered, company, people
     is_problem(api.get("/v1/requests", params={"after": "req_0"}), 422, "bad-input")
 
 
+NO_MOMENTS = [
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "2026-02-30T00:00:00Z",
+    "2026-02-28T00:00:00",
+    "1700000000",
+    1700000000,
+    0.5,
+    1e300,
+    10**400,
+    True,
+]
+
+
+@pytest.mark.parametrize("given", NO_MOMENTS)
+def test_what_is_no_moment_or_lies_outside_the_calendar_is_bad_input(api, company, given):
+    key = {"name": "n", "scopes": ["audit"], "expires_at": given}
+    is_problem(api.post("/v1/requests", json=body(company) | {"received_at": given}), 422, "bad-input")
+    is_problem(api.post("/v1/requests/search", json={"due_before": given}), 422, "bad-input")
+    is_problem(api.get("/v1/requests", params={"due_before": str(given)}), 422, "bad-input")
+    is_problem(api.post("/v1/keys", json=key), 422, "bad-input")
+
+
+@pytest.mark.parametrize("spelled", ["2999-03-01T09:30Z", "2999-03-01 09:30:00.5+02:00", "9999-12-31T23:59:59Z"])
+def test_a_moment_may_be_spelled_in_any_zone(api, spelled):
+    assert api.get("/v1/requests", params={"due_before": spelled}).status_code == 200
+    assert api.post("/v1/keys", json={"name": "n", "scopes": ["audit"], "expires_at": spelled}).status_code == 201
+
+
 def test_a_request_is_held_lifted_extended_cancelled_and_rejected(api, registered, company, people):
     made = api.post("/v1/requests", json=body(company, people[0])).json()
 

@@ -66,6 +66,7 @@ RIGHTS = {
 OPEN_TO_ALL = {
     "/healthz",
     "/readyz",
+    "/problems/{kind}",
     "/opendsr/v2/discovery",
     "/opendsr/v2/certificate.pem",
     "/opendsr/v2/status",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from unlearn.cases.desk import Desk
+from unlearn.cases.rights import HERE
+from unlearn.cases.store import engine, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Table
 from unlearn.errors import BadInput, Unavailable
@@ -52,3 +56,31 @@ def test_a_file_that_is_no_database_is_unavailable_and_stays_as_it_is(tmp_path):
 def test_a_url_of_no_database_is_bad_input(url):
     with pytest.raises(BadInput, match="UNLEARN_DATABASE_URL"):
         Store(url)
+
+
+def test_threads_of_one_process_wait_for_each_other_and_not_for_sqlite_to_look_again(settings, monkeypatch):
+    monkeypatch.setattr(engine, "BUSY_MILLISECONDS", 0)  # SQLite says no at once where another thread writes
+    desk = Desk(settings)
+    desk.migrate()
+
+    def submit(number):
+        for turn in range(5):
+            desk.submit(f"customer:nobody-{number}-{turn}")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(submit, range(8)))
+    assert len(desk.requests(limit=100)) == 40
+    desk.check_ledger()
+    desk.close()
+
+
+def test_whether_a_subject_is_busy_is_asked_of_an_index_however_many_requests_there_are(desk):
+    asked = []
+    event.listen(desk.store.engine, "before_cursor_execute", lambda _c, _u, sql, given, *_: asked.append((sql, given)))
+    with desk.store.reading() as session:
+        requests.open_for(session, HERE, "0" * 64)
+        sql, given = asked[-1]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given).all()
+    assert [row[-1] for row in plan] == [
+        "SEARCH requests USING INDEX one_open_request_per_subject (controller_id=? AND subject_hash=?)"
+    ]

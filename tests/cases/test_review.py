@@ -68,6 +68,14 @@ def test_a_hold_keeps_everything_and_lifting_it_plans_anew(desk, adapter, people
         desk.lift_hold(request.id)
 
 
+@pytest.mark.parametrize("reason", ["court\0order", "\x1b[2J", "half a \ud800 pair"])
+def test_a_reason_is_plain_text_that_every_database_keeps(desk, adapter, people, reason):
+    request = desk.submit(people[0])
+    with pytest.raises(BadInput, match="control characters"):
+        desk.put_on_hold(request.id, reason)
+    assert desk.put_on_hold(request.id, "line one\nline two").hold_reason == "line one\nline two"
+
+
 def test_time_is_extended_once_with_a_reason_before_it_is_over(desk, adapter, people, clock):
     request = desk.submit(people[0])
     with pytest.raises(BadInput, match="reason"):

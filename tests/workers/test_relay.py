@@ -92,3 +92,18 @@ def test_a_nudge_begins_a_round_at_once_and_stopping_waits_for_no_pause(desk, qu
         until(lambda: rung == ["job_1"])
     finally:
         relay.stop()
+
+
+def test_a_nudge_only_rings_so_that_many_who_submit_bring_no_sweeps(desk, queued, monkeypatch):
+    sweeps, rung, sweep = [], [], desk.sweep
+    monkeypatch.setattr(desk, "sweep", lambda: sweeps.append(sweep()))
+    relay = Relay(desk, rung.append, seconds=3600)
+    relay.start()
+    try:
+        for number in range(3):
+            queued(f"job_{number}")
+            relay.nudge()
+            until(lambda: len(rung) > number)  # noqa: B023 - called before the next turn
+    finally:
+        relay.stop()
+    assert len(sweeps) == 1

@@ -18,6 +18,7 @@ from unlearn.cases import clock, planning
 from unlearn.cases.clock import Regulation
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, keys, ledger, requests
+from unlearn.cases.tables import Request
 from unlearn.cases.views import RequestView, Touched
 from unlearn.errors import BadInput, Conflict
 
@@ -74,10 +75,10 @@ def accept(
             return requests.several(session, by.controller, before.request_ids)
     if len({one.subject_hash for one in submissions}) < len(submissions):
         raise BadInput("the same subject is asked for twice; send each once")
-    ids = [_accept(session, one, by, now) for one in submissions]
+    accepted = [_accept(session, one, by, now) for one in submissions]
     if idempotency_key is not None:
-        keys.note_answer(session, by.controller, idempotency_key, body, ids, now)
-    return requests.several(session, by.controller, ids)
+        keys.note_answer(session, by.controller, idempotency_key, body, [request.id for request in accepted], now)
+    return requests.views(session, accepted)
 
 
 def accept_once(session: Session, one: Submission, by: Actor, now: datetime) -> RequestView:
@@ -91,13 +92,14 @@ def accept_once(session: Session, one: Submission, by: Actor, now: datetime) -> 
     if one.external_id is None:
         raise BadInput("give an external id; by it the same request is known again")
     known = requests.by_external_id(session, by.controller, one.external_id)
-    [view] = requests.several(session, by.controller, [known or _accept(session, one, by, now)])
+    ids = [known or _accept(session, one, by, now).id]
+    [view] = requests.several(session, by.controller, ids)
     if view.subject_hash != one.subject_hash:
         raise DuplicateId("this id was used for a request of another subject; take a new id for a new request")
     return view
 
 
-def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> str:
+def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> Request:
     busy = requests.open_for(session, by.controller, one.subject_hash)
     if busy is not None:
         raise Conflict(f"request {busy} for this subject is still open; follow that one")
@@ -122,9 +124,8 @@ def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> str:
     request = requests.add(session, row, now)
     facts = {"request": request.id, "subject_hash": one.subject_hash, "by": by.name, "regulation": one.regulation}
     ledger.append(session, now, "request_accepted", facts, [request.id])
-    if not planning.plan(session, request, now):
-        planning.complete_if_nothing_waits(session, request, now)
-    return request.id
+    planning.plan(session, request, now, new=True)
+    return request
 
 
 def touched(session: Session, subject_hash: str, by: Actor) -> list[Touched]:

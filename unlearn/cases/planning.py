@@ -16,17 +16,24 @@ from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.tables import Job, Request
 
 
-def plan(session: Session, request: Request, now: datetime, policy: dict[str, Any] | None = None) -> int:
-    """Plan the erasing of a request's subject from every adapter that still knows it; how many jobs it waits for.
+def plan(
+    session: Session, request: Request, now: datetime, policy: dict[str, Any] | None = None, *, new: bool = False
+) -> None:
+    """Plan the erasing of a request's subject from every adapter that still knows it.
+
+    A request for which no adapter has anything (left) to forget is completed; the ledger says how many were searched.
 
     Args:
         session: of a writing transaction.
         request: open and not held.
         now: the moment.
         policy: in the place of each adapter's own; such a job is shared with nobody.
+        new: whether the request was made just now, so that no job can be for it yet.
     """
-    waiting = {job.adapter_id for job in jobs.of_request(session, request.id) if job.state in ("queued", "running")}
-    for learned, adapter in adapters.that_learned(session, request.controller_id, request.subject_hash):
+    had = [] if new else jobs.of_request(session, request.id)
+    waiting = {job.adapter_id for job in had if job.state in ("queued", "running")}
+    knowing = adapters.that_learned(session, request.controller_id, request.subject_hash)
+    for learned, adapter in knowing:
         if learned.erased_at is not None or adapter.id in waiting:
             continue
         waiting.add(adapter.id)
@@ -42,7 +49,13 @@ def plan(session: Session, request: Request, now: datetime, policy: dict[str, An
         records = {request.id: learned.records}
         jobs.add(session, job_id, adapter.id, records, now, due_at=request.due_at, ready_at=ready_at, policy=policy)
         ledger.append(session, now, "job_planned", {"job": job_id, **facts}, [request.id])
-    return len(waiting)
+    if not waiting:
+        requests.move(session, request.id, "completed", now)
+        searched = {
+            "adapters_searched": adapters.count(session, request.controller_id),
+            "adapters_that_learned": len(knowing),
+        }
+        ledger.append(session, now, "request_completed", {"request": request.id, **searched}, [request.id])
 
 
 def withdraw(session: Session, request: Request, now: datetime) -> None:
@@ -72,20 +85,3 @@ def _without(session: Session, job: Job, request_id: str, now: datetime) -> None
         job.attempt -= 1  # it did not break
         jobs.end(session, job, "queued", now)
         jobs.ring(session, job.id, now)
-
-
-def complete_if_nothing_waits(session: Session, request: Request, now: datetime) -> bool:
-    """End a request for which no adapter has anything (left) to forget; the ledger says how many were searched."""
-    if any(job.state in ("queued", "running") for job in jobs.of_request(session, request.id)):
-        return False
-    learned = adapters.that_learned(session, request.controller_id, request.subject_hash)
-    if any(one.erased_at is None for one, _ in learned):
-        return False
-    requests.move(session, request.id, "completed", now)
-    facts = {
-        "request": request.id,
-        "adapters_searched": adapters.count(session, request.controller_id),
-        "adapters_that_learned": len(learned),
-    }
-    ledger.append(session, now, "request_completed", facts, [request.id])
-    return True

@@ -6,6 +6,7 @@ its own.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -81,8 +82,7 @@ def lift(session: Session, request: Request, by: Actor, now: datetime) -> None:
         raise Conflict(f"request {request.id} is not held")
     request.held_at, request.hold_reason = None, None
     _enter(session, request, "request_hold_lifted", by, now)
-    if not planning.plan(session, request, now):
-        planning.complete_if_nothing_waits(session, request, now)
+    planning.plan(session, request, now)
 
 
 def extend(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
@@ -112,8 +112,7 @@ def retry(session: Session, request: Request, policy: dict[str, Any] | None, by:
     requests.move(session, request.id, "pending", now)
     request.decision = _decision("retried", None, None, by, now)
     _enter(session, request, "request_retried", by, now, other_policy=policy is not None)
-    if not planning.plan(session, request, now, policy):
-        planning.complete_if_nothing_waits(session, request, now)
+    planning.plan(session, request, now, policy)
 
 
 def reject(session: Session, request: Request, ground: str, reason: str, by: Actor, now: datetime) -> None:
@@ -174,6 +173,8 @@ def _reason(reason: str) -> str:
     text = reason.strip()
     if not 1 <= len(text) <= LONGEST_REASON:
         raise BadInput(f"reason: {len(text)} characters; write between 1 and {LONGEST_REASON}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t" for character in text):
+        raise BadInput("reason: it holds control characters; write plain text")  # PostgreSQL keeps no NUL
     return text
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,11 +46,15 @@ class Store:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(parsed, pool_pre_ping=True, json_serializer=_json, hide_parameters=True)
+            far = parsed.get_backend_name() != "sqlite"  # a connection to a file is not lost while it waits
+            self.engine = create_engine(parsed, pool_pre_ping=far, json_serializer=_json, hide_parameters=True)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
+        self._turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
+            # SQLite's own waiting looks again after ever longer pauses, so that threads who write starve each other.
+            self._turn = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -61,7 +67,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or changes nothing if the block raises."""
-        with self._answering(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._turn, self._answering(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.connection(execution_options={"writes": True})
             yield session
 

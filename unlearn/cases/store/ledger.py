@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
 from unlearn.cases.tables import LedgerEntry, LedgerSubject
 from unlearn.cases.views import rfc3339
 from unlearn.evidence.ledger import Action, Entry, next_entry
+
+LAST = "the last entry of the ledger"
+ENTRY, SUBJECT = insert(LedgerEntry), insert(LedgerSubject)
+NEWEST = select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)
 
 
 def append(
@@ -27,23 +31,23 @@ def append(
         facts: ids and keyed hashes.
         about: request ids whose export shall hold the entry.
     """
-    lock(session.connection(), LEDGER_LOCK)
-    last = session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)).first()
-    entry = next_entry(None if last is None else _entry(last), rfc3339(now), action, facts)
-    session.add(
-        LedgerEntry(
-            seq=entry.seq,
-            at=entry.at,
-            action=entry.action,
-            facts=dict(entry.facts),
-            previous=entry.previous,
-            hash=entry.hash,
-        )
-    )
-    session.flush()
-    session.add_all(LedgerSubject(request_id=request_id, seq=entry.seq) for request_id in about)
-    session.flush()
+    entry = next_entry(_last(session), rfc3339(now), action, facts)
+    session.flush()  # what the entry is about comes first
+    row = {field: getattr(entry, field) for field in ("seq", "at", "action", "previous", "hash")}
+    session.connection().execute(ENTRY, row | {"facts": dict(entry.facts)})
+    if about:
+        session.connection().execute(SUBJECT, [{"request_id": request_id, "seq": entry.seq} for request_id in about])
+    session.info[LAST] = entry
     return entry
+
+
+def _last(session: Session) -> Entry | None:
+    """The entry to follow. Once the transaction has appended one, it is that: until the end, nobody else appends."""
+    if LAST in session.info:
+        return cast("Entry", session.info[LAST])
+    lock(session.connection(), LEDGER_LOCK)
+    last = session.scalars(NEWEST).first()
+    return None if last is None else _entry(last)
 
 
 def all_entries(session: Session) -> Iterator[Entry]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
 from unlearn.cases.store import errands
+from unlearn.cases.tables import OPEN as IS_OPEN
 from unlearn.cases.tables import Adapter, Job, JobRequest, Request
 from unlearn.cases.views import JobState, JobSummary, Progress, RequestState, RequestView
 from unlearn.errors import BadInput
@@ -54,7 +55,8 @@ class Wanted:
 
 def add(session: Session, row: dict[str, Any], now: datetime) -> Request:
     """Add a pending request."""
-    request = Request(**row, state="pending", created_at=now, updated_at=now)
+    nothing = dict.fromkeys(("extended_at", "extension_reason", "held_at", "hold_reason", "decision", "completed_at"))
+    request = Request(**row, **nothing, state="pending", created_at=now, updated_at=now)
     session.add(request)
     session.flush()
     return request
@@ -62,9 +64,8 @@ def add(session: Session, row: dict[str, Any], now: datetime) -> Request:
 
 def open_for(session: Session, controller: str, subject_hash: str) -> str | None:
     """Id of the subject's open request, if it has one."""
-    query = select(Request.id).where(
-        Request.controller_id == controller, Request.subject_hash == subject_hash, Request.state.in_(OPEN)
-    )
+    # The index's own condition, word for word: behind parameters neither database knows it again.
+    query = select(Request.id).where(Request.controller_id == controller, Request.subject_hash == subject_hash, IS_OPEN)
     return session.scalars(query).first()
 
 
@@ -103,15 +104,15 @@ def by_id(session: Session, controller: str, request_id: str) -> RequestView | N
     found = session.scalars(
         select(Request).where(Request.id == request_id, Request.controller_id == controller)
     ).first()
-    return None if found is None else _views(session, [found])[0]
+    return None if found is None else views(session, [found])[0]
 
 
 def several(session: Session, controller: str, request_ids: Iterable[str]) -> list[RequestView]:
     """The controller's requests with these ids, in their order."""
     ids = list(request_ids)
     query = select(Request).where(Request.id.in_(ids), Request.controller_id == controller)
-    views = {view.id: view for view in _views(session, session.scalars(query))}
-    return [views[request_id] for request_id in ids if request_id in views]
+    found = {view.id: view for view in views(session, session.scalars(query))}
+    return [found[request_id] for request_id in ids if request_id in found]
 
 
 def page(session: Session, controller: str, wanted: Wanted, limit: int, after: str | None) -> list[RequestView]:
@@ -132,7 +133,7 @@ def page(session: Session, controller: str, wanted: Wanted, limit: int, after: s
         further = key > place if due else key < place
         behind = Request.id > last.id if due else Request.id < last.id
         query = query.where(or_(further, and_(key == place, behind)))
-    return _views(session, session.scalars(query))
+    return views(session, session.scalars(query))
 
 
 def count(session: Session, controller: str, wanted: Wanted) -> int:
@@ -162,7 +163,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def _views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
+def views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
+    """The requests with their jobs."""
     rows = list(rows)
     query = (
         select(JobRequest.request_id, JobRequest.records, Job.id, Job.state, Job.verdict, Job.progress, Adapter.name)

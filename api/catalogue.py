@@ -1,0 +1,213 @@
+"""Every kind of problem the service can answer with: what its type URI and `docs/problems.md` say.
+
+    python -m api.catalogue > docs/problems.md
+
+Text alone; knows no error class and no framework. Tests hold it against both.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem.
+
+    Attributes:
+        status: HTTP status it is answered with.
+        title: it in words.
+        means: what has happened.
+        do: what helps.
+    """
+
+    status: int
+    title: str
+    means: str
+    do: str
+
+    def told(self, name: str, heading: str = "#") -> str:
+        """The entry as Markdown, which reads as plain text."""
+        told = (
+            f"{heading} {self.title}",
+            f"`/problems/{name}`, status {self.status}",
+            self.means,
+            f"What to do: {self.do}",
+        )
+        return "\n\n".join(told) + "\n"
+
+
+KINDS: dict[str, Kind] = {
+    "not-json": Kind(
+        400,
+        "The body is not JSON",
+        "The body can't be read as JSON in UTF-8, or is nested too deep.",
+        "send what your JSON library writes, as UTF-8.",
+    ),
+    "unauthenticated": Kind(
+        401,
+        "An API key is needed",
+        "There was no API key, or one that is unknown, expired or revoked.",
+        "send `Authorization: Bearer unl_…`; whoever runs the service makes keys with `unlearn key create`.",
+    ),
+    "not-allowed": Kind(
+        403,
+        "The key has no right to this",
+        "The key is good, but lacks every scope that the call takes; `detail` names them.",
+        "ask who gives out keys for one with such a scope.",
+    ),
+    "path-not-allowed": Kind(
+        403,
+        "This path may not be read",
+        "A path in the input is relative, or lies outside of the directories that the service may read.",
+        "move the file under one of them, or add its directory to `UNLEARN_ROOTS`.",
+    ),
+    "bad-signature": Kind(
+        403,
+        "The signature does not hold",
+        "A signature is not of this body by this certificate.",
+        "sign the bytes exactly as they are sent, with the key that belongs to the certificate.",
+    ),
+    "not-found": Kind(
+        404,
+        "Not found",
+        "Nothing is at this address, or the request, job, adapter or key does not exist for the company of this key.",
+        "check the id; the lists (`GET /v1/requests`, `/v1/adapters`, `/v1/keys`) hold those there are.",
+    ),
+    "method-not-allowed": Kind(
+        405,
+        "This method is not taken here",
+        "The address exists, but takes other methods; the `Allow` header names them.",
+        "use one of those; the API is described under `/docs`.",
+    ),
+    "conflict": Kind(
+        409,
+        "Not possible in this state",
+        "The thing exists, but its state does not allow this: a subject whose request is still open, an end that was "
+        "reached before, an `Idempotency-Key` that was used for another body. Nothing was changed.",
+        "look at the thing that `detail` names, and decide again.",
+    ),
+    "body-too-large": Kind(
+        413,
+        "The body is too large",
+        "The body has more bytes than the service reads.",
+        "send fewer requests at once.",
+    ),
+    "unsupported-media-type": Kind(
+        415,
+        "The body is of the wrong type",
+        "The body is not declared as JSON.",
+        "send `Content-Type: application/json`.",
+    ),
+    "bad-input": Kind(
+        422,
+        "The input can't be used",
+        "Something in path, query, headers or body can't be used; nothing was changed. `errors` lists each fault by "
+        "its place. What was sent is not repeated, since it may hold an identity.",
+        "mend every place that is listed, and send it again.",
+    ),
+    "bad-corpus": Kind(
+        422,
+        "The corpus can't be used",
+        "A file of records is not what it should be; `detail` names file, line and key.",
+        "mend the line, and register again.",
+    ),
+    "bad-model": Kind(
+        422,
+        "The model can't be used",
+        "A base model, its tokenizer or an adapter can't be read, or they do not belong together.",
+        "check the directories that `detail` names.",
+    ),
+    "bad-policy": Kind(
+        422,
+        "The policy can't be used",
+        "A policy has an unknown key or an impossible value; `detail` names each.",
+        "compare it with `unlearn policy show`, which explains every key.",
+    ),
+    "unknown-subject": Kind(
+        422,
+        "No record names this subject",
+        "No train record names the subject that was asked for.",
+        "check the type and the spelling of the identity.",
+    ),
+    "bad-signing-key": Kind(
+        422,
+        "The signing key or certificate can't be used",
+        "A private key or certificate can't be used for signing or verifying.",
+        "give an RSA key of 2048 bits or more, or an elliptic one, and the certificate that belongs to it.",
+    ),
+    "callback-refused": Kind(
+        422,
+        "This callback address is not allowed",
+        "The service calls no such address: its spelling or its network is not allowed.",
+        "give a public https address, or ask the operator to allow the own network.",
+    ),
+    "error": Kind(
+        500,
+        "Something went wrong",
+        "An unexpected error; what the call would have changed is as it was before.",
+        "give the id at the end of `instance` to whoever runs the service: its log has the rest.",
+    ),
+    "lease-lost": Kind(
+        500,
+        "The lease is lost",
+        "A worker's claim on a job was over before it finished; nothing of it counts.",
+        "nothing: the job is started again.",
+    ),
+    "erasure-failed": Kind(
+        500,
+        "The erasing failed",
+        "An erasing ended without weights that may be released; the old version goes on serving.",
+        "read the job's `error` and report, then retry the request under another policy.",
+    ),
+    "diverged": Kind(
+        500,
+        "The erasing diverged",
+        "A loss or a gradient stopped being finite; the old version goes on serving.",
+        "retry with a smaller step size, or with `retrain`.",
+    ),
+    "unchanged": Kind(
+        500,
+        "The weights did not change",
+        "Training or erasing left every weight as it was.",
+        "retry with more steps or a larger step size.",
+    ),
+    "ledger-broken": Kind(
+        500,
+        "The ledger was changed",
+        "The hash chain of the ledger does not hold; `detail` names the first entry where it breaks.",
+        "keep the database as it is, and compare it with a backup: somebody changed it past the service.",
+    ),
+    "unavailable": Kind(
+        503,
+        "Not available right now",
+        "A part of the service, such as the database or the broker, can't be reached.",
+        "send the same call again later, a submission under the same `Idempotency-Key`.",
+    ),
+    "hook-failed": Kind(
+        503,
+        "The serving side was not told",
+        "What serves the adapters could not be told of a new version; the release itself stands.",
+        "check the hook that the message names; it is tried again.",
+    ),
+    "callback-failed": Kind(
+        503,
+        "The callback could not be delivered",
+        "The address of a callback is allowed but gave no answer.",
+        "see to it that the receiver answers; delivery is tried again.",
+    ),
+}
+
+
+def page() -> str:
+    """All of them as `docs/problems.md`."""
+    head = (
+        "# Problems\n\nEvery error is a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with one "
+        "of these as its `type`, which can be opened at the service. Made by `python -m api.catalogue`.\n"
+    )
+    return "\n".join([head, *(kind.told(name, "##") for name, kind in KINDS.items())])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
