@@ -1,0 +1,87 @@
+"""What people decide of requests at the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from unlearn.cases import lifecycle, review
+from unlearn.cases.desk.core import Core, there
+from unlearn.cases.rights import OPERATOR, Actor
+from unlearn.cases.store import requests
+from unlearn.cases.views import (
+    RequestView,
+)
+from unlearn.policy import parse_policy
+
+
+class Decisions(Core):
+    """From cancelling to releasing."""
+
+    def cancel(self, request_id: str, by: Actor = OPERATOR) -> RequestView:
+        """Cancel a request that has not ended; what serves goes on serving. Conflict if it has ended."""
+        by.check("requests:write")
+        return self._change(request_id, by, review.cancel)
+
+    def cancel_unstarted(self, external_id: str, by: Actor = OPERATOR) -> RequestView:
+        """Cancel the request that the controller calls so, if nothing was done for it yet.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: its work has begun, or it has ended.
+        """
+        by.check("requests:write")
+        with self.store.reading() as session:
+            request_id = self._called(session, external_id, by)
+        return self._change(request_id, by, review.cancel_unstarted)
+
+    def put_on_hold(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Put a request under a legal hold: nothing is erased until it is lifted. Conflict if it can't be."""
+        by.check("review")
+        return self._change(request_id, by, review.hold, reason)
+
+    def lift_hold(self, request_id: str, by: Actor = OPERATOR) -> RequestView:
+        """Lift a request's legal hold. Conflict if it has none."""
+        by.check("review")
+        return self._change(request_id, by, review.lift)
+
+    def extend(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Extend the time for an answer, once. Conflict if it can't be any more."""
+        by.check("review")
+        return self._change(request_id, by, review.extend, reason)
+
+    def retry(self, request_id: str, policy: dict[str, Any] | None = None, by: Actor = OPERATOR) -> RequestView:
+        """Try a request again that waits for a decision, under another policy if one is given.
+
+        Raises:
+            PolicyError: the policy can't be used.
+            Conflict: it waits for none.
+        """
+        by.check("review")
+        whole = None if policy is None else parse_policy(policy, "policy").model_dump(mode="json")
+        return self._change(request_id, by, review.retry, whole)
+
+    def reject(self, request_id: str, ground: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Reject a request on a legal ground. Conflict if it has ended otherwise."""
+        by.check("review")
+        return self._change(request_id, by, review.reject, ground, reason)
+
+    def release_as_it_is(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
+        """Let the candidates serve that the guards held back, for a reason in writing.
+
+        Raises:
+            Conflict: the request waits for no decision, there is no candidate, or another version serves since.
+        """
+        by.check("review")
+        with self.store.writing() as session:
+            now, request = self._clock(), self._request(session, request_id, by)
+            held = review.candidates(session, request)
+            review.released(session, request, reason, by, now)
+            for job in held:
+                lifecycle.release_candidate(session, job, by, now, self._hooks)
+            return there(requests.by_id(session, by.controller, request_id), "request")
+
+    def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:
+        with self.store.writing() as session:
+            change(session, self._request(session, request_id, by), *given, by, self._clock())
+            return there(requests.by_id(session, by.controller, request_id), "request")

@@ -1,0 +1,94 @@
+"""Whom the desk tells, and the errands that do it."""
+
+from __future__ import annotations
+
+from random import Random
+
+from unlearn.cases import telling
+from unlearn.cases.desk.core import Core, there
+from unlearn.cases.rights import OPERATOR, Actor
+from unlearn.cases.store import errands
+from unlearn.cases.views import (
+    EndpointView,
+    MessageView,
+    Task,
+)
+
+
+class Telling(Core):
+    """Addresses, messages, errands."""
+
+    def add_endpoint(self, url: str, by: Actor = OPERATOR) -> tuple[EndpointView, str]:
+        """Have an address told what becomes of the company's requests; the secret that signs comes back this once.
+
+        Raises:
+            CallbackRefused: an address that may not be called.
+            Conflict: there are too many.
+        """
+        by.check("admin")
+        with self.store.writing() as session:
+            private, key = self.settings.callbacks_allow_private, self.settings.identity_hash_key
+            return telling.add_endpoint(session, url, by, key, self._clock(), allow_private=private)
+
+    def endpoints(self, by: Actor = OPERATOR) -> list[EndpointView]:
+        """The company's addresses, the newest first."""
+        by.check("admin")
+        with self.store.reading() as session:
+            return [telling.endpoint_view(row) for row in errands.endpoints(session, by.controller)]
+
+    def disable_endpoint(self, endpoint_id: str, by: Actor = OPERATOR) -> EndpointView:
+        """Send no more to an address; NotFound if there is none."""
+        by.check("admin")
+        with self.store.writing() as session:
+            row = there(errands.endpoint(session, by.controller, endpoint_id), "callback")
+            telling.disable(session, row, "taken away", by.name, self._clock())
+            return telling.endpoint_view(row)
+
+    def messages(
+        self,
+        state: str | None = None,
+        about: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+        by: Actor = OPERATOR,
+    ) -> list[MessageView]:
+        """Callbacks and deployments of the company, the newest first.
+
+        Args:
+            state: waiting, done, failed or overtaken.
+            about: id of a request or an adapter.
+            limit: most of them.
+            after: the last of the page before.
+            by: who asks.
+        """
+        by.check("requests:read", "audit")
+        with self.store.reading() as session:
+            return [telling.message_view(e) for e in errands.page(session, by.controller, state, about, limit, after)]
+
+    def replay(self, message_id: str, by: Actor = OPERATOR) -> MessageView:
+        """Send a message, or run a hook, again; NotFound if there is none."""
+        by.check("admin")
+        with self.store.writing() as session:
+            errand = there(errands.one(session, by.controller, message_id), "message")
+            telling.replay(session, errand, self._clock())
+            return telling.message_view(errand)
+
+    def take_errand(self) -> Task | None:
+        """Lease the callback or deployment that waits longest, or None if none is due."""
+        now = self._clock()
+        with self.store.reading() as session:  # looking takes no writer's lock
+            if not errands.any_due(session, now):
+                return None
+        with self.store.writing() as session:
+            return telling.take(session, self.settings.identity_hash_key, now)
+
+    def errand_done(self, task: Task) -> None:
+        """Note that an errand is done."""
+        with self.store.writing() as session:
+            telling.done(session, task, self._clock())
+
+    def errand_failed(self, task: Task, why: str, *, retry_after: float | None = None, gone: bool = False) -> None:
+        """Note that an attempt failed: it is made again later, unless the receiver is gone or a day is over."""
+        with self.store.writing() as session:
+            now = self._clock()
+            telling.failed(session, task, why, now, Random(), retry_after=retry_after, gone=gone)  # noqa: S311

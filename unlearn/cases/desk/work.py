@@ -1,0 +1,157 @@
+"""The desk's side of a worker's life: claims, heartbeats, endings; and the relay's doorbells and sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from unlearn.cases import clock, endings, telling
+from unlearn.cases.desk.core import Core, lost
+from unlearn.cases.store import adapters, errands, jobs, keys, requests
+from unlearn.cases.tables import Adapter
+from unlearn.cases.views import (
+    Claim,
+    JobKind,
+)
+from unlearn.weights import AdapterFiles
+
+SILENT = "its worker fell silent and the lease ran out"
+
+RING_AGAIN = timedelta(seconds=60)
+"""After this long a queued job whose doorbell brought no worker is rung for again."""
+
+
+class Work(Core):
+    """Jobs under way."""
+
+    def claim(self, job_id: str, owner: str) -> Claim | None:
+        """Lease the job for `owner`, or None if it is not there to be claimed (done, held, or not yet its turn)."""
+        now = self._clock()
+        with self.store.writing() as session:
+            job = jobs.claim(session, job_id, owner, self._lease(now), now, self.settings.max_attempts)
+            if job is None:
+                return None
+            waiting = jobs.requests_of(session, job_id)
+            for request in waiting:
+                requests.move(session, request.id, "in_progress", now)
+            ids = [request.id for request in waiting]
+            facts = {"job": job_id, "attempt": job.attempt, "fence": job.fence, "version": job.base_version}
+            self._enter(session, "attempt_started", facts, ids)
+            adapter = adapters.by_id(session, job.adapter_id)
+            return Claim(
+                job_id=job_id,
+                kind=cast("JobKind", job.kind),
+                fence=job.fence,
+                attempt=job.attempt,
+                adapter=adapter,
+                subject_hashes=frozenset(request.subject_hash for request in waiting),
+                erased_hashes=adapters.erased_hashes(session, job.adapter_id),
+                request_ids=tuple(ids),
+                mlflow_run_id=job.mlflow_run_id,
+                policy=job.policy or adapter.policy,
+                next_number=adapters.newest(session, job.adapter_id) + 1,
+            )
+
+    def heartbeat(self, claim: Claim) -> None:
+        """Prolong the lease; LeaseLost if it is over."""
+        with self.store.writing() as session:
+            if not jobs.renew(session, claim.job_id, claim.fence, self._lease(self._clock())):
+                raise lost(claim)
+
+    def progress(self, claim: Claim, stage: str, step: int, steps: int) -> None:
+        """Note where the job is; LeaseLost if the lease is over."""
+        self._note(claim, progress={"stage": stage, "step": step, "steps": steps})
+
+    def started_run(self, claim: Claim, mlflow_run_id: str) -> None:
+        """Note the MLflow run before the work starts; LeaseLost if the lease is over."""
+        self._note(claim, mlflow_run_id=mlflow_run_id)
+
+    def release(self, claim: Claim, weights: AdapterFiles, report: dict[str, Any]) -> None:
+        """Let `weights`, already in their final place, serve, and end the job.
+
+        Raises:
+            LeaseLost: the lease is over, or another version serves by now; nothing was changed.
+        """
+        now = self._clock()
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            number = adapters.newest(session, job.adapter_id) + 1
+            adapters.add_version(session, job.adapter_id, number, weights, job.id, now)
+            if not adapters.move_current(session, job.adapter_id, claim.adapter.current.number, number):
+                raise lost(claim)
+            adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
+            adapter = session.get_one(Adapter, job.adapter_id, populate_existing=True)
+            telling.deployed(session, adapter, self._hooks, now, previous=claim.adapter.current.number)
+            endings.judge(session, job, claim.request_ids, report, now)
+            facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
+            self._enter(session, "version_released", facts, claim.request_ids)
+            endings.settle(session, job, claim.request_ids, now)
+
+    def finish_shadows(self, claim: Claim, sha256: str) -> None:
+        """End the making of a shadow table, which is whole and in its place; LeaseLost if the lease is over."""
+        now = self._clock()
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            jobs.end(session, job, "done", now)
+            facts = {"job": job.id, "adapter": job.adapter_id, "sha256": sha256}
+            self._enter(session, "shadows_made", facts)
+            endings.settle(session, job, (), now)
+
+    def hold(self, claim: Claim, report: dict[str, Any], candidate: AdapterFiles | None = None) -> None:
+        """End a job whose candidate the guards did not release: the old version serves on, a person decides.
+
+        Args:
+            claim: the job.
+            report: why.
+            candidate: its weights, already where they stay until then.
+        """
+        now = self._clock()
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            job.candidate = None if candidate is None else str(candidate.path)
+            endings.judge(session, job, claim.request_ids, report, now)
+            endings.settle(session, job, claim.request_ids, now)
+
+    def fail(self, claim: Claim, reason: str, *, final: bool) -> None:
+        """End an attempt that broke: back to the queue, or for good when `final` or when all attempts are spent."""
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            over = final or self._spent(job)
+            endings.break_off(session, job, reason, self._clock(), over=over)
+
+    def give_back(self, claim: Claim) -> None:
+        """Put a job back whose worker is told to stop: it did not break, so that the attempt does not count."""
+        now = self._clock()
+        with self.store.writing() as session:
+            endings.interrupt(session, self._held(session, claim), now)
+
+    def doorbells(self, limit: int = 100) -> list[tuple[int, str]]:
+        """Unsent doorbells, oldest first: (outbox id, job id)."""
+        with self.store.reading() as session:
+            return jobs.doorbells(session, limit)
+
+    def rung(self, outbox_ids: Sequence[int]) -> None:
+        """Mark doorbells as sent."""
+        with self.store.writing() as session:
+            jobs.rung(session, list(outbox_ids), self._clock())
+
+    def sweep(self) -> int:
+        """Take jobs from workers that fell silent, and ring again for jobs that nobody came for; how many."""
+        now = self._clock()
+        with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
+            idle = not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN, now)
+            reminded = not errands.untold(session, now, clock.SOON)
+            if idle and reminded and not keys.any_old_answers(session, now):
+                return 0
+        with self.store.writing() as session:
+            silent = jobs.expired(session, now)
+            for job in silent:
+                endings.break_off(session, job, SILENT, now, over=self._spent(job))
+            unheard = jobs.unheard(session, now - RING_AGAIN, now)
+            for job_id in unheard:
+                jobs.ring(session, job_id, now)
+            jobs.forget_rung(session, now)
+            keys.forget_answers(session, now)
+            telling.remind(session, now)
+            return len(silent) + len(unheard)
