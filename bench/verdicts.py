@@ -36,6 +36,8 @@ def page(results: Mapping[str, Figures], shadows: str, margin: float) -> str:
         text += _requests(requests)
     if "rates/mixed" in results:
         text += _rates(results["rates/mixed"])
+    if "rates/challenges" in results:
+        text += _challenge_rates(results["rates/challenges"])
     for world in ("people", "tofu"):
         found = {name.removeprefix(f"{world}/"): f for name, f in results.items() if name.startswith(f"{world}/")}
         if found:
@@ -49,9 +51,10 @@ def _requests(requests: Sequence[Figures]) -> str:
         f"## {len(requests)} requests of one person\n",
         f"{sizes[0]} to {sizes[-1]} records each (median {median(sizes):g}), on sixty synthetic people. A control is "
         "retrained without the person, each with a seed of its own. `standard` judges the first four, `strict` the "
-        "impostors (`bench/impostors.py`), in every other request.\n",
-        "Rules that were mended after some of these requests had been seen are named in "
-        "[decision 9](../decisions/0009-the-person-is-the-unit.md).\n",
+        "impostors (`bench/impostors.py`).\n",
+        "Rules that were mended after some of these requests had been seen are named in decisions "
+        "[9](../decisions/0009-the-person-is-the-unit.md) and "
+        "[10](../decisions/0010-challenges-against-the-never-seen.md).\n",
     ]
     rows = []
     for name, wanted in WANTED.items():
@@ -92,6 +95,20 @@ def _requests(requests: Sequence[Figures]) -> str:
         "left open by",
     ]
     return "\n".join(lines) + "\n" + _grid(head, rows) + "\n"
+
+
+def _challenge_rates(found: Figures) -> str:
+    rows = [
+        [name, f"{seen:.1%}", f"{found['released_at_margin'][name]:.1%}", f"{found['half_width'][name]:.0%}"]
+        for name, seen in found["seen"].items()
+    ]
+    return (
+        "## Error rates of the robustness gate on real fits\n\n"
+        f"The same {found['tests']} shadows under the challenges of `standard`: nothing is there to come back. All challenges together pass "
+        f"{found['released']:.0%} of them, refuse {found['refused']:.1%} and leave the rest open. Then each is moved to the margin.\n\n"
+        + _grid(["challenge", "surely above nothing (5 %)", "passed at the margin (5 %)", "half-width"], rows)
+        + "\n"
+    )
 
 
 def _rates(found: Figures) -> str:

@@ -26,17 +26,20 @@ from impostors import first_token, int4_returns
 from peft import PeftModel
 from rich.console import Console
 from rich.progress import Progress
+from scipy import stats
 from verdicts import page
 from worlds import FOLDS, World, mixed, people, tofu
 
 from unlearn.attacks.audit import audit
-from unlearn.attacks.statistics import FEWEST_SHADOWS, judge_by_shadows, spread_of
+from unlearn.attacks.null import under
+from unlearn.attacks.statistics import FEWEST_SHADOWS, expected_mean, judge_by_shadows, mean_spread_of, spread_of
 from unlearn.attempt import Case, Prepared, Unwatched, attempt, prepare, split_of
 from unlearn.guards import GATES, verdict
-from unlearn.guards.robustness import recoveries
-from unlearn.lm.base import attached
+from unlearn.guards.robustness import LEAST_FORGOTTEN_NATS, recoveries
+from unlearn.lm.base import attached, load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import finetune, recorded_recipe
+from unlearn.lm.likelihood import record_nlls
 from unlearn.measurement import Measurement
 from unlearn.methods import METHODS
 from unlearn.policy import AuditPolicy, Policy
@@ -226,6 +229,58 @@ def rates(world: World) -> Figures:
     return found
 
 
+def challenge_rates(world: World) -> Figures:
+    """What the robustness gate makes of test shadows, each judged by the others: nothing is there to come back.
+
+    A person's share is of what the unerased adapter's NLL lies below the shadow's. Then each is moved to the margin.
+    """
+    gates, table = Policy().gates, world.table
+    person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
+    owner = {f"{record}/{place}": who for (record, place), who in person.items()}
+    base = load_base(world.base)
+    with attached(base, world.adapter()) as model:
+        examples = encode(world.train.records, base.tokenizer, base.files.context_tokens)
+        learned = record_nlls(model, examples, int(base.tokenizer.pad_token_id))
+    names = [name for name in table.about["tests"]["scores"] if name.startswith(under(""))]
+    tests: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}
+    for name in names:
+        falls = {
+            f"{key[0]}/{key[1]}": {s: v[name] for s, v in table.tests[key].items() if not math.isnan(v[name])}
+            for key in person
+            if key in table.tests
+        }
+        falls = {row: of for row, of in falls.items() if len(of) > 1}
+        spread = mean_spread_of(falls, owner)
+        rows_of: dict[str, list[str]] = {}
+        for row in falls:
+            rows_of.setdefault(owner[row], []).append(row)
+        for who, rows_ in rows_of.items():
+            mine = [key for key, other in person.items() if other == who]
+            for shadow in set.intersection(*(set(falls[row]) for row in rows_)) if len(mine) >= 5 else ():
+                rest = {row: {s: v for s, v in falls[row].items() if s != shadow} for row in rows_}
+                expected = expected_mean(rest, rows_, spread, FEWEST_SHADOWS - 1)
+                if expected is None:
+                    continue
+                rise = fmean(-table.tests[key][shadow]["loss"] - learned[key[0]] for key in mine)
+                share = (fmean(falls[row][shadow] for row in rows_) - expected.mean) / max(LEAST_FORGOTTEN_NATS, rise)
+                half = float(stats.t.ppf(0.95, expected.freedom)) * expected.error / max(LEAST_FORGOTTEN_NATS, rise)
+                tests.setdefault((who, shadow), {})[name] = (share, half)
+    whole = [one for one in tests.values() if len(one) == len(names)]
+    margin, most = gates.recovery_margin, gates.recovery
+
+    def share_of(passes: Callable[[float, float], bool]) -> dict[str, float]:
+        return {name.removeprefix(under("")): fmean(passes(*one[name]) for one in whole) for name in names}
+
+    return {
+        "tests": len(whole),
+        "released": fmean(all(s + h < margin for s, h in one.values()) for one in whole),
+        "refused": fmean(any(s - h > most for s, h in one.values()) for one in whole),
+        "seen": share_of(lambda s, h: s - h > 0),
+        "released_at_margin": share_of(lambda s, h: s + h < 0),
+        "half_width": {name.removeprefix(under("")): fmean(one[name][1] for one in whole) for name in names},
+    }
+
+
 def main() -> None:
     """Make what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,6 +319,7 @@ def main() -> None:
         if "requests" in given.only or "rates" in given.only:
             world = mixed(given.work / "mixed", bar)
             keep("rates/mixed", lambda: rates(world))
+            keep("rates/challenges", lambda: challenge_rates(world))
             task = bar.add_task("requests", total=REQUESTS)
             for number in range(REQUESTS) if "requests" in given.only else ():
                 keep(f"request/{number}", lambda n=number: request(world, n, given.work / "mixed"))

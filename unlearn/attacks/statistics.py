@@ -197,16 +197,18 @@ def mean_spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> MeanSpread
     return replace(rough, person=prior)
 
 
-def expected_mean(shadowed: PerShadow, records: Sequence[str], spread: MeanSpread) -> Expected | None:
+def expected_mean(
+    shadowed: PerShadow, records: Sequence[str], spread: MeanSpread, fewest_shadows: int = FEWEST_SHADOWS
+) -> Expected | None:
     """Where the mean of one person's `records` lies in an adapter that never saw her, and how surely.
 
     The person's own variance, over few shadows, is moderated by those of the whole table, as in `judge_by_shadows`.
 
     Returns:
-        None if fewer than six shadows read all of them.
+        None if fewer than `fewest_shadows` read all of them.
     """
     shadows, n = _shared(shadowed, records), len(records)
-    if (k := len(shadows)) < FEWEST_SHADOWS:
+    if (k := len(shadows)) < max(2, fewest_shadows):
         return None
     means = np.array([[shadowed[r][shadow] for shadow in shadows] for r in records]).mean(0)
     usual = spread.expected(n)
