@@ -45,6 +45,7 @@ RIGHTS = {
     ("POST", "/v1/requests/{id}/reject"): ({"review"}, REASON | {"ground": "legal_claims"}),
     ("POST", "/v1/requests/{id}/release"): ({"review"}, REASON),
     ("GET", "/v1/jobs/{id}"): (READ, None),
+    ("GET", "/v1/jobs/{id}/events"): (READ, None),
     ("POST", "/v1/callbacks"): (set(), {"url": "https://example.com/x"}),
     ("GET", "/v1/callbacks"): (set(), None),
     ("DELETE", "/v1/callbacks/{id}"): (set(), None),
