@@ -81,6 +81,18 @@ KINDS: dict[str, Kind] = {
         "The address exists, but takes other methods; the `Allow` header names them.",
         "use one of those; the API is described under `/docs`.",
     ),
+    "duplicate": Kind(
+        409,
+        "This id belongs to another request",
+        "A request of this id was submitted for somebody else.",
+        "take a new id for a new request; to repeat one, send the same person again.",
+    ),
+    "not-set-up": Kind(
+        404,
+        "The OpenDSR front is not set up",
+        "This service has no certificate to sign OpenDSR answers with, so that front is closed.",
+        "whoever runs the service sets the three `UNLEARN_OPENDSR_…` settings that `detail` names.",
+    ),
     "conflict": Kind(
         409,
         "Not possible in this state",

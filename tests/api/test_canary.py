@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -126,8 +127,8 @@ def test_no_canary_comes_out_whatever_is_asked(api, registered, planted, lines, 
         body = RIGHTS.get((method, path), (None, None))[1]
         fits = {"json": body} if body is not None else {}
         for place in (f"{planted('blank')} x", f"{planted('nul')}%00") if "{" in path else ():
-            ask(method, path.replace("{id}", place).replace("{name}", place), **fits)
-        filled = path.format(id=planted("id"), name=planted("id"))
+            ask(method, re.sub(r"\{\w+\}", place, path), **fits)
+        filled = re.sub(r"\{\w+\}", planted("id"), path)
         ask(method, filled, params={planted("query"): planted("of query"), "subject": planted("subject")}, **fits)
         ask(planted("method").upper(), filled)
         for given in (

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from test_endpoints import is_problem
 
+import api.opendsr_answers
 import api.problems
 import unlearn
 from api.catalogue import KINDS, page
 from unlearn.errors import UnlearnError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-NAMED = set(re.findall(r'_own\([^"]*"([a-z-]+)"|problem\([^"]*"([a-z-]+)"', Path(api.problems.__file__).read_text()))
+FRONT = "".join(Path(module.__file__).read_text() for module in (api.problems, api.opendsr_answers))
+NAMED = set(re.findall(r'_own\([^"]*"([a-z-]+)"|problem\([^"]*"([a-z-]+)"', FRONT))
 
 
 def tree(kind=UnlearnError):
