@@ -24,7 +24,7 @@ ALIVE_SECONDS = 15.0
 
 STREAM: dict[str, Any] = {
     "description": "Server-sent events: `progress` whenever the job has moved, `ended` once it has.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

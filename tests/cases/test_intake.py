@@ -153,7 +153,7 @@ def test_one_external_id_with_one_subject_is_one_request_for_good(desk, adapter,
         desk.submit_once(Wish(people[2]))
     assert desk.requests() == [first]
     assert desk.request_called("t-1") == first
-    with pytest.raises(NotFound, match="t-2"):
+    with pytest.raises(NotFound, match="no request has this id"):
         desk.request_called("t-2")
 
 

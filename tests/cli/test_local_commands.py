@@ -91,7 +91,8 @@ def test_a_shadow_table_is_made_used_by_an_erasing_and_cleared_of_the_person(run
     assert run("finetune", *learn, "--out", mine)[0] == 0
     files = files | {"--adapter": mine}
     given = [word for key in ("--base", "--adapter", "--train", "--holdout") for word in (key, files[key])]
-    given += ["--folds", 2, "--rounds", 6, "--parts", 2, "--seed", 1]
+    given += ["--folds", 2, "--rounds", 6, "--parts", 2, "--seed", 1, "--policy", tmp_path / "t.yaml"]
+    (tmp_path / "t.yaml").write_text("audit: {challenges: [int8]}\n")
     code, printed, _ = run("shadows", *given, "--out", table, "--json")
     assert code == 0
     made = json.loads(printed)
