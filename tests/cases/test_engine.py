@@ -75,6 +75,8 @@ def test_threads_of_one_process_wait_for_each_other_and_not_for_sqlite_to_look_a
 
 
 def test_whether_a_subject_is_busy_is_asked_of_an_index_however_many_requests_there_are(desk):
+    if desk.store.engine.dialect.name != "sqlite":
+        pytest.skip("asks SQLite for its plan; PostgreSQL chooses by size")
     asked = []
     event.listen(desk.store.engine, "before_cursor_execute", lambda _c, _u, sql, given, *_: asked.append((sql, given)))
     with desk.store.reading() as session:
