@@ -15,7 +15,8 @@ from api.traces import Spans
 from unlearn import __version__
 from unlearn.cases.desk import Desk
 from unlearn.deploy import parse_hooks
-from unlearn.errands import Courier, signer_of
+from unlearn.errands import Courier
+from unlearn.outbound import signer_of
 from unlearn.settings import Settings
 from workers.queue import Bell
 from workers.relay import Relay

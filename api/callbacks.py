@@ -56,7 +56,7 @@ def messages(
     return MessagePage(items=items, next=items[-1].id if len(found) > limit else None)
 
 
-@router.post("/messages/{id}/replay", summary="Send a message again", responses=answers(403, 404, 413, 415, 422))
+@router.post("/messages/{id}/replay", summary="Send a message again", responses=answers(403, 404, 409, 413, 415, 422))
 def replay(id: Id, desk: TheDesk, who: Who) -> MessageOut:
     """Send a message, or tell a hook, again, whatever became of it. Its id stays. Scope: `admin`."""
     return MessageOut.model_validate(desk.replay(id, who))

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFami
 
 from api.dependencies import TheDesk, TheRelay, Watcher
 from api.problems import answers
-from unlearn.cases.views import Figures, JobKind, JobState, RequestState
+from unlearn.cases.views import ErrandKind, ErrandState, Figures, JobKind, JobState, RequestState
 
 router = APIRouter(tags=["health"])
 
@@ -70,6 +70,10 @@ class Collector:
         yield _gauge("leases_expired", "Running jobs whose worker fell silent.", f.expired_leases)
         yield _gauge("outbox_unsent", "Doorbells that have not rung.", f.outbox.number)
         yield _gauge("outbox_oldest_seconds", "How long the oldest of them has waited.", f.outbox.oldest_seconds)
+        errands = {(k, s): f.errands.get((k, s), 0) for k in get_args(ErrandKind) for s in get_args(ErrandState)}
+        yield _gauges("errands", "Callbacks and deployments by kind and state.", ["kind", "state"], errands)
+        yield _gauge("errands_due", "Callbacks and deployments that could be run now.", f.errands_due.number)
+        yield _gauge("errands_oldest_seconds", "How long the oldest of them has waited.", f.errands_due.oldest_seconds)
         yield _counter("verdicts", "Verdicts of the gates.", ["verdict", "method"], f.verdicts)
         yield _counter("job_attempts", "Starts of jobs.", ["kind"], {(k,): n for k, n in f.attempts.items()})
         yield _seconds(f.job_seconds)

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from polling import until
 from unlearn.cases.desk import Desk
 from unlearn.cli.client import Client
 from unlearn.cli.house import House, free_port
@@ -83,7 +84,7 @@ def test_a_released_request_is_completed_and_a_new_version_serves(service, compa
     assert adapter["current"]["number"] == 2
     assert adapter["current"]["sha256"] == job["report"]["adapter"]["after_sha256"]
     place = Path(adapter["current"]["path"])
-    assert (place.parent / "current").resolve() == place
+    until(lambda: (place.parent / "current").resolve() == place)  # the service's errand, a moment later
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(company.base), place)
     assert model.peft_config["default"].r == 8
 

@@ -18,8 +18,8 @@ from unlearn.cases.desk import Desk
 from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, parse_hooks
 from unlearn.errors import BadInput, UnlearnError
-from unlearn.outbound import CallbackFailed, CallbackRefused, Signer, Verdict, post, signed_headers, verdict_of
-from unlearn.settings import OPENDSR, Settings
+from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
+from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -105,37 +105,17 @@ RUNNERS: Mapping[ErrandKind, Callable[[Desk, Settings, Task], None]] = MappingPr
 
 
 def hook_of(settings: Settings, name: str) -> Hook:
-    """The hook that an errand names: "link", or the place and kind of one of the settings'."""
-    if name == "link":
-        return CurrentLink(settings.home / "adapters")
-    place, _, _ = name.partition(":")
-    return parse_hooks(settings.hooks)[int(place)]
-
-
-def signer_of(settings: Settings) -> Signer | None:
-    """Who signs what OpenDSR controllers get; None where that front is not set up.
+    """The hook that an errand names: "link", or the place and kind of one of the settings'.
 
     Raises:
-        BadInput: a file can't be read, or the certificate's file holds a private key too.
-        SigningKeyError: key, certificate and domain don't go together.
+        BadInput: the settings have no such hook any more.
     """
-    domain, key, certificate = (getattr(settings, name) for name in OPENDSR)
-    if domain is None:
-        return None
-    published = _read(certificate, "UNLEARN_OPENDSR_CERTIFICATE_FILE")
-    if b"PRIVATE KEY" in published:
-        raise BadInput(
-            f"UNLEARN_OPENDSR_CERTIFICATE_FILE: '{certificate}' holds a private key, and anybody may download the "
-            "certificate; keep the two in files of their own"
-        )
-    return Signer(_read(key, "UNLEARN_OPENDSR_KEY_FILE"), published, domain)
-
-
-def _read(path: Path, variable: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{variable}: '{path}' can't be read ({error.strerror})") from None
+    if name == "link":
+        return CurrentLink(settings.home / "adapters")
+    for place, (given, hook) in enumerate(zip(settings.hooks, parse_hooks(settings.hooks), strict=True)):
+        if name == f"{place}:{given['kind']}":
+            return hook
+    raise BadInput(f"hook '{name}' is none of UNLEARN_HOOKS any more; put it back, or let the message be")
 
 
 class Courier:

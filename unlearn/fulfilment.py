@@ -30,7 +30,6 @@ from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
-from unlearn.errands import run_errands
 from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
 from unlearn.ladder import Outcome, climb
 from unlearn.lm.base import load_base
@@ -204,7 +203,6 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     except BaseException:
         shutil.rmtree(version.path, ignore_errors=True)
         raise
-    run_errands(desk, settings)  # the link `current` first of all; what fails is tried again by the service
     if case.shadows is not None:
         _drop(case.shadows.path, case.train, case.is_forgotten)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # the version is the candidate now

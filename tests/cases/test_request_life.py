@@ -22,7 +22,7 @@ from company import Company
 from unlearn.cases.desk import RING_AGAIN, Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim
-from unlearn.errors import Conflict, LeaseLost
+from unlearn.errors import Conflict, LeaseLost, NotFound
 from unlearn.settings import Settings
 from unlearn.weights import read_adapter
 
@@ -93,7 +93,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), how=st.sampled_from(["release", "hold", "retry", "final", "beat", "progress"]))
     def tell(self, data, how: str) -> None:
         claim = data.draw(st.sampled_from(self.claims))
-        number = claim.adapter.current.number + 1
+        number = claim.next_number
         version = dataclasses.replace(self.weights, path=self.home / f"{claim.job_id}.v{number}")
         acts = {
             "release": lambda: self.desk.release(claim, version, REPORT),
@@ -139,6 +139,16 @@ class Life(RuleBasedStateMachine):
             assert self.desk.request(before.id) == before
         self._forget_the_lost()
 
+    @rule(name=st.sampled_from(["bot", "bot-2"]), number=st.integers(1, 4))
+    def roll_back(self, name: str, number: int) -> None:
+        before = self.desk.adapter(name)
+        try:
+            after = self.desk.roll_back(name, number, reopen=True)
+        except (Conflict, NotFound):
+            assert self.desk.adapter(name) == before
+        else:
+            assert after.current.number == number <= before.current.number
+
     @rule()
     def silence(self) -> None:
         self.clock.forward(91)
@@ -177,8 +187,16 @@ class Life(RuleBasedStateMachine):
         assert all(count == 1 for count in running.values())
         for adapter in self.desk.adapters():
             released = [job.id for job in jobs if job.adapter == adapter.name and job.verdict == "released"]
-            assert adapter.current.number == 1 + len(released) == len(adapter.versions)
+            assert adapter.current.number <= 1 + len(released) == len(adapter.versions)
             assert sorted(version.job_id for version in adapter.versions[1:]) == sorted(released)
+
+    @invariant()
+    def who_is_told_to_be_forgotten_is_known_to_no_adapter_that_serves(self) -> None:
+        newest = {r.subject_hash: r for r in reversed(self.desk.requests())}
+        for person in self.people:
+            request = newest.get(subject_hash(self.desk.settings.identity_hash_key, person))
+            if request is not None and request.state == "completed":
+                assert all(touched.erased_at for touched in self.desk.preview(person))
 
     @invariant()
     def the_ledger_holds(self) -> None:

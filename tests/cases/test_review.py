@@ -260,3 +260,58 @@ def test_a_retired_adapter_is_waited_for_by_nobody(desk, adapter, people):
     assert desk.submit(people[1]).state == "completed"
     with pytest.raises(Conflict, match="retired"):
         desk.roll_back("bot", 1)
+
+
+def released(desk, job_id):
+    claim = work(desk, job_id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+
+
+def test_a_request_is_not_complete_while_an_adapter_that_was_rolled_back_knows_its_subject(
+    desk, adapter, inputs, people
+):
+    """Two adapters: the first is erased, then rolled back while the second is at work, or waits for a person."""
+    desk.register_adapter("bot-2", **inputs)
+    running, refused = desk.submit(people[0]), desk.submit(people[1])
+    first = {r.id: next(j.id for j in r.jobs if j.adapter == "bot") for r in (running, refused)}
+    second = {r.id: next(j.id for j in r.jobs if j.adapter == "bot-2") for r in (running, refused)}
+    released(desk, first[running.id])
+    released(desk, first[refused.id])
+    held_back(desk, work(desk, second[running.id]))
+    desk.retry(running.id)
+    released(desk, desk.request(running.id).jobs[-1].id)  # completed: both adapters forgot
+    assert desk.request(running.id).state == "completed"
+    candidate = held_back(desk, work(desk, second[refused.id]))
+    assert candidate
+    desk.roll_back("bot", 1, reopen=True)
+    assert desk.request(running.id).state == "pending"
+    assert desk.request(refused.id).state == "needs_review"
+    decided = desk.release_as_it_is(refused.id, "small")
+    assert decided.state in ("pending", "in_progress")  # the first adapter knows the subject again
+    for request in (running, refused):
+        [again] = [j.id for j in desk.request(request.id).jobs if j.state == "queued"]
+        released(desk, again)
+        assert desk.request(request.id).state == "completed"
+        assert all(touched.erased_at for touched in desk.preview(people[(running, refused).index(request)]))
+
+
+def test_a_rollback_opens_no_second_request_of_somebody_whose_newest_is_open(desk, adapter, inputs, people):
+    done = desk.submit(people[0])
+    released(desk, done.jobs[0].id)
+    desk.register_adapter("bot-2", **inputs)
+    newer = desk.submit(people[0])
+    assert [job.adapter for job in newer.jobs] == ["bot-2"]
+    desk.roll_back("bot", 1, reopen=True)
+    assert desk.request(done.id).state == "completed"
+    assert {job.adapter for job in desk.request(newer.id).jobs} == {"bot", "bot-2"}
+
+
+def test_an_adapter_registered_while_a_request_is_under_way_is_forgotten_too(desk, adapter, inputs, people):
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    desk.register_adapter("bot-2", **inputs)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    under_way = desk.request(request.id)
+    assert under_way.state == "in_progress"
+    released(desk, next(job.id for job in under_way.jobs if job.adapter == "bot-2"))
+    assert desk.request(request.id).state == "completed"

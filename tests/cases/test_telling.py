@@ -17,7 +17,8 @@ from outbound.papers import certificate, ec_key, pem
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
 from unlearn.cases.sealing import seal, unseal
-from unlearn.errands import run_errands
+from unlearn.deploy import Vllm
+from unlearn.errands import hook_of, run_errands
 from unlearn.errors import BadInput, Conflict, NotFound
 from unlearn.outbound import CallbackRefused, verify
 from unlearn.settings import Settings
@@ -299,3 +300,23 @@ def test_an_opendsr_controller_is_told_at_the_addresses_that_came_with_the_reque
     desk.cancel(desk.submit(people[1], external_id="t-2", callback_urls=(receiver.url,)).id)
     run_errands(desk, settings)  # the front is closed by now
     assert "not set up" in next(m.last_error for m in desk.messages() if m.state == "waiting")
+
+
+def test_a_hook_that_is_configured_no_more_is_told_as_it_is(desk, settings):
+    hooked = Settings(**settings.model_dump() | {"hooks": [{"kind": "vllm", "url": "http://127.0.0.1:9"}]})
+    assert isinstance(hook_of(hooked, "0:vllm"), Vllm)
+    for name in ("0:mlflow", "1:vllm"):
+        with pytest.raises(BadInput, match="UNLEARN_HOOKS"):
+            hook_of(hooked, name)
+
+
+def test_what_waits_for_an_address_ends_with_it_and_is_not_replayed(desk, settings, adapter, people, receiver):
+    view, _ = desk.add_endpoint(receiver.url)
+    for person in people[:3]:
+        desk.cancel(desk.submit(person).id)
+    desk.disable_endpoint(view.id)
+    assert {message.state for message in desk.messages()} == {"failed"}
+    with pytest.raises(Conflict, match="taken away"):
+        desk.replay(desk.messages()[0].id)
+    assert run_errands(desk, settings) == 0
+    assert receiver.came == []

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from unlearn.cases import planning
 from unlearn.cases.store import jobs, ledger, requests
-from unlearn.cases.tables import Job
+from unlearn.cases.tables import Job, Request
 
 
 def judge(session: Session, job: Job, request_ids: Sequence[str], report: Mapping[str, Any], now: datetime) -> None:
@@ -52,7 +53,9 @@ def interrupt(session: Session, job: Job, now: datetime) -> None:
 def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
     """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job.
 
-    Of an adapter the last job counts; one that was cancelled, because the adapter retired, asks for nothing.
+    Of an adapter the last job counts; one that was cancelled, because the adapter retired, asks for nothing. Whether
+    nothing is left to forget is asked of the adapters, not of the jobs: one may have been rolled back, or registered,
+    since its job ended, and is planned now.
     """
     for request_id in request_ids:
         siblings = jobs.of_request(session, request_id)
@@ -60,8 +63,7 @@ def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime
             continue
         last = {sibling.adapter_id: sibling for sibling in siblings}
         if all(one.state == "cancelled" or one.verdict == "released" for one in last.values()):
-            requests.move(session, request_id, "completed", now)
-            ledger.append(session, now, "request_completed", {"request": request_id}, [request_id])
+            planning.plan(session, session.get_one(Request, request_id), now)
         else:
             requests.move(session, request_id, "needs_review", now)
             ledger.append(session, now, "request_needs_review", {"request": request_id}, [request_id])

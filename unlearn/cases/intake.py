@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases import clock, planning
 from unlearn.cases.clock import Regulation
+from unlearn.cases.ids import new_id
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, keys, ledger, requests
 from unlearn.cases.tables import Request
@@ -110,7 +110,7 @@ def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> Requ
     received_at = (one.received_at or now).astimezone(UTC)
     deadline = clock.start(one.regulation, received_at, now)
     row = {
-        "id": f"req_{secrets.token_hex(12)}",
+        "id": new_id("req"),
         "controller_id": by.controller,
         "external_id": one.external_id,
         "subject_hash": one.subject_hash,

@@ -24,6 +24,8 @@ def roll_back(
 ) -> None:
     """Let version `number` serve again. Requests that a later one fulfilled are opened again, and planned.
 
+    A subject whose newest request is open already has no other opened: that one now waits for this adapter, too.
+
     Raises:
         NotFound: there is no such version.
         Conflict: a job runs, the adapter is retired, or somebody was erased since and nobody says to reopen.
@@ -51,10 +53,12 @@ def roll_back(
     telling.deployed(session, adapter, hooks, now, previous=before, forced=True)
     facts = {"adapter": adapter.id, "from": before, "to": number, "by": by.name}
     ledger.append(session, now, "version_rolled_back", facts)
-    for request in adapters.completed_for(session, adapter, known):
-        requests.move(session, request.id, "pending", now)
-        ledger.append(session, now, "request_reopened", {"request": request.id, "by": by.name}, [request.id])
-        planning.plan(session, request, now)
+    for request in adapters.newest_requests(session, adapter, known):
+        if request.state == "completed":
+            requests.move(session, request.id, "pending", now)
+            ledger.append(session, now, "request_reopened", {"request": request.id, "by": by.name}, [request.id])
+        if request.state in requests.OPEN and request.held_at is None:
+            planning.plan(session, request, now)
 
 
 def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: Sequence[str]) -> None:

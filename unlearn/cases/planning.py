@@ -6,12 +6,12 @@ still gathers. Speaks no SQL of its own and knows no rights.
 
 from __future__ import annotations
 
-import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from unlearn.cases.ids import new_id
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.tables import Job, Request
 
@@ -22,6 +22,7 @@ def plan(
     """Plan the erasing of a request's subject from every adapter that still knows it.
 
     A request for which no adapter has anything (left) to forget is completed; the ledger says how many were searched.
+    One that waited for a decision and now waits for a job is pending again.
 
     Args:
         session: of a writing transaction.
@@ -45,10 +46,12 @@ def plan(
             continue
         window = float(adapter.policy.get("schedule", {}).get("coalescing_seconds", 0.0))
         ready_at = now + timedelta(seconds=window) if window and policy is None else None
-        job_id = f"job_{secrets.token_hex(12)}"
+        job_id = new_id("job")
         records = {request.id: learned.records}
         jobs.add(session, job_id, adapter.id, records, now, due_at=request.due_at, ready_at=ready_at, policy=policy)
         ledger.append(session, now, "job_planned", {"job": job_id, **facts}, [request.id])
+    if waiting and request.state == "needs_review":
+        requests.move(session, request.id, "pending", now)
     if not waiting:
         requests.move(session, request.id, "completed", now)
         searched = {

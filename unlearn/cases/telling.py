@@ -6,7 +6,6 @@ of its own and calls nobody.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from random import Random
@@ -15,6 +14,7 @@ from typing import Any, cast
 from sqlalchemy.orm import Session
 
 from unlearn.cases import clock
+from unlearn.cases.ids import new_id
 from unlearn.cases.rights import Actor
 from unlearn.cases.sealing import seal, unseal
 from unlearn.cases.store import adapters, errands, ledger
@@ -41,7 +41,7 @@ def add_endpoint(
         raise Conflict(f"there are {len(active)} addresses already, the most there may be; take one away first")
     secret = new_secret()
     row = Endpoint(
-        id=f"end_{secrets.token_hex(12)}",
+        id=new_id("end"),
         controller_id=by.controller,
         url=url,
         sealed_secret="",
@@ -60,6 +60,7 @@ def disable(session: Session, row: Endpoint, reason: str, by: str, now: datetime
     if row.disabled_at is None:
         row.disabled_at, row.disabled_reason = now, reason
         session.flush()
+        errands.give_up(session, row.id, "its address takes no more", now)
         ledger.append(session, now, "endpoint_disabled", {"endpoint": row.id, "by": by})
 
 
@@ -103,17 +104,13 @@ def deployed(
 
 
 def take(session: Session, key: bytes, now: datetime) -> Task | None:
-    """Lease the errand that waits longest, with what it takes to run it. One without an address any more is failed."""
+    """Lease the errand that waits longest, with what it takes to run it."""
     errand = errands.take(session, now)
     if errand is None:
         return None
     url, secret = None, None
     if errand.kind == "callback":
-        row = session.get(Endpoint, errand.target)
-        if row is None or row.disabled_at is not None:
-            _end(errand, "failed", "its address takes no more", now)
-            session.flush()
-            return take(session, key, now)
+        row = session.get_one(Endpoint, errand.target)
         url, secret = row.url, unseal(key, row.sealed_secret, row.id)
     assert errand.first_attempt_at is not None  # noqa: S101
     return Task(
@@ -161,7 +158,13 @@ def failed(
 
 
 def replay(session: Session, errand: Errand, now: datetime) -> None:
-    """Run an errand again, whatever became of it; its id stays, so that a receiver can tell."""
+    """Run an errand again, whatever became of it; its id stays, so that a receiver can tell.
+
+    Raises:
+        Conflict: its address takes no more.
+    """
+    if errand.kind == "callback" and session.get_one(Endpoint, errand.target).disabled_at is not None:
+        raise Conflict("this message's address was taken away; add it again, and look at the request instead")
     errand.state, errand.next_at, errand.ended_at = "waiting", now, None
     errand.first_attempt_at, errand.last_error = None, None
     session.flush()

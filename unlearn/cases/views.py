@@ -9,6 +9,8 @@ from typing import Any, Literal
 from unlearn.cases.clock import Regulation
 
 RequestState = Literal["pending", "in_progress", "completed", "needs_review", "cancelled", "rejected"]
+UNANSWERED: tuple[RequestState, ...] = ("pending", "in_progress", "needs_review")
+"""States in which the controller still waits for an answer: the clock runs."""
 JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ErrandKind = Literal["callback", "opendsr", "deploy"]
@@ -220,6 +222,8 @@ class Figures:
         queue: jobs that a worker could take now.
         expired_leases: running jobs whose worker fell silent.
         outbox: doorbells that have not rung.
+        errands: callbacks and deployments, by kind and state.
+        errands_due: those that could be run now.
         verdicts: of the gates, by verdict and method.
         attempts: starts of jobs, by kind.
         job_seconds: from first start to end, of each job that ended within the last day, by kind.
@@ -233,6 +237,8 @@ class Figures:
     queue: Wait
     expired_leases: int
     outbox: Wait
+    errands: dict[tuple[str, str], int]
+    errands_due: Wait
     verdicts: dict[tuple[str, str], int]
     attempts: dict[str, int]
     job_seconds: dict[str, tuple[float, ...]]

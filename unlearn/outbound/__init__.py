@@ -10,7 +10,7 @@ Knows nothing of cases, stores or the API: whoever delivers decides what to send
 
 from unlearn.outbound.addresses import CallbackRefused, check_url
 from unlearn.outbound.http import Answer, CallbackFailed, post
-from unlearn.outbound.signed import BadSignature, Signer, SigningKeyError, verify
+from unlearn.outbound.signed import BadSignature, Signer, SigningKeyError, signer_of, verify
 from unlearn.outbound.webhooks import Verdict, new_secret, next_attempt, signed_headers, verdict_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "next_attempt",
     "post",
     "signed_headers",
+    "signer_of",
     "verdict_of",
     "verify",
 ]

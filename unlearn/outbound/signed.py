@@ -13,6 +13,7 @@ import base64
 import binascii
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from unlearn.errors import BadInput
+from unlearn.settings import OPENDSR, Settings
 
 DOMAIN_HEADER = "X-OpenDSR-Processor-Domain"
 SIGNATURE_HEADER = "X-OpenDSR-Signature"
@@ -167,3 +169,29 @@ def _names(pattern: str, domain: str) -> bool:
     pattern, domain = pattern.lower(), domain.lower()
     first, _, rest = domain.partition(".")
     return pattern == domain or bool(first and "." in rest and pattern == f"*.{rest}")
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """Who signs what OpenDSR controllers get; None where that front is not set up.
+
+    Raises:
+        BadInput: a file can't be read, or the certificate's file holds a private key too.
+        SigningKeyError: key, certificate and domain don't go together.
+    """
+    domain, key, certificate = (getattr(settings, name) for name in OPENDSR)
+    if domain is None:
+        return None
+    published = _read(certificate, "UNLEARN_OPENDSR_CERTIFICATE_FILE")
+    if b"PRIVATE KEY" in published:
+        raise BadInput(
+            f"UNLEARN_OPENDSR_CERTIFICATE_FILE: '{certificate}' holds a private key, and anybody may download the "
+            "certificate; keep the two in files of their own"
+        )
+    return Signer(_read(key, "UNLEARN_OPENDSR_KEY_FILE"), published, domain)
+
+
+def _read(path: Path, variable: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{variable}: '{path}' can't be read ({error.strerror})") from None

@@ -8,12 +8,11 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from unlearn.cases import lifecycle, registration
-from unlearn.cases.desk.core import Core, new_id, there
+from unlearn.cases.desk.core import Core, there
+from unlearn.cases.ids import new_id
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, jobs
-from unlearn.cases.views import (
-    AdapterView,
-)
+from unlearn.cases.views import AdapterView
 from unlearn.weights import copy_adapter
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -14,9 +13,7 @@ from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Adapter, Job, Request
-from unlearn.cases.views import (
-    Claim,
-)
+from unlearn.cases.views import Claim
 from unlearn.errors import LeaseLost, NotFound
 from unlearn.evidence.ledger import Action
 from unlearn.settings import Settings
@@ -97,8 +94,3 @@ def there(thing: T | None, what: str, hint: str = "") -> T:
 def lost(claim: Claim) -> LeaseLost:
     """What is said to a worker whose fence does not hold its job any more."""
     return LeaseLost(f"job {claim.job_id}: fence {claim.fence} does not hold it any more")
-
-
-def new_id(kind: str) -> str:
-    """A new id of 96 random bits, with what it is the id of before it."""
-    return f"{kind}_{secrets.token_hex(12)}"

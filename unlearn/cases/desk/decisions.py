@@ -9,9 +9,7 @@ from unlearn.cases import lifecycle, review
 from unlearn.cases.desk.core import Core, there
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import requests
-from unlearn.cases.views import (
-    RequestView,
-)
+from unlearn.cases.views import RequestView
 from unlearn.policy import parse_policy
 
 

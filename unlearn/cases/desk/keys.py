@@ -11,13 +11,12 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from unlearn.cases import rights
-from unlearn.cases.desk.core import Core, new_id
+from unlearn.cases.desk.core import Core
+from unlearn.cases.ids import new_id
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import keys
 from unlearn.cases.tables import ApiKey
-from unlearn.cases.views import (
-    KeyView,
-)
+from unlearn.cases.views import KeyView
 from unlearn.errors import BadInput, NotAllowed, NotFound, Unauthenticated
 
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 from unlearn.cases.desk.core import Core, there
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import figures, jobs, ledger, requests
-from unlearn.cases.views import (
-    Figures,
-    JobView,
-    as_json,
-)
+from unlearn.cases.views import Figures, JobView, as_json
 from unlearn.errors import Conflict
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.ledger import check_chain

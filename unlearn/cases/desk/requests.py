@@ -16,10 +16,7 @@ from unlearn.cases.intake import Submission
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import requests
 from unlearn.cases.store.requests import Wanted
-from unlearn.cases.views import (
-    RequestView,
-    Touched,
-)
+from unlearn.cases.views import RequestView, Touched
 
 
 @dataclass(frozen=True)

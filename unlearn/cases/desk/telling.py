@@ -8,11 +8,7 @@ from unlearn.cases import telling
 from unlearn.cases.desk.core import Core, there
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import errands
-from unlearn.cases.views import (
-    EndpointView,
-    MessageView,
-    Task,
-)
+from unlearn.cases.views import EndpointView, MessageView, Task
 
 
 class Telling(Core):
@@ -66,7 +62,7 @@ class Telling(Core):
             return [telling.message_view(e) for e in errands.page(session, by.controller, state, about, limit, after)]
 
     def replay(self, message_id: str, by: Actor = OPERATOR) -> MessageView:
-        """Send a message, or run a hook, again; NotFound if there is none."""
+        """Send a message, or run a hook, again; NotFound if there is none, Conflict if its address takes no more."""
         by.check("admin")
         with self.store.writing() as session:
             errand = there(errands.one(session, by.controller, message_id), "message")

@@ -10,10 +10,7 @@ from unlearn.cases import clock, endings, telling
 from unlearn.cases.desk.core import Core, lost
 from unlearn.cases.store import adapters, errands, jobs, keys, requests
 from unlearn.cases.tables import Adapter
-from unlearn.cases.views import (
-    Claim,
-    JobKind,
-)
+from unlearn.cases.views import Claim, JobKind
 from unlearn.weights import AdapterFiles
 
 SILENT = "its worker fell silent and the lease ran out"
@@ -141,8 +138,8 @@ class Work(Core):
         now = self._clock()
         with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
             idle = not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN, now)
-            reminded = not errands.untold(session, now, clock.SOON)
-            if idle and reminded and not keys.any_old_answers(session, now):
+            idle = idle and not errands.untold(session, now, clock.SOON)
+            if idle and not keys.any_old_answers(session, now):
                 return 0
         with self.store.writing() as session:
             silent = jobs.expired(session, now)

@@ -131,15 +131,14 @@ def mark_known(session: Session, adapter_id: str, subject_hashes: frozenset[str]
     )
 
 
-def completed_for(session: Session, adapter: Adapter, subject_hashes: frozenset[str]) -> list[Request]:
-    """The controller's completed requests of these subjects, the last of each."""
+def newest_requests(session: Session, adapter: Adapter, subject_hashes: frozenset[str]) -> list[Request]:
+    """The newest request of each of these subjects at the adapter's controller; an open one goes before."""
     query = select(Request).where(
-        Request.controller_id == adapter.controller_id,
-        Request.subject_hash.in_(subject_hashes),
-        Request.state == "completed",
+        Request.controller_id == adapter.controller_id, Request.subject_hash.in_(subject_hashes)
     )
-    last = {request.subject_hash: request for request in session.scalars(query.order_by(Request.created_at))}
-    return list(last.values())
+    is_open = Request.state.in_(("pending", "in_progress"))
+    found = session.scalars(query.order_by(is_open, Request.created_at, Request.id))
+    return list({request.subject_hash: request for request in found}.values())
 
 
 def erased_hashes(session: Session, adapter_id: str) -> frozenset[str]:

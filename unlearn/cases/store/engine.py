@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,7 @@ class Store:
         except ProgrammingError as error:
             if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
                 raise
-            raise Unavailable(
-                f"the database does not answer as it should, its tables are missing: {_short(error)}"
-            ) from error
+            raise Unavailable(f"the database does not answer, its tables are missing: {_short(error)}") from error
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the tables to the newest revision, or up to an older one; processes that start at once wait.
@@ -91,17 +89,8 @@ class Store:
             Unavailable: the database can't be reached.
             BadInput: a newer version of this program made its tables.
         """
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         try:
-            with (
-                self.engine.connect().execution_options(writes=True) as connection,
-                _keys_unchecked(connection),
-                connection.begin(),
-            ):
-                lock(connection, MIGRATION_LOCK)
-                config.attributes["connection"] = connection
-                command.upgrade(config, revision)
+            self._revise(command.upgrade, revision)
         except SQLAlchemyError as error:
             raise Unavailable(f"the database can't be prepared: {_short(error)}") from error
         except CommandError as error:
@@ -115,19 +104,22 @@ class Store:
         Raises:
             BadInput: there is no such revision.
         """
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
         try:
-            with (
-                self.engine.connect().execution_options(writes=True) as connection,
-                _keys_unchecked(connection),
-                connection.begin(),
-            ):
-                lock(connection, MIGRATION_LOCK)
-                config.attributes["connection"] = connection
-                command.downgrade(config, revision)
+            self._revise(command.downgrade, revision)
         except CommandError as error:
             raise BadInput(f"the database can't be taken back: {error}") from None
+
+    def _revise(self, move: Callable[[Config, str], None], revision: str) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with (
+            self.engine.connect().execution_options(writes=True) as connection,
+            _keys_unchecked(connection),
+            connection.begin(),
+        ):
+            lock(connection, MIGRATION_LOCK)
+            config.attributes["connection"] = connection
+            move(config, revision)
 
     def check(self) -> None:
         """Ask the database for an answer.

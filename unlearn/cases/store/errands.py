@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -10,8 +9,9 @@ from typing import Any, cast
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from unlearn.cases.ids import new_id
 from unlearn.cases.tables import Adapter, Controller, Endpoint, Errand, Request
-from unlearn.cases.views import OPENDSR_STATUS, RequestState, rfc3339
+from unlearn.cases.views import OPENDSR_STATUS, UNANSWERED, RequestState, rfc3339
 
 LEASE = timedelta(seconds=120)
 """How long one attempt may take before another process makes the next."""
@@ -72,7 +72,7 @@ def _add(
 ) -> None:
     session.add(
         Errand(
-            id=f"msg_{secrets.token_hex(12)}",
+            id=new_id("msg"),
             controller_id=controller_id,
             kind=kind,
             target=target,
@@ -107,6 +107,16 @@ def take(session: Session, now: datetime) -> Errand | None:
     errand.next_at = now + LEASE
     session.flush()
     return errand
+
+
+def give_up(session: Session, endpoint_id: str, why: str, now: datetime) -> None:
+    """Fail what waits to be told to an address."""
+    session.execute(
+        update(Errand)
+        .where(Errand.kind == "callback", Errand.target == endpoint_id, Errand.state == "waiting")
+        .values(state="failed", last_error=why, ended_at=now),
+        execution_options={"synchronize_session": "fetch"},
+    )
 
 
 def held(session: Session, errand_id: str, attempt: int) -> Errand | None:
@@ -159,7 +169,7 @@ def endpoint(session: Session, controller_id: str, endpoint_id: str) -> Endpoint
 def untold(session: Session, now: datetime, soon: timedelta) -> list[Request]:
     """Open requests that are due soon or overdue, and whose controller was not told so."""
     query = select(Request).where(
-        Request.state.in_(("pending", "in_progress", "needs_review")),
+        Request.state.in_(UNANSWERED),
         or_(
             (Request.due_at <= now + soon) & Request.told_soon_at.is_(None),
             (Request.due_at <= now) & Request.told_overdue_at.is_(None),

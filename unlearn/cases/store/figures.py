@@ -9,9 +9,8 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import SOON
-from unlearn.cases.store.requests import OPEN
-from unlearn.cases.tables import Adapter, Doorbell, Job, Request
-from unlearn.cases.views import Figures, Wait
+from unlearn.cases.tables import Adapter, Doorbell, Errand, Job, Request
+from unlearn.cases.views import UNANSWERED, Figures, Wait
 
 DAY = timedelta(days=1)
 """Jobs that ended longer ago say nothing of how long one takes now."""
@@ -19,7 +18,7 @@ DAY = timedelta(days=1)
 
 def count(session: Session, controller: str | None, now: datetime) -> Figures:
     """The figures of a controller, or of all."""
-    waits = Request.state.in_([*OPEN, "needs_review"])
+    waits = Request.state.in_(UNANSWERED)
     ready = or_(Job.ready_at.is_(None), Job.ready_at <= now)
     ended = _jobs(controller, Job.kind, Job.started_at, Job.finished_at)
     seconds: dict[str, list[float]] = {}
@@ -41,8 +40,18 @@ def count(session: Session, controller: str | None, now: datetime) -> Figures:
         queue=_wait(session, queued.where(Job.state == "queued", ready), now),
         expired_leases=_number(session, expired),
         outbox=_wait(session, unsent.where(Doorbell.sent_at.is_(None)), now),
+        errands=_grouped(
+            session, _errands(controller, Errand.kind, Errand.state, func.count()).group_by(Errand.kind, Errand.state)
+        ),
+        errands_due=_wait(
+            session,
+            _errands(controller, func.count(), func.min(Errand.next_at)).where(
+                Errand.state == "waiting", Errand.next_at <= now
+            ),
+            now,
+        ),
         verdicts=_verdicts(session, controller),
-        attempts=_grouped(session, _jobs(controller, Job.kind, func.sum(Job.attempt)).group_by(Job.kind)),
+        attempts=_grouped(session, _jobs(controller, Job.kind, func.sum(Job.fence)).group_by(Job.kind)),
         job_seconds={kind: tuple(found) for kind, found in seconds.items()},
     )
 
@@ -59,6 +68,11 @@ def _verdicts(session: Session, controller: str | None) -> dict[Any, int]:
 def _requests(controller: str | None, *columns: Any) -> Select[Any]:
     query = select(*columns).select_from(Request)
     return query if controller is None else query.where(Request.controller_id == controller)
+
+
+def _errands(controller: str | None, *columns: Any) -> Select[Any]:
+    query = select(*columns).select_from(Errand)
+    return query if controller is None else query.where(Errand.controller_id == controller)
 
 
 def _jobs(controller: str | None, *columns: Any) -> Select[Any]:

@@ -14,7 +14,7 @@ from unlearn.cases.clock import Regulation
 from unlearn.cases.store import errands
 from unlearn.cases.tables import OPEN as IS_OPEN
 from unlearn.cases.tables import Adapter, Job, JobRequest, Request
-from unlearn.cases.views import JobState, JobSummary, Progress, RequestState, RequestView
+from unlearn.cases.views import UNANSWERED, JobState, JobSummary, Progress, RequestState, RequestView
 from unlearn.errors import BadInput
 
 OPEN: frozenset[str] = frozenset({"pending", "in_progress"})
@@ -147,7 +147,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     if wanted.state is not None:
         found.append(Request.state == wanted.state)
     if wanted.due_before is not None:
-        found += [Request.due_at < wanted.due_before, Request.state.in_([*OPEN, "needs_review"])]
+        found += [Request.due_at < wanted.due_before, Request.state.in_(UNANSWERED)]
     if wanted.subject_hash is not None:
         found.append(Request.subject_hash == wanted.subject_hash)
     if wanted.held is not None:
