@@ -59,6 +59,13 @@ def test_no_secret_is_shown_as_a_table_or_as_json(run, monkeypatch):
         assert MASK in out
 
 
+def test_the_keys_of_hooks_are_masked_and_the_rest_of_them_shown(told, monkeypatch):
+    hooks = [{"kind": "vllm", "url": "http://u:hunter2@llm:8000", "api_key": "canary-4711"}]
+    monkeypatch.setenv("UNLEARN_HOOKS", json.dumps(hooks))
+    shown = json.loads(told()["UNLEARN_HOOKS"]["value"])
+    assert shown == {"kind": "vllm", "url": f"http://u:{MASK}@llm:8000", "api_key": MASK}
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -22,7 +22,9 @@ EFFECTIVE = {
 """Settings that say nothing by default, and what holds then."""
 
 _USER = re.compile(r"(?<=://)([^:/@]*):.*@")
-_QUERY = re.compile(r"([?&;][^=&;#]*(?:pass|pwd|secret|token|key|credential|auth)[^=&;#]*=)[^&;#]*", re.IGNORECASE)
+SECRET = "pass|pwd|secret|token|key|credential|auth"  # noqa: S105 - words that names of secrets hold
+_SECRET = re.compile(SECRET, re.IGNORECASE)
+_QUERY = re.compile(rf"([?&;][^=&;#]*(?:{SECRET})[^=&;#]*=)[^&;#]*", re.IGNORECASE)
 
 
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
@@ -69,5 +71,7 @@ def _shown(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, list):
-        return os.pathsep.join(map(str, value))
+        return os.pathsep.join(str(_shown(one)) for one in value)
+    if isinstance(value, dict):
+        return json.dumps({name: MASK if _SECRET.search(name) else _shown(one) for name, one in value.items()})
     return value

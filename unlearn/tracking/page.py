@@ -93,7 +93,16 @@ def _finding(finding: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+Tables = Iterable[dict[str, Any]]
+
+
+def _tables(report: Mapping[str, Any]) -> Tables:
+    for part in (_likelihood, _others, _attacks, _subjects, _challenges, _extras, _ladder, _control):
+        yield from part(report)
+
+
+def _likelihood(report: Mapping[str, Any]) -> Tables:
+    """How likely each part of the records is."""
     before, after = report["before"], report["after"]
     yield {
         "title": "Likelihood",
@@ -111,7 +120,11 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             if after.get(key) is not None
         ],
     }
-    yield from _others(report)
+
+
+def _attacks(report: Mapping[str, Any]) -> Tables:
+    """Membership attacks, and what they see of whom."""
+    before, after = report["before"], report["after"]
     if after["membership"]:
         yield {
             "title": "Membership attacks",
@@ -129,6 +142,11 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 for name, found in after["membership"].items()
             ],
         }
+
+
+def _subjects(report: Mapping[str, Any]) -> Tables:
+    """Where the forgotten people lie."""
+    before, after = report["before"], report["after"]
     if after.get("subject_tests"):
         yield {
             "title": "Where the people lie",
@@ -147,12 +165,17 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 for name, found in after["subject_tests"].items()
             ],
         }
+
+
+def _challenges(report: Mapping[str, Any]) -> Tables:
+    """What might bring records back."""
+    after = report["after"]
     if after.get("challenges"):
         brought = report.get("recoveries", {})
         yield {
             "title": "Challenges",
-            "note": "NLL under each, and the share of the forgetting that it undoes beyond what it does to people "
-            "never seen.",
+            "note": "NLL under each, and the share of the forgetting that it undoes beyond what it does where nobody "
+            "learned of the person: in shadows of a table, or to people never seen.",
             "head": ["challenge", "to forget", "never seen", "comes back"],
             "rows": [
                 [
@@ -164,6 +187,11 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 for name, found in after["challenges"].items()
             ],
         }
+
+
+def _extras(report: Mapping[str, Any]) -> Tables:
+    """What was asked for beside the gates."""
+    before, after = report["before"], report["after"]
     extras = [
         (name, figure, value) for name, found in after.get("extras", {}).items() for figure, value in found.items()
     ]
@@ -177,6 +205,10 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 for n, f, value in extras
             ],
         }
+
+
+def _ladder(report: Mapping[str, Any]) -> Tables:
+    """The methods that were tried."""
     if report.get("attempts"):
         yield {
             "title": "The ladder",
@@ -193,6 +225,10 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
                 for one in report["attempts"]
             ],
         }
+
+
+def _control(report: Mapping[str, Any]) -> Tables:
+    """Against an adapter retrained without the people."""
     if "control" in report:
         qualities = ("ks_p_value_truth_ratio", "ks_p_value", "ks_p_value_min_k_plus_plus")
         names = ("mean_gap_nats", "correlation", "agreement", *qualities, "priv_leak")
@@ -204,7 +240,7 @@ def _tables(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
         }
 
 
-def _others(report: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _others(report: Mapping[str, Any]) -> Tables:
     """What the people who stay paid."""
     before, after = report["before"], report["after"]
     rows = [
