@@ -195,17 +195,15 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     shelf = settings.home / "adapters" / claim.adapter.id
     place = shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}"
     version = copy_adapter(outcome.adapter, place)  # beside the old one, whether it is to serve or to wait for a person
-    if outcome.verdict != "released":
-        desk.hold(claim, outcome.report, version)
-        return
+    end = desk.release if outcome.verdict == "released" else desk.hold
     try:
-        desk.release(claim, version, outcome.report)
+        end(claim, version, outcome.report)
     except BaseException:
         shutil.rmtree(version.path, ignore_errors=True)
         raise
-    if case.shadows is not None:
+    if outcome.verdict == "released" and case.shadows is not None:
         _drop(case.shadows.path, case.train, case.is_forgotten)
-    shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # the version is the candidate now
+    shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
 
 
 def _give_back(desk: Desk, claim: Claim) -> None:

@@ -84,7 +84,7 @@ def test_a_released_job_completes_its_request_and_moves_the_alias(desk, adapter,
 
 def test_a_refused_job_leaves_the_old_version_serving_and_asks_for_a_person(desk, adapter, company):
     request, job_id = submit(desk, company)
-    desk.hold(work(desk, job_id), REFUSED)
+    desk.hold(work(desk, job_id), None, REFUSED)
     assert desk.request(request.id).state == "needs_review"
     assert desk.adapter("bot").current.number == 1
     assert desk.job(job_id).report["verdict"] == "refused"
@@ -123,7 +123,7 @@ def test_an_open_subject_is_refused_and_one_nobody_knows_any_more_is_completed_a
 
 def test_after_a_refusal_the_same_subject_can_be_submitted_again(desk, adapter, company):
     first, job_id = submit(desk, company)
-    desk.hold(work(desk, job_id), REFUSED)
+    desk.hold(work(desk, job_id), None, REFUSED)
     second, _ = submit(desk, company)
     assert second.id != first.id
 
@@ -135,7 +135,7 @@ def test_a_request_on_two_adapters_ends_when_both_jobs_have(desk, adapter, input
     claim = work(desk, first)
     desk.release(claim, new_version(desk, claim), REPORT)
     assert desk.request(request.id).state == "in_progress"
-    desk.hold(work(desk, second), REFUSED)
+    desk.hold(work(desk, second), None, REFUSED)
     assert desk.request(request.id).state == "needs_review"
 
 
@@ -176,7 +176,7 @@ def test_the_export_is_the_same_twice_and_only_made_of_ended_requests(desk, adap
     request, job_id = submit(desk, company)
     with pytest.raises(Conflict, match="pending"):
         desk.export(request.id)
-    desk.hold(work(desk, job_id), REFUSED)
+    desk.hold(work(desk, job_id), None, REFUSED)
     first = desk.export(request.id)
     assert desk.export(request.id) == first
     archive = zipfile.ZipFile(io.BytesIO(first))
@@ -194,7 +194,7 @@ def test_the_export_is_the_same_twice_and_only_made_of_ended_requests(desk, adap
 def test_no_plain_identity_reaches_the_database_or_the_export(desk, adapter, company, settings):
     request, job_id = submit(desk, company)
     subject = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[0]
-    desk.hold(work(desk, job_id), REFUSED)
+    desk.hold(work(desk, job_id), None, REFUSED)
     archive = zipfile.ZipFile(io.BytesIO(desk.export(request.id)))
     held = b"".join(archive.read(name) for name in archive.namelist())
     desk.close()
@@ -302,7 +302,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(desk, adapter, company, 
         lambda: desk.progress(late, "erasing", 1, 2),
         lambda: desk.started_run(late, "run"),
         lambda: desk.release(late, version, REPORT),
-        lambda: desk.hold(late, REFUSED),
+        lambda: desk.hold(late, None, REFUSED),
         lambda: desk.fail(late, "x", final=True),
     ):
         with pytest.raises(LeaseLost):

@@ -49,7 +49,7 @@ def test_a_job_is_followed_from_its_claim_to_its_verdict_and_its_seconds(desk, a
     clock.forward(40)
     assert desk.figures().jobs == {("erasure", "running"): 1}
     assert (desk.figures().queue.number, desk.figures().attempts) == (0, {"erasure": 1})
-    desk.hold(claim, REFUSED)
+    desk.hold(claim, None, REFUSED)
     found = desk.figures()
     assert found.verdicts == {("refused", "ascent"): 1}
     assert found.job_seconds == {"erasure": (40.0,)}

@@ -34,7 +34,7 @@ def test_a_repeated_message_finds_nothing_to_claim(desk, adapter, company):
     _, job_id = submit(desk, company)
     claim = work(desk, job_id)
     assert desk.claim(job_id, "w2") is None
-    desk.hold(claim, REFUSED)
+    desk.hold(claim, None, REFUSED)
     assert desk.claim(job_id, "w2") is None
     assert desk.claim("job_nothing", "w2") is None
 

@@ -97,7 +97,7 @@ class Life(RuleBasedStateMachine):
         version = dataclasses.replace(self.weights, path=self.home / f"{claim.job_id}.v{number}")
         acts = {
             "release": lambda: self.desk.release(claim, version, REPORT),
-            "hold": lambda: self.desk.hold(claim, REFUSED),
+            "hold": lambda: self.desk.hold(claim, None, REFUSED),
             "retry": lambda: self.desk.fail(claim, "broken", final=False),
             "final": lambda: self.desk.fail(claim, "broken", final=True),
             "beat": lambda: self.desk.heartbeat(claim),
@@ -215,7 +215,7 @@ class Life(RuleBasedStateMachine):
             for _, job_id in bells:
                 claim = self.desk.claim(job_id, "last")
                 if claim is not None:
-                    self.desk.hold(claim, REFUSED)
+                    self.desk.hold(claim, None, REFUSED)
             if all(request.state in ENDED for request in self.desk.requests()):
                 return
         raise AssertionError("a request was left without an end")

@@ -24,7 +24,7 @@ def held_back(desk, claim):
     shelf = desk.settings.home / "adapters" / claim.adapter.id
     source = read_adapter(desk.settings.home / "adapters" / claim.adapter.id / "v1")
     candidate = copy_adapter(source, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
-    desk.hold(claim, REFUSED, candidate)
+    desk.hold(claim, candidate, REFUSED)
     return candidate
 
 
@@ -93,7 +93,7 @@ def test_time_is_extended_once_with_a_reason_before_it_is_over(desk, adapter, pe
 
 def test_what_was_refused_is_tried_again_under_another_policy(desk, adapter, people):
     request = desk.submit(people[0])
-    desk.hold(work(desk, request.jobs[0].id), REFUSED)
+    desk.hold(work(desk, request.jobs[0].id), None, REFUSED)
     with pytest.raises(PolicyError):
         desk.retry(request.id, {"ladder": [{"method": "magic"}]})
     assert desk.request(request.id).state == "needs_review"
@@ -152,7 +152,7 @@ def test_a_candidate_can_not_be_released_once_it_is_gone_or_another_version_serv
         desk.release_as_it_is(first.id, "small")
     assert desk.request(first.id).state == "needs_review"
     desk.retry(first.id)
-    desk.hold(work(desk, desk.request(first.id).jobs[-1].id), REFUSED)
+    desk.hold(work(desk, desk.request(first.id).jobs[-1].id), None, REFUSED)
     with pytest.raises(Conflict, match="left no candidate"):
         desk.release_as_it_is(first.id, "small")
     desk.retry(first.id)

@@ -268,7 +268,7 @@ def test_a_failing_hook_is_retried_visible_and_never_takes_a_release_back(settin
 
 def test_a_request_that_a_person_must_decide_is_told(desk, settings, adapter, people, receiver):
     desk.add_endpoint(receiver.url)
-    desk.hold(work(desk, desk.submit(people[0]).jobs[0].id), REFUSED)
+    desk.hold(work(desk, desk.submit(people[0]).jobs[0].id), None, REFUSED)
     run_errands(desk, settings)
     assert json.loads(receiver.came[-1][1])["type"] == "request.needs_review"
 

@@ -95,13 +95,13 @@ class Work(Core):
             self._enter(session, "shadows_made", facts)
             endings.settle(session, job, (), now)
 
-    def hold(self, claim: Claim, report: dict[str, Any], candidate: AdapterFiles | None = None) -> None:
+    def hold(self, claim: Claim, candidate: AdapterFiles | None, report: dict[str, Any]) -> None:
         """End a job whose candidate the guards did not release: the old version serves on, a person decides.
 
         Args:
             claim: the job.
+            candidate: its weights, already where they stay until then; None if there is none to release.
             report: why.
-            candidate: its weights, already where they stay until then.
         """
         now = self._clock()
         with self.store.writing() as session:
