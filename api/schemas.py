@@ -289,9 +289,15 @@ class JobShort(_Out):
     id: str = Field(examples=["job_77aa01b2c3d4e5f60718293a"])
     adapter: str = Field(examples=["support-assistant"])
     state: JobState
-    verdict: str | None = Field(examples=["released"])
+    verdict: str | None = Field(
+        description="The request's own, where several share the job; its report is about all of them.",
+        examples=["released"],
+    )
     progress: ProgressOut | None
     records: int = Field(description="Train records that name the subject.", examples=[20])
+    findings: list[dict[str, Any]] | None = Field(
+        default=None, description="What the gates found of this subject alone, where several requests share the job."
+    )
 
 
 class RequestOut(_Out):

@@ -146,6 +146,23 @@ def test_a_second_person_is_erased_from_the_new_version_without_the_first(servic
     assert client.get("/v1/adapters/open")["current"]["number"] == 3
 
 
+def test_two_who_share_a_job_have_one_version_and_each_her_own_findings(service, company, people, run):
+    _, client = service
+    register(client, company, "gathering", WIDE | {"schedule": {"coalescing_seconds": 2}})
+    ids = [client.submit(person)["id"] for person in people[-2:]]
+    requests = [list(client.follow(request_id, 120))[-1] for request_id in ids]
+    shares = [next(job for job in request["jobs"] if job["adapter"] == "gathering") for request in requests]
+    assert len({share["id"] for share in shares}) == 1
+    assert client.get("/v1/adapters/gathering")["current"]["number"] == 2
+    for request, share in zip(requests, shares, strict=True):
+        found = {finding["gate"]: finding for finding in share["findings"]}
+        assert {"membership", "robustness", "among_others"} <= set(found)
+        assert (share["verdict"] == "released") == (request["state"] == "completed")
+        code, out, _ = run("request", "show", request["id"], "--url", client.url)
+        assert code == 0
+        assert "this subject alone" in out
+
+
 def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(service, company, people):
     _, client = service
     register(client, company, "strict", OVERSHOOTING)

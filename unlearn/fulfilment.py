@@ -25,13 +25,14 @@ from typing import Any
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
-from unlearn.cases.views import Claim
+from unlearn.cases.views import Claim, Own
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
 from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
-from unlearn.ladder import Outcome, climb
+from unlearn.guards import own_verdict
+from unlearn.ladder import WORSE, Outcome, climb
 from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
 from unlearn.measurement import Measurement
@@ -101,10 +102,7 @@ def _case(claim: Claim, settings: Settings) -> Case:
         BadInput: a file is not what it was at registration.
     """
 
-    @cache
-    def hashed(subject: str) -> str:
-        return subject_hash(settings.identity_hash_key, subject)
-
+    hashed = _hashing(settings)
     adapter = read_adapter(Path(claim.adapter.current.path))
     if adapter.sha256 != claim.adapter.current.sha256:
         raise ModelError(
@@ -127,6 +125,14 @@ def _case(claim: Claim, settings: Settings) -> Case:
         return case
     _drop(table, case.train, case.already_erased)  # of a case that closed just before its worker ended
     return replace(case, shadows=read_shadows(table))
+
+
+def _hashing(settings: Settings) -> Callable[[str], str]:
+    @cache
+    def hashed(subject: str) -> str:
+        return subject_hash(settings.identity_hash_key, subject)
+
+    return hashed
 
 
 def _state(claim: Claim, settings: Settings) -> Path:
@@ -195,15 +201,30 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     shelf = settings.home / "adapters" / claim.adapter.id
     place = shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}"
     version = copy_adapter(outcome.adapter, place)  # beside the old one, whether it is to serve or to wait for a person
-    end = desk.release if outcome.verdict == "released" else desk.hold
+    hashed, erased = _hashing(settings), frozenset[str]()
+    own = _own(outcome, hashed)
     try:
-        end(claim, version, outcome.report)
+        if outcome.verdict == "released":
+            erased = desk.release(claim, version, outcome.report, own)
+        else:
+            desk.hold(claim, version, outcome.report, own)
     except BaseException:
         shutil.rmtree(version.path, ignore_errors=True)
         raise
-    if outcome.verdict == "released" and case.shadows is not None:
-        _drop(case.shadows.path, case.train, case.is_forgotten)
+    if erased and case.shadows is not None:
+        _drop(case.shadows.path, case.train, lambda subject: hashed(subject) in erased)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
+
+
+def _own(outcome: Outcome, hashed: Callable[[str], str]) -> dict[str, Own]:
+    """What the gates say of each subject alone, by its hash; of one that is spelled in two ways, the worse."""
+    found: dict[str, Own] = {}
+    for subject, findings in outcome.own.items():
+        one = Own(own_verdict(findings, outcome.verdict), tuple(finding.as_report() for finding in findings))
+        known = found.get(hashed(subject))
+        if known is None or WORSE[known.verdict] < WORSE[one.verdict]:
+            found[hashed(subject)] = one
+    return found
 
 
 def _give_back(desk: Desk, claim: Claim) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from unlearn.cases import endings, planning, telling
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
-from unlearn.cases.tables import Adapter, AdapterVersion, Job
+from unlearn.cases.tables import Adapter, AdapterVersion, Job, Request
 from unlearn.errors import Conflict, NotFound
 from unlearn.weights import read_adapter
 
@@ -101,14 +101,32 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hook
     adapters.add_version(session, adapter.id, number, weights, job.id, now)
     adapter.current = number
     telling.deployed(session, adapter, hooks, now, previous=previous)
-    waiting = jobs.requests_of(session, job.id)
-    hashes = frozenset(request.subject_hash for request in waiting)
+    waiting = jobs.shares(session, job.id)
+    for its, _ in waiting:
+        its.verdict, its.erased = "released", True
+    hashes = frozenset(request.subject_hash for _, request in waiting)
     adapters.mark_erased(session, adapter.id, hashes, now)
     job.verdict = "released"
-    ids = [request.id for request in waiting]
+    ids = [request.id for _, request in waiting]
     facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
     ledger.append(session, now, "version_released", facts, ids)
     endings.settle(session, job, ids, now)
+
+
+def accept(session: Session, job: Job, request: Request, now: datetime) -> None:
+    """Let a request's subject count as erased by a version that serves, though the gates refused her alone.
+
+    Raises:
+        Conflict: what serves now was not made from that version, or the adapter is retired.
+    """
+    adapter = session.get_one(Adapter, job.adapter_id)
+    _serving(adapter)
+    if not adapters.stems_from(session, adapter, job.id):
+        raise Conflict(f"job {job.id}: its version serves no more, nor does one that was made from it; try again")
+    its = jobs.share(session, job.id, request.id)
+    its.verdict, its.erased = "released", True
+    adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
+    endings.settle(session, job, [request.id], now)
 
 
 def _serving(adapter: Adapter) -> None:

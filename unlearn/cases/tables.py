@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     DateTime,
     Dialect,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -221,13 +223,20 @@ class Job(Table):
 
 
 class JobRequest(Table):
-    """Which requests a job is for, and how many records of the adapter name the request's subject."""
+    """Which requests a job is for, and how many records of the adapter name the request's subject.
+
+    `verdict` is the request's own, `findings` what the gates found of its subject alone, where others share the job.
+    `erased` says that the version which the job made counts as one without the subject.
+    """
 
     __tablename__ = "job_requests"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True, index=True)
     records: Mapped[int] = mapped_column(Integer)
+    verdict: Mapped[str | None] = mapped_column(String(20))
+    findings: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    erased: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class Doorbell(Table):

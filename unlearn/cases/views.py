@@ -78,7 +78,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class JobSummary:
-    """A job as its request shows it."""
+    """A job as its request shows it.
+
+    Where several requests share it, `verdict` is the request's own and `findings` are what the gates found of its
+    subject alone; the job's report is about all of them.
+    """
 
     id: str
     adapter: str
@@ -86,6 +90,18 @@ class JobSummary:
     verdict: str | None
     progress: Progress | None
     records: int
+    findings: tuple[dict[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the gates say of one subject of a job that several share: her verdict, and each gate's finding as JSON.
+
+    The verdict is never better than the job's.
+    """
+
+    verdict: Literal["released", "refused", "inconclusive"]
+    findings: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)

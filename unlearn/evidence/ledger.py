@@ -34,6 +34,7 @@ Action = Literal[
     "attempt_failed",
     "attempt_interrupted",
     "verdict",
+    "verdict_alone",
     "version_released",
     "request_completed",
     "request_needs_review",

@@ -161,6 +161,20 @@ def of_request(session: Session, request_id: str) -> list[Job]:
     return list(session.scalars(query.order_by(Job.created_at, Job.id)))
 
 
+def shares(session: Session, job_id: str) -> list[tuple[JobRequest, Request]]:
+    """The requests of a job, each with its share in it."""
+    query = select(JobRequest, Request).join(Request, Request.id == JobRequest.request_id)
+    return [
+        (its, request)
+        for its, request in session.execute(query.where(JobRequest.job_id == job_id).order_by(Request.id))
+    ]
+
+
+def share(session: Session, job_id: str, request_id: str) -> JobRequest:
+    """A request's share in one of its jobs."""
+    return session.get_one(JobRequest, (job_id, request_id))
+
+
 def next_queued(session: Session, adapter_id: str, now: datetime) -> str | None:
     """Id of the adapter's most urgent job that is ready."""
     query = select(Job.id).where(
