@@ -76,7 +76,10 @@ class Collector:
         yield _gauge("errands_oldest_seconds", "How long the oldest of them has waited.", f.errands_due.oldest_seconds)
         yield _counter("verdicts", "Verdicts of the gates.", ["verdict", "method"], f.verdicts)
         yield _counter("job_attempts", "Starts of jobs.", ["kind"], {(k,): n for k, n in f.attempts.items()})
-        yield _seconds(f.job_seconds)
+        about = "From first start to end, of jobs that ended within the last day."
+        yield _seconds("job_seconds", about, "kind", {kind: f.job_seconds.get(kind, ()) for kind in get_args(JobKind)})
+        about = "In each stage, over all attempts, of jobs that ended within the last day."
+        yield _seconds("job_stage_seconds", about, "stage", f.stage_seconds)
         yield _counter(
             "relay_rounds_failed", "Rounds of this process's relay that failed.", [], {(): self._failed_rounds}
         )
@@ -100,13 +103,11 @@ def _counter(name: str, about: str, labels: list[str], values: Mapping[Any, floa
     return family
 
 
-def _seconds(found: Mapping[str, tuple[float, ...]]) -> GaugeHistogramMetricFamily:
+def _seconds(name: str, about: str, label: str, found: Mapping[str, tuple[float, ...]]) -> GaugeHistogramMetricFamily:
     """A gauge histogram: its window moves, so that its buckets may shrink, and `rate` of them means nothing."""
-    about = "From first start to end, of jobs that ended within the last day."
-    family = GaugeHistogramMetricFamily("unlearn_job_seconds", about, labels=["kind"])
-    for kind in get_args(JobKind):
-        seconds = found.get(kind, ())
-        family.add_metric([kind], list(_buckets(seconds)), sum(seconds))
+    family = GaugeHistogramMetricFamily(f"unlearn_{name}", about, labels=[label])
+    for key, seconds in sorted(found.items()):
+        family.add_metric([key], list(_buckets(seconds)), sum(seconds))
     return family
 
 

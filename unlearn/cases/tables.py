@@ -188,7 +188,8 @@ class Job(Table):
     """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it.
 
     `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it. `policy` is used in
-    the place of the adapter's; `candidate` is the directory of weights that the guards did not release.
+    the place of the adapter's; `candidate` is the directory of weights that the guards did not release. `stages` are
+    the seconds that its attempts spent in each stage they left, `stage_since` is when the present one began.
     """
 
     __tablename__ = "jobs"
@@ -211,6 +212,8 @@ class Job(Table):
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     candidate: Mapped[str | None] = mapped_column(Text)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    stages: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    stage_since: Mapped[datetime | None]
     verdict: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[str | None] = mapped_column(Text)
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)

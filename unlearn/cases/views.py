@@ -231,6 +231,7 @@ class Figures:
 
     requests: dict[str, int]
     overdue: int
+        stage_seconds: what each of those spent in a stage, over all its attempts, by stage.
     due_soon: int
     held: int
     jobs: dict[tuple[str, str], int]
@@ -246,6 +247,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Claim:
+    stage_seconds: dict[str, tuple[float, ...]]
     """A leased job: everything a worker needs, and the fence that every write of it must carry."""
 
     job_id: str
