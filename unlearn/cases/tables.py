@@ -248,7 +248,10 @@ class Doorbell(Table):
 
 
 class Endpoint(Table):
-    """An address of a controller that is told what becomes of its requests; its signing secret is sealed."""
+    """An address of a controller that is told what becomes of its requests; its signing secrets are sealed.
+
+    The old secret signs beside the other until `old_secret_until`.
+    """
 
     __tablename__ = "endpoints"
 
@@ -256,6 +259,8 @@ class Endpoint(Table):
     controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), index=True)
     url: Mapped[str] = mapped_column(Text)
     sealed_secret: Mapped[str] = mapped_column(Text)
+    sealed_old_secret: Mapped[str | None] = mapped_column(Text)
+    old_secret_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(80))
     disabled_at: Mapped[datetime | None]
