@@ -27,6 +27,9 @@ LONGEST_SOCKET_BYTES = 100
 OPENDSR = ("opendsr_domain", "opendsr_key_file", "opendsr_certificate_file")
 """What the OpenDSR front needs, together."""
 
+OIDC = ("oidc_issuer", "oidc_audience", "oidc_jwks_url", "oidc_controller_claim")
+"""What may be left out or given as an empty text."""
+
 DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 """A host name with at least two labels (RFC 1123, section 2.1)."""
 
@@ -65,6 +68,25 @@ class Settings(BaseSettings):
         default=True,
         description="Whether the API keeps an admin key under home, readable by the owner alone, for commands on the "
         "same machine.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="URL of an OIDC issuer whose bearer tokens are taken beside API keys."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="What the issuer calls this service (`aud`); tokens for others are refused."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="Where the issuer's keys are; by default its discovery document says so."
+    )
+    oidc_scope_claim: str = Field(
+        default="scope", min_length=1, description="Claim with the scopes: words with spaces between, or a list."
+    )
+    oidc_scope_prefix: str = Field(
+        default="", description="What our scopes begin with there, such as 'unlearn:'; all other words are left alone."
+    )
+    oidc_controller_claim: str | None = Field(
+        default=None,
+        description="Claim with the name of the company a token is for; without, all are for the default one.",
     )
     hooks: list[dict[str, Any]] = Field(
         default_factory=list,
@@ -133,7 +155,24 @@ class Settings(BaseSettings):
             raise ValueError(f"the OpenDSR front signs what it says: set {missing} as well, or none of the three")
         return self
 
-    @field_validator(*OPENDSR, mode="before")
+    @model_validator(mode="after")
+    def _issuer_and_audience(self) -> Self:
+        if self.oidc_issuer is None and (self.oidc_audience or self.oidc_jwks_url or self.oidc_controller_claim):
+            raise ValueError("the OIDC settings are about tokens of an issuer: set UNLEARN_OIDC_ISSUER as well")
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError(
+                "a token must be for this service, not for any of the issuer's: set UNLEARN_OIDC_AUDIENCE as well"
+            )
+        return self
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#@]+([/?][^\s#]*)?", value):
+            raise ValueError("give an address such as https://login.example.com/realm: no user, no fragment")
+        return value
+
+    @field_validator(*OPENDSR, *OIDC, mode="before")
     @classmethod
     def _empty_is_not_given(cls, value: object) -> object:
         return None if value == "" else value
