@@ -110,7 +110,8 @@ class Settings(BaseSettings):
     )
     opendsr_certificate_file: Path | None = Field(
         default=None,
-        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust.",
+        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust; "
+        "its issuers may follow.",
     )
     metrics_open: bool = Field(
         default=False,
