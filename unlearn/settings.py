@@ -122,6 +122,12 @@ class Settings(BaseSettings):
         default="text", description="How API and workers log: lines for people, or a JSON object a line."
     )
     device: str = Field(default="cpu", description="torch device of the workers.")
+    worker_max_memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="Peak memory (MB) above which a worker's process makes way for a fresh one, after its job; by "
+        "default three quarters of the machine's, or of its container's.",
+    )
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
