@@ -56,8 +56,9 @@ class Actor:
         """
         if self.scopes.isdisjoint({*any_of, "admin"}):
             need = " or ".join(f"'{scope}'" for scope in any_of)
-            what, how = ("token", "the issuer") if self.name.startswith("oidc:") else ("key", "`unlearn key create`")
-            raise NotAllowed(f"this {what} lacks the scope {need}; ask who gives it out, with {how}")
+            oidc = self.name.startswith("oidc:")
+            what, how = ("token", "at its issuer") if oidc else ("key", "with `unlearn key create`")
+            raise NotAllowed(f"this {what} lacks the scope {need}; ask who gives out {what}s, {how}")
 
 
 OPERATOR = Actor("operator", HERE, frozenset({"admin"}))
