@@ -47,15 +47,18 @@ KINDS: dict[str, Kind] = {
     ),
     "unauthenticated": Kind(
         401,
-        "An API key is needed",
-        "There was no API key, or one that is unknown, expired or revoked.",
-        "send `Authorization: Bearer unl_…`; whoever runs the service makes keys with `unlearn key create`.",
+        "An API key or token is needed",
+        "There was no API key or token, or one that is unknown, expired or revoked; or a token that is another "
+        "issuer's, for another audience, or signed with none of the issuer's keys.",
+        "send `Authorization: Bearer unl_…`; whoever runs the service makes keys with `unlearn key create`. Where "
+        "tokens are taken, send a new one of the issuer.",
     ),
     "not-allowed": Kind(
         403,
-        "The key has no right to this",
-        "The key is good, but lacks every scope that the call takes; `detail` names them.",
-        "ask who gives out keys for one with such a scope.",
+        "The key or token has no right to this",
+        "The key or token is good, but lacks every scope that the call takes, which `detail` names; or the token is "
+        "for a company that this service does not know.",
+        "ask who gives it out for one with such a scope.",
     ),
     "path-not-allowed": Kind(
         403,
@@ -194,7 +197,8 @@ KINDS: dict[str, Kind] = {
     "unavailable": Kind(
         503,
         "Not available right now",
-        "A part of the service, such as the database or the broker, can't be reached.",
+        "A part of the service, such as the database or the broker, can't be reached; or the issuer of a token, whose "
+        "key is not known yet.",
         "send the same call again later, a submission under the same `Idempotency-Key`.",
     ),
     "hook-failed": Kind(

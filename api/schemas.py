@@ -234,12 +234,25 @@ class EndpointOut(_Out):
     url: str
     created_at: datetime
     created_by: str = Field(examples=["key:51c0e1d2b3a49586"])
+    old_secret_until: datetime | None = Field(description="Until when the secret of before signs as well.")
     disabled_at: datetime | None
     disabled_reason: str | None = Field(description="Why nothing is sent there any more.")
 
 
+class RotateIn(_In):
+    """How to change a secret."""
+
+    overlap_hours: int = Field(
+        default=24,
+        ge=0,
+        le=168,
+        strict=True,
+        description="How long the old secret signs beside the new one; 0 if it leaked.",
+    )
+
+
 class EndpointMade(EndpointOut):
-    """An address as it is added."""
+    """An address with a new secret."""
 
     secret: str = Field(description="Signs the messages; shown this once.", examples=["whsec_…"])
 

@@ -54,9 +54,8 @@ def _call_back_opendsr(desk: Desk, settings: Settings, task: Task) -> None:
 def _call_back(desk: Desk, settings: Settings, task: Task) -> None:
     """One signed POST (Standard Webhooks); the errand's id is the message's, on every attempt."""
     assert task.url is not None  # noqa: S101
-    assert task.secret is not None  # noqa: S101
     body = json.dumps(task.payload, separators=(",", ":")).encode()
-    _send(desk, settings, task, task.url, body, signed_headers(task.secret, task.id, datetime.now(UTC), body))
+    _send(desk, settings, task, task.url, body, signed_headers(task.secrets, task.id, datetime.now(UTC), body))
 
 
 def _send(desk: Desk, settings: Settings, task: Task, url: str, body: bytes, headers: Mapping[str, str]) -> None:

@@ -85,10 +85,10 @@ class PathNotAllowed(BadInput):
 
 
 class Unauthenticated(UnlearnError):
-    """Nobody this service knows: no key, or one that is not good (any more)."""
+    """Nobody this service knows: no key or token, or one that is not good (any more)."""
 
     kind = "unauthenticated"
-    title = "An API key is needed"
+    title = "An API key or token is needed"
     status = 401
     exit_code = 2
 
@@ -97,7 +97,7 @@ class NotAllowed(UnlearnError):
     """Somebody known, who lacks the right for this."""
 
     kind = "not-allowed"
-    title = "The key has no right to this"
+    title = "The key or token has no right to this"
     status = 403
     exit_code = 2
 

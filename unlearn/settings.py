@@ -27,6 +27,9 @@ LONGEST_SOCKET_BYTES = 100
 OPENDSR = ("opendsr_domain", "opendsr_key_file", "opendsr_certificate_file")
 """What the OpenDSR front needs, together."""
 
+OIDC = ("oidc_issuer", "oidc_audience", "oidc_jwks_url", "oidc_controller_claim")
+"""What may be left out or given as an empty text."""
+
 DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 """A host name with at least two labels (RFC 1123, section 2.1)."""
 
@@ -66,6 +69,25 @@ class Settings(BaseSettings):
         description="Whether the API keeps an admin key under home, readable by the owner alone, for commands on the "
         "same machine.",
     )
+    oidc_issuer: str | None = Field(
+        default=None, description="URL of an OIDC issuer whose bearer tokens are taken beside API keys."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="What the issuer calls this service (`aud`); tokens for others are refused."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="Where the issuer's keys are; by default its discovery document says so."
+    )
+    oidc_scope_claim: str = Field(
+        default="scope", min_length=1, description="Claim with the scopes: words with spaces between, or a list."
+    )
+    oidc_scope_prefix: str = Field(
+        default="", description="What our scopes begin with there, such as 'unlearn:'; all other words are left alone."
+    )
+    oidc_controller_claim: str | None = Field(
+        default=None,
+        description="Claim with the name of the company a token is for; without, all are for the default one.",
+    )
     hooks: list[dict[str, Any]] = Field(
         default_factory=list,
         description="Whom to tell of releases, as JSON: kinds 'link', 'mlflow', 'vllm' (unlearn.deploy). The link "
@@ -88,7 +110,8 @@ class Settings(BaseSettings):
     )
     opendsr_certificate_file: Path | None = Field(
         default=None,
-        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust.",
+        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust; "
+        "its issuers may follow.",
     )
     metrics_open: bool = Field(
         default=False,
@@ -99,6 +122,12 @@ class Settings(BaseSettings):
         default="text", description="How API and workers log: lines for people, or a JSON object a line."
     )
     device: str = Field(default="cpu", description="torch device of the workers.")
+    worker_max_memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="Peak memory (MB) above which a worker's process makes way for a fresh one, after its job; by "
+        "default three quarters of the machine's, or of its container's.",
+    )
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
@@ -133,7 +162,24 @@ class Settings(BaseSettings):
             raise ValueError(f"the OpenDSR front signs what it says: set {missing} as well, or none of the three")
         return self
 
-    @field_validator(*OPENDSR, mode="before")
+    @model_validator(mode="after")
+    def _issuer_and_audience(self) -> Self:
+        if self.oidc_issuer is None and (self.oidc_audience or self.oidc_jwks_url or self.oidc_controller_claim):
+            raise ValueError("the OIDC settings are about tokens of an issuer: set UNLEARN_OIDC_ISSUER as well")
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError(
+                "a token must be for this service, not for any of the issuer's: set UNLEARN_OIDC_AUDIENCE as well"
+            )
+        return self
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#@]+([/?][^\s#]*)?", value):
+            raise ValueError("give an address such as https://login.example.com/realm: no user, no fragment")
+        return value
+
+    @field_validator(*OPENDSR, *OIDC, mode="before")
     @classmethod
     def _empty_is_not_given(cls, value: object) -> object:
         return None if value == "" else value

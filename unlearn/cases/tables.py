@@ -190,7 +190,8 @@ class Job(Table):
     """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it.
 
     `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it. `policy` is used in
-    the place of the adapter's; `candidate` is the directory of weights that the guards did not release.
+    the place of the adapter's; `candidate` is the directory of weights that the guards did not release. `stages` are
+    the seconds that its attempts spent in each stage they left, `stage_since` is when the present one began.
     """
 
     __tablename__ = "jobs"
@@ -213,6 +214,8 @@ class Job(Table):
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     candidate: Mapped[str | None] = mapped_column(Text)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    stages: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    stage_since: Mapped[datetime | None]
     verdict: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[str | None] = mapped_column(Text)
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -254,7 +257,10 @@ class Doorbell(Table):
 
 
 class Endpoint(Table):
-    """An address of a controller that is told what becomes of its requests; its signing secret is sealed."""
+    """An address of a controller that is told what becomes of its requests; its signing secrets are sealed.
+
+    The old secret signs beside the other until `old_secret_until`.
+    """
 
     __tablename__ = "endpoints"
 
@@ -262,6 +268,8 @@ class Endpoint(Table):
     controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), index=True)
     url: Mapped[str] = mapped_column(Text)
     sealed_secret: Mapped[str] = mapped_column(Text)
+    sealed_old_secret: Mapped[str | None] = mapped_column(Text)
+    old_secret_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(80))
     disabled_at: Mapped[datetime | None]

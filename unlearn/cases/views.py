@@ -142,12 +142,16 @@ class Touched:
 
 @dataclass(frozen=True)
 class EndpointView:
-    """An address that is told what becomes of a company's requests, without its secret."""
+    """An address that is told what becomes of a company's requests, without its secrets.
+
+    `old_secret_until` is when the secret of before stops signing, or stopped; None if there was none.
+    """
 
     id: str
     url: str
     created_at: datetime
     created_by: str
+    old_secret_until: datetime | None
     disabled_at: datetime | None
     disabled_reason: str | None
 
@@ -171,7 +175,7 @@ class MessageView:
 
 @dataclass(frozen=True)
 class Task:
-    """A leased errand, with what it takes to run it; `attempt` is its fence."""
+    """A leased errand, with what it takes to run it; `attempt` is its fence, each of `secrets` signs."""
 
     id: str
     attempt: int
@@ -179,7 +183,7 @@ class Task:
     target: str
     payload: dict[str, Any]
     url: str | None
-    secret: str | None
+    secrets: tuple[str, ...]
     first_attempt_at: datetime
 
 
@@ -243,6 +247,7 @@ class Figures:
         verdicts: of the gates, by verdict and method.
         attempts: starts of jobs, by kind.
         job_seconds: from first start to end, of each job that ended within the last day, by kind.
+        stage_seconds: what each of those spent in a stage, over all its attempts, by stage.
     """
 
     requests: dict[str, int]
@@ -258,6 +263,7 @@ class Figures:
     verdicts: dict[tuple[str, str], int]
     attempts: dict[str, int]
     job_seconds: dict[str, tuple[float, ...]]
+    stage_seconds: dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ Action = Literal[
     "key_created",
     "key_revoked",
     "endpoint_added",
+    "endpoint_secret_rotated",
     "endpoint_disabled",
     "adapter_registered",
     "adapter_retired",

@@ -13,6 +13,7 @@ from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Adapter, Job, Request
+from unlearn.cases.tokens import issuer_of
 from unlearn.cases.views import Claim
 from unlearn.errors import LeaseLost, NotFound
 from unlearn.evidence.ledger import Action
@@ -33,6 +34,7 @@ class Core:
         self.settings = settings
         self.store = Store(settings.effective_database_url)
         self._clock = clock
+        self._issuer = issuer_of(settings)
 
     def migrate(self) -> None:
         """Bring the database to the newest revision; safe when several processes start at once."""

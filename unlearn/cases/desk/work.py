@@ -60,7 +60,9 @@ class Work(Core):
 
     def progress(self, claim: Claim, stage: str, step: int, steps: int) -> None:
         """Note where the job is; LeaseLost if the lease is over."""
-        self._note(claim, progress={"stage": stage, "step": step, "steps": steps})
+        now = self._clock()
+        with self.store.writing() as session:
+            jobs.enter_stage(self._held(session, claim), stage, step, steps, now)
 
     def started_run(self, claim: Claim, mlflow_run_id: str) -> None:
         """Note the MLflow run before the work starts; LeaseLost if the lease is over."""
