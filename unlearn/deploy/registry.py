@@ -114,7 +114,7 @@ def _create_model(client: MlflowClient, release: Release) -> None:
 
 
 def _create(client: MlflowClient, release: Release) -> ModelVersion:
-    source = f"runs:/{release.run_id}/{ARTIFACT}" if release.run_id else str(release.path)
+    source = f"runs:/{release.run_id}/{ARTIFACT}" if release.run_id else release.url or str(release.path)
     tags = {ADAPTER_ID: release.adapter_id, NUMBER: str(release.number), SHA256: release.sha256}
     return client.create_model_version(release.adapter, source, run_id=release.run_id, tags=tags, await_creation_for=0)
 
