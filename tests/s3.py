@@ -49,7 +49,7 @@ class Bucket:
 def _s3_server() -> Iterator[str]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
+    _, port = server.get_host_and_port()
     yield f"http://127.0.0.1:{port}"
     server.stop()
 
@@ -67,19 +67,23 @@ def _s3_environment(_s3_server, monkeypatch) -> None:
 
 
 @pytest.fixture(params=["plain", "versioned"])
-def bucket(request, _s3_environment) -> Iterator[Bucket]:
-    made = _bucket(f"{request.param}-{os.urandom(6).hex()}")
-    if request.param == "versioned":
-        made.client.put_bucket_versioning(Bucket=made.name, VersioningConfiguration={"Status": "Enabled"})
-    yield made
+def bucket(request, _s3_environment) -> Bucket:
+    return _bucket(request.param)
 
 
 @pytest.fixture
 def plain_bucket(_s3_environment) -> Bucket:
-    return _bucket(f"plain-{os.urandom(6).hex()}")
+    return _bucket("plain")
 
 
-def _bucket(name: str) -> Bucket:
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=name)
-    return Bucket(client, name)
+@pytest.fixture
+def versioned_bucket(_s3_environment) -> Bucket:
+    return _bucket("versioned")
+
+
+def _bucket(kind: str) -> Bucket:
+    made = Bucket(boto3.client("s3"), f"{kind}-{os.urandom(6).hex()}")
+    made.client.create_bucket(Bucket=made.name)
+    if kind == "versioned":
+        made.client.put_bucket_versioning(Bucket=made.name, VersioningConfiguration={"Status": "Enabled"})
+    return made

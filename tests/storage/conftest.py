@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from s3 import _s3_environment, _s3_server, bucket, plain_bucket  # noqa: F401
+from s3 import _s3_environment, _s3_server, bucket, plain_bucket, versioned_bucket  # noqa: F401
 from unlearn.settings import Settings
 from unlearn.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterFiles, read_adapter
 

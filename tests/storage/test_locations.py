@@ -99,5 +99,5 @@ def test_versions_live_under_home_in_another_directory_or_in_s3(tmp_path):
     assert Settings(home=tmp_path).effective_store == str(tmp_path / "adapters")
     assert Settings(home=tmp_path, store=str(tmp_path / "shared")).effective_store == str(tmp_path / "shared")
     assert Settings(home=tmp_path, store="s3://bucket/store/").effective_store == "s3://bucket/store"
-    with pytest.raises(BadInput, match="UNLEARN_STORE: .*s3://bucket/prefix"):
+    with pytest.raises(BadInput, match=r"UNLEARN_STORE: .*s3://bucket/prefix"):
         Settings(store="gs://bucket/store")
