@@ -194,7 +194,7 @@ KINDS: dict[str, Kind] = {
     "unavailable": Kind(
         503,
         "Not available right now",
-        "A part of the service, such as the database or the broker, can't be reached.",
+        "A part of the service, such as the database, the broker or the object store, can't be reached.",
         "send the same call again later, a submission under the same `Idempotency-Key`.",
     ),
     "hook-failed": Kind(

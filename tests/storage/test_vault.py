@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from unlearn.errands import hook_of
 from unlearn.errors import BadInput, ModelError, Unavailable
 from unlearn.settings import Settings
 from unlearn.storage import Loan, Vault, objects
@@ -52,6 +53,13 @@ def test_in_a_directory_a_version_is_the_directory_itself(tmp_path, tiny):
     vault.remove(vault.place("adp_1"))
     assert not vault.exists(place)
     vault.remove(place)  # nothing there is well
+
+
+def test_the_link_lies_beside_versions_in_whatever_directory_they_are_and_nowhere_else(tmp_path):
+    shared = Settings(home=tmp_path / "home", store=str(tmp_path / "shared"))
+    assert hook_of(shared, "link").directory == tmp_path / "shared"
+    with pytest.raises(BadInput, match="no link"):
+        hook_of(Settings(home=tmp_path / "home", store="s3://bucket/store"), "link")
 
 
 def test_the_manifest_comes_last_and_names_every_file_with_its_digest(vault, bucket, tiny, monkeypatch):
