@@ -63,8 +63,8 @@ KINDS: dict[str, Kind] = {
     "path-not-allowed": Kind(
         403,
         "This path may not be read",
-        "A path in the input is relative, or lies outside of the directories that the service may read.",
-        "move the file under one of them, or add its directory to `UNLEARN_ROOTS`.",
+        "A path in the input is relative, or a path or URL lies outside of what the service may read.",
+        "move the files under one of the roots, or add their directory or their bucket's prefix to `UNLEARN_ROOTS`.",
     ),
     "bad-signature": Kind(
         403,
@@ -197,8 +197,8 @@ KINDS: dict[str, Kind] = {
     "unavailable": Kind(
         503,
         "Not available right now",
-        "A part of the service, such as the database or the broker, can't be reached; or the issuer of a token, whose "
-        "key is not known yet.",
+        "A part of the service, such as the database, the broker or the object store, can't be reached; or the issuer "
+        "of a token, whose key is not known yet.",
         "send the same call again later, a submission under the same `Idempotency-Key`.",
     ),
     "hook-failed": Kind(

@@ -62,7 +62,7 @@ class _Out(BaseModel):
 
 
 class AdapterIn(_In):
-    """An adapter to register. Paths are absolute and lie under an allowed root (UNLEARN_ROOTS)."""
+    """An adapter to register. Places are absolute paths or URLs, under an allowed root (UNLEARN_ROOTS)."""
 
     name: Text = Field(description="How requests and people call it.", examples=["support-assistant"])
     base: PathText = Field(description="Directory of the base model.", examples=["/models/base"])
@@ -85,7 +85,9 @@ class Version(_Out):
 
     number: int = Field(examples=[2])
     sha256: str = Field(description="Of adapter_model.safetensors.", examples=["9f2c…"])
-    path: str = Field(examples=["/home/unlearn/adapters/adp_51c0/v2.f1"])
+    path: str = Field(
+        description="A directory, or a URL of the object store.", examples=["/home/unlearn/adapters/adp_51c0/v2.f1"]
+    )
     job_id: str | None = Field(description="The job that made it; none for the first.", examples=["job_77aa"])
     created_at: datetime
 

@@ -20,6 +20,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.errors import BadInput, PathNotAllowed
+from unlearn.locations import NO_SECRETS, holds_user, is_url, is_within, url_of
 
 LONGEST_SOCKET_BYTES = 100
 """sockaddr_un holds 108 bytes on Linux and 104 elsewhere, a closing NUL among them."""
@@ -32,6 +33,9 @@ OIDC = ("oidc_issuer", "oidc_audience", "oidc_jwks_url", "oidc_controller_claim"
 
 DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 """A host name with at least two labels (RFC 1123, section 2.1)."""
+
+_BETWEEN_ROOTS = re.compile(f"{re.escape(os.pathsep)}(?!//)")
+"""The colon of a URL parts no roots."""
 
 
 class Settings(BaseSettings):
@@ -54,9 +58,18 @@ class Settings(BaseSettings):
         description="MLflow tracking URI; by default an SQLite file under home.",
     )
     mlflow_experiment: str = Field(default="unlearn", description="MLflow experiment of the erasing runs.")
-    roots: Annotated[list[Path], NoDecode] = Field(
+    roots: Annotated[list[Path | str], NoDecode] = Field(
         default_factory=list,
-        description=f"Directories that may be read from, joined by '{os.pathsep}'; home is always one.",
+        description="Directories and URLs of object stores (s3://bucket/prefix) that may be read from, joined by "
+        f"'{os.pathsep}'; home is always one. Credentials come from the environment (AWS_…), never from a URL.",
+    )
+    store: str | None = Field(
+        default=None,
+        description="Where versions of adapters live: a directory, or s3://bucket/prefix for several machines; by "
+        "default `adapters` under home.",
+    )
+    cache_bytes: int = Field(
+        default=200 * 10**9, gt=0, description="Most bytes of base models from object stores that are kept under home."
     )
     identity_key: SecretStr | None = Field(
         default=None, description="Key of the identity hashes (32 bytes or more); by default made under home."
@@ -194,12 +207,29 @@ class Settings(BaseSettings):
     @field_validator("roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        return [p for p in value.split(os.pathsep) if p] if isinstance(value, str) else value
+        if isinstance(value, str):
+            if holds_user(value):
+                raise ValueError(NO_SECRETS)
+            value = [part for part in _BETWEEN_ROOTS.split(value) if part]
+        if isinstance(value, list):
+            return [url_of(root) if is_url(str(root)) else Path(root) for root in value]
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _one_store(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not is_url(value):
+            return str(Path(value).expanduser().resolve())
+        if not value.startswith("s3://"):
+            raise ValueError("versions live in a directory or at s3://bucket/prefix")
+        return url_of(value)
 
     def model_post_init(self, _context: object) -> None:
         """Make every path absolute."""
         object.__setattr__(self, "home", self.home.expanduser().resolve())
-        roots = [r.expanduser().resolve() for r in self.roots]
+        roots = [r.expanduser().resolve() if isinstance(r, Path) else r for r in self.roots]
         object.__setattr__(self, "roots", roots)
         for name in ("opendsr_key_file", "opendsr_certificate_file"):
             path = getattr(self, name)
@@ -215,6 +245,11 @@ class Settings(BaseSettings):
     def effective_broker_url(self) -> str:
         """URL of the broker, in Celery's spelling."""
         return self.broker_url or f"redis+socket://{quote(str(self.broker_socket))}"
+
+    @property
+    def effective_store(self) -> str:
+        """Directory or URL of the adapters' versions."""
+        return self.store or str(self.home / "adapters")
 
     @property
     def broker_socket(self) -> Path:
@@ -256,6 +291,30 @@ class Settings(BaseSettings):
             return key
         return _key_file(self.home / "keys" / "identity.key")
 
+    def allowed_place(self, place: str, what: str) -> str:
+        """The place in its one spelling: an allowed path, or a URL at or below a root that is one.
+
+        Args:
+            place: as a client named it.
+            what: what it is for, for the message.
+
+        Raises:
+            PathNotAllowed: it is elsewhere, or a relative path.
+            BadInput: nothing is at the path, or no such URL can be; at a URL nothing is looked for yet.
+        """
+        if not is_url(place):
+            return str(self.allowed_path(place, what))
+        try:
+            url = url_of(place)
+        except ValueError as error:
+            raise BadInput(f"{what}: {error}") from None
+        if not any(is_within(url, root) for root in self.roots if isinstance(root, str)):
+            raise PathNotAllowed(
+                f"{what}: '{url}' is outside the allowed roots; copy it to one of them, or add its bucket or prefix "
+                "to UNLEARN_ROOTS"
+            )
+        return url
+
     def allowed_path(self, path: str | Path, what: str) -> Path:
         """The real path of `path`, if it lies under home or one of the roots.
 
@@ -276,7 +335,8 @@ class Settings(BaseSettings):
             real = given.resolve()
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(f"{what}: '{path}' can't be resolved ({error})") from None
-        if not any(real.is_relative_to(root) for root in [self.home, *self.roots]):
+        directories = [self.home, *(root for root in self.roots if isinstance(root, Path))]
+        if not any(real.is_relative_to(directory) for directory in directories):
             raise PathNotAllowed(
                 f"{what}: '{path}' is outside the allowed roots; move it under one of them, "
                 "or add its directory to UNLEARN_ROOTS"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +15,7 @@ from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.tables import Adapter, AdapterVersion, Job, Request
 from unlearn.errors import Conflict, NotFound
-from unlearn.weights import read_adapter
+from unlearn.storage import Loan, Vault
 
 
 def roll_back(
@@ -75,7 +74,7 @@ def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: 
         endings.settle(session, job, waiting, now)
 
 
-def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str]) -> None:
+def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str], vault: Vault) -> None:
     """Let a candidate that the guards held back serve, as a person decided.
 
     Raises:
@@ -83,9 +82,10 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hook
     """
     adapter = session.get_one(Adapter, job.adapter_id)
     _serving(adapter)
-    if job.candidate is None or not Path(job.candidate).is_dir():
+    if job.candidate is None or not vault.exists(job.candidate):
         raise Conflict(f"job {job.id}: the candidate's files are gone; try again, or reject the request")
-    weights = read_adapter(Path(job.candidate))
+    with Loan(vault.settings) as loan:
+        weights = vault.version(job.candidate, loan)
     expected = (job.report or {}).get("adapter", {}).get("after_sha256", weights.sha256)
     if weights.sha256 != expected:
         raise Conflict(f"job {job.id}: the candidate's files changed since they were judged; try again")
@@ -95,7 +95,7 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hook
             f"{job.base_version}; try again"
         )
     number = adapters.newest(session, adapter.id) + 1
-    if not weights.path.name.startswith(f"v{number}."):
+    if not weights.place.rpartition("/")[2].startswith(f"v{number}."):
         raise Conflict(f"job {job.id}: version {number - 1} was made since the candidate was; try again")
     previous = adapter.current
     adapters.add_version(session, adapter.id, number, weights, job.id, now)

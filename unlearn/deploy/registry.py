@@ -82,8 +82,9 @@ class Registry:
             _revoke(client, release, versions)
 
     def _create(self, client: MlflowClient, release: Release) -> ModelVersion:
-        run_id = release.run_id or (_logged(client, release) if self.uri.startswith(("http:", "https:")) else None)
-        source = f"runs:/{run_id}/{ARTIFACT}" if run_id else str(release.path)
+        here = self.uri.startswith(("http:", "https:")) and release.path is not None
+        run_id = release.run_id or (_logged(client, release) if here else None)
+        source = f"runs:/{run_id}/{ARTIFACT}" if run_id else release.url or str(release.path)
         tags = _tags(release)
         return client.create_model_version(release.adapter, source, run_id=run_id, tags=tags, await_creation_for=0)
 

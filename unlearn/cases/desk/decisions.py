@@ -79,7 +79,7 @@ class Decisions(Core):
                 if job.verdict == "released":
                     lifecycle.accept(session, job, request, now)
                 else:
-                    lifecycle.release_candidate(session, job, by, now, self._hooks)
+                    lifecycle.release_candidate(session, job, by, now, self._hooks, self.vault)
             return there(requests.by_id(session, by.controller, request_id), "request")
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:

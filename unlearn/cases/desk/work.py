@@ -130,7 +130,7 @@ class Work(Core):
         now = self._clock()
         with self.store.writing() as session:
             job = self._held(session, claim)
-            job.candidate = None if candidate is None else str(candidate.path)
+            job.candidate = None if candidate is None else candidate.place
             endings.judge(session, job, claim.request_ids, report, own, now)
             endings.settle(session, job, claim.request_ids, now)
 

@@ -38,7 +38,7 @@ def add_version(
             adapter_id=adapter_id,
             number=number,
             sha256=weights.sha256,
-            path=str(weights.path),
+            path=weights.place,
             job_id=job_id,
             created_at=now,
         )
