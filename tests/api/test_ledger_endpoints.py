@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-from test_endpoints import is_problem
+import json
+import threading
 
+import httpx
+import pytest
+import uvicorn
+from test_endpoints import is_problem
+from typer.testing import CliRunner
+
+from api.app import create_app
+from polling import until
+from unlearn.cli.app import app
 from unlearn.evidence.checkpoint import open_note, read_checkpoint
 from unlearn.evidence.ledger import entry_leaf
 from unlearn.evidence.merkle import check_consistency, check_inclusion, leaf_hash, root
@@ -64,3 +73,36 @@ def test_what_is_not_there_is_bad_input(filled):
     is_problem(filled.get("/v1/ledger/proof/0", params={"size": 2}), 422, "bad-input")
     is_problem(filled.get("/v1/ledger/consistency", params={"old": 3, "new": 2}), 422, "bad-input")
     is_problem(filled.get("/v1/ledger/entries", params={"after": 2**70}), 422, "bad-input")
+
+
+@pytest.fixture
+def listening(settings):
+    """The API behind a real socket: its URL and a key."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}", settings.local_key_file.read_text().strip()
+    server.should_exit = True
+    thread.join()
+
+
+def test_a_witness_asks_the_service_for_checkpoint_and_proof(listening, tmp_path, monkeypatch):
+    url, token = listening
+    monkeypatch.setenv("UNLEARN_API_KEY", token)
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+        (tmp_path / "log.pub").write_text(client.get("/v1/ledger/keys").json()[0]["key"])
+        words = [word for name in ("key", "state", "log-key") for word in (f"--{name}", str(tmp_path / FILES[name]))]
+        sizes = []
+        for person in range(3):
+            asked = {"subject": {"type": "customer", "value": f"nobody-{person}"}}
+            assert client.post("/v1/requests", json=asked).status_code == 201
+            done = CliRunner().invoke(app, ["ledger", "witness", "--checkpoint", url, "--json", *words])
+            assert done.exit_code == 0, done.output
+            sizes.append((json.loads(done.stdout)["seen"], json.loads(done.stdout)["size"]))
+    assert [seen for seen, _ in sizes] == [0, *(size for _, size in sizes[:-1])]
+    assert sizes[0][1] < sizes[1][1] < sizes[2][1]
+
+
+FILES = {"key": "witness.pem", "state": "seen.txt", "log-key": "log.pub"}
