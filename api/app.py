@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, callbacks, explained, health, jobs, keys, metrics, opendsr, requests
+from api import adapters, callbacks, explained, health, jobs, keys, ledger, metrics, opendsr, requests
 from api.access import Access
 from api.opendsr_answers import Signed
 from api.problems import Gate, install
@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         desk.migrate()
         if settings.local_key:
             desk.keep_local_key()
+        desk.keep_ledger_key()
         relay = Relay(desk, bell, settings.sweep_seconds)
         if signer is not None and signer.days_left() < RENEW_DAYS:
             log.warning("the OpenDSR certificate ends in %d days; renew it, and start again", signer.days_left())
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
                 spans.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, jobs, callbacks, keys, metrics, opendsr, health, explained):
+    for part in (adapters, requests, jobs, callbacks, keys, ledger, metrics, opendsr, health, explained):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)

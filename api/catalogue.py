@@ -152,6 +152,12 @@ KINDS: dict[str, Kind] = {
         "A private key or certificate can't be used for signing or verifying.",
         "give an RSA key of 2048 bits or more, or an elliptic one, and the certificate that belongs to it.",
     ),
+    "bad-ledger-key": Kind(
+        422,
+        "The ledger's key can't be used",
+        "A key of the ledger, or the command that signs with it, is not what it must be.",
+        "give an Ed25519 key as PEM or C2SP verifier key; a private key is in a file of its owner alone (mode 0600).",
+    ),
     "callback-refused": Kind(
         422,
         "This callback address is not allowed",
@@ -191,8 +197,20 @@ KINDS: dict[str, Kind] = {
     "ledger-broken": Kind(
         500,
         "The ledger was changed",
-        "The hash chain of the ledger does not hold; `detail` names the first entry where it breaks.",
+        "The tree of the ledger does not hold; `detail` names the first entry where it breaks, and how.",
         "keep the database as it is, and compare it with a backup: somebody changed it past the service.",
+    ),
+    "proof-broken": Kind(
+        500,
+        "The proof does not hold",
+        "An inclusion or consistency proof does not lead to the root it is for.",
+        "take proof and checkpoint from the same source again; if they still differ, the ledger was rewritten.",
+    ),
+    "note-broken": Kind(
+        500,
+        "The checkpoint can't be trusted",
+        "A signed note is malformed, or no known key signed it, or a signature is wrong.",
+        "take the checkpoint again, and the public key from whom you trust, not from where the checkpoint came.",
     ),
     "unavailable": Kind(
         503,

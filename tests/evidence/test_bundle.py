@@ -8,7 +8,7 @@ import subprocess
 import zipfile
 
 from unlearn.evidence.bundle import build_bundle
-from unlearn.evidence.ledger import next_entry
+from unlearn.evidence.ledger import new_entry
 
 REPORT = {
     "verdict": "refused",
@@ -17,7 +17,7 @@ REPORT = {
     "trace": [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}],
 }
 JOBS = [{"id": "job_1", "state": "done", "report": REPORT}, {"id": "job_2", "state": "failed", "report": None}]
-ENTRIES = [next_entry(None, "2026-01-01T00:00:00Z", "request_accepted", {"request": "req_1"})]
+ENTRIES = [new_entry(1, "2026-01-01T00:00:00Z", "request_accepted", {"request": "req_1"})]
 
 
 def bundle():

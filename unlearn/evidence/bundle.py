@@ -1,6 +1,6 @@
 """The export of one request: a zip that reads the same from the same state, byte for byte.
 
-Knows what the case wing hands it as plain JSON. Hash-chained, not yet signed, and it says so.
+Knows what the case wing hands it as plain JSON. Not yet signed, and it says so.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ jobs/<id>/trace.csv      the loop, step by step
 ledger.jsonl             the ledger's entries about this request, in order
 SHA256SUMS               digests of all files; check them with: sha256sum -c SHA256SUMS
 
-To check a ledger entry by hand: the SHA-256 of the canonical JSON (RFC 8785) of its action, at, facts, previous and
-seq is its hash; each entry's previous is the hash of the entry before it in the whole ledger.
+To check a ledger entry by hand: the SHA-256 of a zero byte and the canonical JSON (RFC 8785) of its action, at, facts
+and seq is its hash, a leaf of the ledger's Merkle tree (RFC 6962, section 2.1).
 
 What this shows: which method ran on which weights, which tests it passed at which thresholds, and in which order it
 was recorded. What it does not show: that no other test could find the data again. It is not signed: it shows that

@@ -7,12 +7,14 @@ whoever runs errands call nothing else of the case wing.
     keys       who may come in                        decisions  what people decide of requests
     adapters   registered, rolled back, retired       looking    jobs, exports, figures
     requests   as they come in, and found again       telling    addresses, messages, errands
-    work       claims, heartbeats, endings, doorbells
+    work       claims, heartbeats, endings, doorbells      bookkeeping  checkpoints and proofs of the ledger
+    ledger_keys  the keys that sign it
 """
 
 from __future__ import annotations
 
 from unlearn.cases.desk.adapters import Adapters
+from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.cases.desk.decisions import Decisions
 from unlearn.cases.desk.keys import Keys
 from unlearn.cases.desk.looking import Looking
@@ -21,7 +23,7 @@ from unlearn.cases.desk.telling import Telling
 from unlearn.cases.desk.work import RING_AGAIN, Work
 
 
-class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work):
+class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Bookkeeping):
     """The front of the case wing.
 
     Args:

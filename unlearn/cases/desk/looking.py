@@ -1,4 +1,4 @@
-"""What the desk shows of its work: jobs, exports, the ledger's check, figures."""
+"""What the desk shows of its work: jobs, exports, figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from unlearn.cases.store import figures, jobs, ledger, requests
 from unlearn.cases.views import Figures, JobView, as_json
 from unlearn.errors import Conflict
 from unlearn.evidence.bundle import build_bundle
-from unlearn.evidence.ledger import check_chain
 
 
 class Looking(Core):
@@ -37,11 +36,6 @@ class Looking(Core):
             bundle = build_bundle(as_json(request), [as_json(view) for view in views], entries)
             self._enter(session, "export_made", {"request": request_id, "by": by.name})
         return bundle
-
-    def check_ledger(self) -> int:
-        """Check the whole hash chain and count its entries; LedgerBroken where it does not hold."""
-        with self.store.reading() as session:
-            return check_chain(ledger.all_entries(session))
 
     def figures(self, by: Actor = OPERATOR) -> Figures:
         """The company in numbers; the operator sees those of all."""
