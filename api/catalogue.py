@@ -153,7 +153,7 @@ KINDS: dict[str, Kind] = {
         422,
         "The ledger's key can't be used",
         "A key of the ledger, or the command that signs with it, is not what it must be.",
-        "give an Ed25519 key as PEM or C2SP verifier key; the file of a private one is for its owner alone (mode 0600).",
+        "give an Ed25519 key as PEM or C2SP verifier key; a private key is in a file of its owner alone (mode 0600).",
     ),
     "callback-refused": Kind(
         422,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tampering import let_rows_change
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import requests as request_store
 from unlearn.cases.store.ledger import entries_about
@@ -210,12 +211,13 @@ def test_an_edited_ledger_row_is_found(desk, adapter, company):
     with desk.store.writing() as session:
         from sqlalchemy import text
 
+        let_rows_change(session)
         session.execute(text("UPDATE ledger SET action = 'verdict' WHERE seq = 2"))
-    with pytest.raises(LedgerBroken, match="entry 2"):
+    with pytest.raises(LedgerBroken, match="entry 2 was edited"):
         desk.check_ledger()
 
 
-def test_eight_writers_at_once_keep_one_unbroken_chain(desk, adapter, company, settings, clock):
+def test_eight_writers_at_once_keep_one_whole_ledger(desk, adapter, company, settings, clock):
     people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[:8]
     errors = []
 

@@ -17,7 +17,7 @@ from unlearn.cases import clock, planning
 from unlearn.cases.clock import Regulation
 from unlearn.cases.ids import new_id
 from unlearn.cases.rights import Actor
-from unlearn.cases.store import adapters, keys, ledger, requests
+from unlearn.cases.store import adapters, keys, ledger, requests, salts
 from unlearn.cases.tables import Request
 from unlearn.cases.views import RequestView, Touched
 from unlearn.errors import BadInput, Conflict
@@ -122,7 +122,8 @@ def _accept(session: Session, one: Submission, by: Actor, now: datetime) -> Requ
         "callback_urls": list(one.callback_urls) or None,
     }
     request = requests.add(session, row, now)
-    facts = {"request": request.id, "subject_hash": one.subject_hash, "by": by.name, "regulation": one.regulation}
+    subject = salts.pseudonym(session, by.controller, one.subject_hash)
+    facts = {"request": request.id, "subject": subject, "by": by.name, "regulation": one.regulation}
     ledger.append(session, now, "request_accepted", facts, [request.id])
     planning.plan(session, request, now, new=True)
     return request

@@ -13,10 +13,10 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Text,
     TypeDecorator,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 ACTIVE = text("state = 'running'")
 OPEN = text("state IN ('pending', 'in_progress')")
 WAITING = text("state = 'waiting'")
+OF_KEYS = text("action IN ('ledger_key_added', 'ledger_key_retired')")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -285,10 +286,10 @@ class Errand(Table):
 
 
 class LedgerEntry(Table):
-    """One fact in the hash chain; rows are only ever added."""
+    """One fact, a leaf of the ledger's tree; rows are only ever added, which triggers see to. `hash` is hexadecimal."""
 
     __tablename__ = "ledger"
-    __table_args__ = (UniqueConstraint("hash"),)
+    __table_args__ = (Index("ledger_keys", "seq", sqlite_where=OF_KEYS, postgresql_where=OF_KEYS),)
 
     seq: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
@@ -296,14 +297,43 @@ class LedgerEntry(Table):
     at: Mapped[str] = mapped_column(String(40))
     action: Mapped[str] = mapped_column(String(40))
     facts: Mapped[dict[str, Any]]
-    previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 
 
+class LedgerNode(Table):
+    """The hash of a complete subtree of 2**level leaves, from level 1 on; leaves are the entries' own hashes."""
+
+    __tablename__ = "ledger_nodes"
+
+    level: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
 class LedgerSubject(Table):
-    """Which requests an entry is about: a look-up beside the chain, not part of it."""
+    """Which requests an entry is about: a look-up beside the tree, not part of it."""
 
     __tablename__ = "ledger_subjects"
 
     request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(ForeignKey("ledger.seq"), primary_key=True)
+
+
+class SignedCheckpoint(Table):
+    """A signed note of the tree's root at one size; rows are only ever added."""
+
+    __tablename__ = "checkpoints"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    note: Mapped[str] = mapped_column(Text)
+    made_at: Mapped[datetime]
+
+
+class SubjectSalt(Table):
+    """What links a subject to the name that entries have for it; once it is gone, nothing does."""
+
+    __tablename__ = "subject_salts"
+
+    controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), primary_key=True)
+    subject_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    salt: Mapped[bytes] = mapped_column(LargeBinary(32))

@@ -1,21 +1,19 @@
-"""The ledger's rules: one fact an entry, each holding the hash of the one before.
+"""The ledger's rules: one fact an entry, each a leaf of a Merkle tree (`merkle`).
 
-An entry's hash is SHA-256 over the canonical JSON (RFC 8785) of its seq, at, action, facts and previous. Facts hold
-ids and keyed hashes, never an identity. Knows no database.
+An entry's leaf is the canonical JSON (RFC 8785) of its seq, at, action and facts; entry `seq` is leaf seq - 1. Facts
+hold ids and keyed hashes under salts that can be destroyed, never an identity. Knows no database.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import rfc8785
 
 from unlearn.errors import UnlearnError
-
-GENESIS = "0" * 64
+from unlearn.evidence.merkle import leaf_hash
 
 Action = Literal[
     "key_created",
@@ -47,26 +45,50 @@ Action = Literal[
     "request_reopened",
     "version_rolled_back",
     "export_made",
+    "ledger_key_added",
+    "ledger_key_retired",
+    "ledger_converted",
+    "subject_shredded",
 ]
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 
 
+Fault = Literal["edited", "moved", "missing", "rewritten", "cut off", "forked", "checkpoint"]
+"""
+edited       an entry's content does not have its hash
+moved        an entry stands where another belongs
+missing      an entry is not there, or a node is not
+rewritten    a node is not the hash of what is under it
+cut off      the end is not there
+forked       the first entries do not have the root that a checkpoint gives them
+checkpoint   a stored checkpoint is not what the ledger's key signed
+"""
+
+
 class LedgerBroken(UnlearnError):
-    """The chain of entries does not hold; the message names the first entry where it breaks."""
+    """The ledger does not hold; the message names the first entry where it breaks, and how.
+
+    Attributes:
+        fault: how.
+        seq: of the entry, or the first of several that may be meant; None where a checkpoint is at fault.
+    """
 
     kind = "ledger-broken"
     title = "The ledger was changed"
 
+    def __init__(self, message: str, fault: Fault = "edited", seq: int | None = None) -> None:
+        super().__init__(message)
+        self.fault, self.seq = fault, seq
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One fact. `at` is RFC 3339 in UTC; `previous` and `hash` are 64 hex digits."""
+    """One fact. `seq` counts from 1; `at` is RFC 3339 in UTC; `hash` is the leaf's hash in 64 hex digits."""
 
     seq: int
     at: str
     action: str
     facts: Mapping[str, Any]
-    previous: str
     hash: str
 
     def as_json(self) -> dict[str, Any]:
@@ -74,48 +96,17 @@ class Entry:
         return asdict(self) | {"facts": dict(self.facts)}
 
 
-def next_entry(previous: Entry | None, at: str, action: Action, facts: Mapping[str, Any]) -> Entry:
-    """The entry that follows `previous` (None: the first).
+def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:
+    """The leaf of an entry: its canonical JSON (RFC 8785)."""
+    return rfc8785.dumps({"seq": seq, "at": at, "action": action, "facts": dict(facts)})
+
+
+def new_entry(seq: int, at: str, action: Action, facts: Mapping[str, Any]) -> Entry:
+    """An entry with its hash.
 
     Raises:
         ValueError: an action that is not on the list.
     """
     if action not in ACTIONS:
         raise ValueError(f"'{action}' is not an action of the ledger")
-    seq, before = (1, GENESIS) if previous is None else (previous.seq + 1, previous.hash)
-    return Entry(seq, at, action, facts, before, entry_hash(seq, at, action, facts, before))
-
-
-def entry_hash(seq: int, at: str, action: str, facts: Mapping[str, Any], previous: str) -> str:
-    """SHA-256 of the canonical JSON of an entry without its hash: 64 hex digits."""
-    body: dict[str, Any] = {"seq": seq, "at": at, "action": action, "facts": dict(facts), "previous": previous}
-    return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-
-
-def check_chain(entries: Iterable[Entry], head: str | None = None) -> int:
-    """Check the whole chain from its first entry.
-
-    Args:
-        entries: in order of seq.
-        head: hash that the last entry must have, when it is known from elsewhere; without it a truncated end can't
-            be seen.
-
-    Returns:
-        How many entries there are.
-
-    Raises:
-        LedgerBroken: an entry was edited, left out, moved, or cut off.
-    """
-    count, before = 0, GENESIS
-    for entry in entries:
-        count += 1
-        if entry.seq != count:
-            raise LedgerBroken(f"entry {count} is missing or out of order: entry {entry.seq} stands in its place")
-        if entry.previous != before:
-            raise LedgerBroken(f"entry {entry.seq} does not follow entry {entry.seq - 1}: its previous hash differs")
-        if entry_hash(entry.seq, entry.at, entry.action, entry.facts, entry.previous) != entry.hash:
-            raise LedgerBroken(f"entry {entry.seq} was edited: its content does not have its hash")
-        before = entry.hash
-    if head is not None and before != head:
-        raise LedgerBroken(f"the ledger ends with entry {count}, which is not the expected head; entries were cut off")
-    return count
+    return Entry(seq, at, action, facts, leaf_hash(entry_leaf(seq, at, action, facts)).hex())

@@ -40,7 +40,7 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
         for _ in completed(index):
             right = whole.pop()
             whole.append(node_hash(whole.pop(), right))
-    return _join(whole)
+    return joined(whole)
 
 
 def completed(index: int) -> Iterator[tuple[int, int]]:
@@ -64,9 +64,19 @@ def peaks(size: int) -> list[tuple[int, int]]:
     return [(level, (size >> level) - 1) for level in reversed(range(size.bit_length())) if size >> level & 1]
 
 
+def joined(hashes: Sequence[bytes]) -> bytes:
+    """One root over the roots of complete subtrees, the largest first; without any, SHA-256 of nothing."""
+    if not hashes:
+        return hashlib.sha256().digest()
+    whole = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        whole = node_hash(left, whole)
+    return whole
+
+
 def root_of(size: int, node: Node) -> bytes:
     """The root of the first `size` leaves, from at most log2(size) nodes."""
-    return _join([node(level, index) for level, index in peaks(size)])
+    return joined([node(level, index) for level, index in peaks(size)])
 
 
 def inclusion_path(index: int, size: int, node: Node) -> list[bytes]:
@@ -198,14 +208,4 @@ def _subtree(start: int, end: int, node: Node) -> bytes:
     for level, _ in peaks(end - start):
         hashes.append(node(level, at >> level))
         at += 1 << level
-    return _join(hashes)
-
-
-def _join(hashes: Sequence[bytes]) -> bytes:
-    """One root over roots of complete subtrees, the largest first."""
-    if not hashes:
-        return hashlib.sha256().digest()
-    joined = hashes[-1]
-    for left in reversed(hashes[:-1]):
-        joined = node_hash(left, joined)
-    return joined
+    return joined(hashes)

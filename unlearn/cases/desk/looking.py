@@ -8,7 +8,7 @@ from unlearn.cases.store import figures, jobs, ledger, requests
 from unlearn.cases.views import Figures, JobView, as_json
 from unlearn.errors import Conflict
 from unlearn.evidence.bundle import build_bundle
-from unlearn.evidence.ledger import check_chain
+from unlearn.evidence.inspection import inspect
 
 
 class Looking(Core):
@@ -39,9 +39,9 @@ class Looking(Core):
         return bundle
 
     def check_ledger(self) -> int:
-        """Check the whole hash chain and count its entries; LedgerBroken where it does not hold."""
+        """Check the whole ledger and count its entries; LedgerBroken where it does not hold."""
         with self.store.reading() as session:
-            return check_chain(ledger.all_entries(session))
+            return inspect(ledger.all_entries(session), ledger.all_nodes(session)).entries
 
     def figures(self, by: Actor = OPERATOR) -> Figures:
         """The company in numbers; the operator sees those of all."""

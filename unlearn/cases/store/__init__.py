@@ -2,5 +2,6 @@
 
 engine.py     connections, transactions, migrations          adapters.py   adapters, versions, subjects
 jobs.py       jobs, leases, fences, the outbox               requests.py   requests
-ledger.py     appending to and reading the hash chain       figures.py    the service in numbers
+ledger.py     appending to and reading the ledger's tree    figures.py    the service in numbers
+salts.py      under which names the ledger knows subjects
 """

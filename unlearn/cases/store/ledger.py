@@ -1,22 +1,38 @@
-"""Appending to the ledger and reading it. The rules of the chain are `unlearn.evidence.ledger`'s."""
+"""Appending to the ledger and reading it. The rules of the tree are `unlearn.evidence.merkle`'s.
+
+Leaves are rows of `ledger`, complete subtrees rows of `ledger_nodes`: an append adds the leaf and the nodes it
+completes, one on average. A proof reads at most as many rows as it has hashes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import insert, select
+from sqlalchemy import Text, insert, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
-from unlearn.cases.tables import LedgerEntry, LedgerSubject
+from unlearn.cases.tables import OF_KEYS, LedgerEntry, LedgerNode, LedgerSubject
 from unlearn.cases.views import rfc3339
-from unlearn.evidence.ledger import Action, Entry, next_entry
+from unlearn.evidence.ledger import Action, Entry, new_entry
+from unlearn.evidence.merkle import HASH_BYTES, Node, completed, node_hash, root_of
 
-LAST = "the last entry of the ledger"
-ENTRY, SUBJECT = insert(LedgerEntry), insert(LedgerSubject)
-NEWEST = select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1)
+T = TypeVar("T")
+EDGE = "the right edge of the ledger's tree"
+ENTRY, NODE, SUBJECT = insert(LedgerEntry), insert(LedgerNode), insert(LedgerSubject)
+NEWEST = select(LedgerEntry.seq, LedgerEntry.hash).order_by(LedgerEntry.seq.desc()).limit(1)
+
+
+@dataclass
+class _Edge:
+    """How many entries there are, and the nodes that this transaction knows of those the next will join."""
+
+    size: int
+    nodes: dict[tuple[int, int], bytes]
 
 
 def append(
@@ -28,42 +44,127 @@ def append(
         session: of a writing transaction.
         now: when it happened.
         action: what happened.
-        facts: ids and keyed hashes.
+        facts: ids, and names of subjects under their salts (`salts`).
         about: request ids whose export shall hold the entry.
     """
-    entry = next_entry(_last(session), rfc3339(now), action, facts)
+    edge = _edge(session)
+    entry = new_entry(edge.size + 1, rfc3339(now), action, facts)
     session.flush()  # what the entry is about comes first
-    row = {field: getattr(entry, field) for field in ("seq", "at", "action", "previous", "hash")}
-    session.connection().execute(ENTRY, row | {"facts": dict(entry.facts)})
+    connection = session.connection()
+    row = {"seq": entry.seq, "at": entry.at, "action": action, "facts": dict(facts), "hash": entry.hash}
+    connection.execute(ENTRY, row)
+    made = _grow(session, edge, bytes.fromhex(entry.hash))
+    if made:
+        connection.execute(NODE, made)
     if about:
-        session.connection().execute(SUBJECT, [{"request_id": request_id, "seq": entry.seq} for request_id in about])
-    session.info[LAST] = entry
+        connection.execute(SUBJECT, [{"request_id": request_id, "seq": entry.seq} for request_id in about])
     return entry
 
 
-def _last(session: Session) -> Entry | None:
-    """The entry to follow. Once the transaction has appended one, it is that: until the end, nobody else appends."""
-    if LAST in session.info:
-        return cast("Entry", session.info[LAST])
-    lock(session.connection(), LEDGER_LOCK)
-    last = session.scalars(NEWEST).first()
-    return None if last is None else _entry(last)
+def _edge(session: Session) -> _Edge:
+    """Where the next entry goes. Once the transaction has looked, it knows: until its end, nobody else appends."""
+    if EDGE not in session.info:
+        lock(session.connection(), LEDGER_LOCK)
+        newest = session.execute(NEWEST).first()
+        nodes = {} if newest is None else {(0, newest.seq - 1): bytes.fromhex(newest.hash)}
+        session.info[EDGE] = _Edge(0 if newest is None else newest.seq, nodes)
+    return cast("_Edge", session.info[EDGE])
+
+
+def _grow(session: Session, edge: _Edge, leaf: bytes) -> list[dict[str, Any]]:
+    """Add a leaf to the edge; rows of the nodes that it completes."""
+    above = list(completed(edge.size))
+    left = {(level - 1, 2 * index) for level, index in above}
+    edge.nodes |= _hashes(session, left - edge.nodes.keys())
+    edge.nodes[0, edge.size] = found = leaf
+    for level, index in above:
+        found = node_hash(edge.nodes[level - 1, 2 * index], found)
+        edge.nodes[level, index] = found
+    edge.size += 1
+    return [{"level": level, "index": index, "hash": edge.nodes[level, index]} for level, index in above]
+
+
+def _hashes(session: Session, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """The hashes at these levels and indices."""
+    leaves = [index + 1 for level, index in places if level == 0]
+    inner = [place for place in places if place[0] > 0]
+    found: dict[tuple[int, int], bytes] = {}
+    if leaves:
+        for seq, hash_ in session.execute(select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(leaves))):
+            found[0, seq - 1] = bytes.fromhex(hash_)
+    if inner:
+        place = tuple_(LedgerNode.level, LedgerNode.index)
+        query = select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).where(place.in_(inner))
+        found |= {(level, index): hash_ for level, index, hash_ in session.execute(query)}
+    return found
+
+
+def from_tree(session: Session, compute: Callable[[Node], T]) -> T:
+    """What `compute` makes of the tree's nodes; it runs twice, first to say which it wants."""
+    wanted: set[tuple[int, int]] = set()
+
+    def note(level: int, index: int) -> bytes:
+        wanted.add((level, index))
+        return bytes(HASH_BYTES)
+
+    compute(note)
+    found = _hashes(session, wanted)
+    return compute(lambda level, index: found[level, index])
+
+
+def size(session: Session) -> int:
+    """How many entries there are."""
+    newest = session.execute(NEWEST).first()
+    return 0 if newest is None else int(newest.seq)
+
+
+def root(session: Session, of: int) -> bytes:
+    """The root of the tree of the first `of` entries; there are that many."""
+    return from_tree(session, lambda node: root_of(of, node))
 
 
 def all_entries(session: Session) -> Iterator[Entry]:
-    """The whole ledger in order."""
-    for row in session.scalars(select(LedgerEntry).order_by(LedgerEntry.seq).execution_options(yield_per=1000)):
-        yield _entry(row)
+    """The whole ledger in order, whatever its facts have become."""
+    columns = LedgerEntry.seq, LedgerEntry.at, LedgerEntry.action, LedgerEntry.facts.cast(Text), LedgerEntry.hash
+    query = select(*columns).order_by(LedgerEntry.seq)
+    for seq, at, action, facts, hash_ in session.execute(query.execution_options(yield_per=1000)):
+        yield Entry(seq, at, action, _facts(facts), hash_)
+
+
+def all_nodes(session: Session) -> Iterator[tuple[int, int, bytes]]:
+    """Level, index and hash of every inner node, in the order in which entries complete them."""
+    order = (LedgerNode.index + 1).bitwise_lshift(LedgerNode.level), LedgerNode.level
+    query = select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).order_by(*order)
+    yield from session.execute(query.execution_options(yield_per=1000))
+
+
+def entries_after(session: Session, seq: int, limit: int) -> list[Entry]:
+    """Up to `limit` entries that follow entry `seq`."""
+    query = select(LedgerEntry).where(LedgerEntry.seq > seq).order_by(LedgerEntry.seq).limit(limit)
+    return [_entry(row) for row in session.scalars(query)]
 
 
 def entries_about(session: Session, request_id: str) -> list[Entry]:
     """The entries about one request, in order."""
     about = select(LedgerSubject.seq).where(LedgerSubject.request_id == request_id)
-    return [
-        _entry(r)
-        for r in session.scalars(select(LedgerEntry).where(LedgerEntry.seq.in_(about)).order_by(LedgerEntry.seq))
-    ]
+    query = select(LedgerEntry).where(LedgerEntry.seq.in_(about)).order_by(LedgerEntry.seq)
+    return [_entry(row) for row in session.scalars(query)]
+
+
+def entries_of_keys(session: Session) -> list[Entry]:
+    """The entries that say which keys sign the ledger, in order."""
+    query = select(LedgerEntry).where(text(OF_KEYS.text)).order_by(LedgerEntry.seq)
+    return [_entry(row) for row in session.scalars(query)]
+
+
+def _facts(given: str) -> dict[str, Any]:
+    """The facts in a text; of one that is no JSON object, something that no entry has."""
+    try:
+        facts = json.loads(given)
+    except ValueError:
+        facts = None
+    return facts if isinstance(facts, dict) else {"unreadable": given}
 
 
 def _entry(row: LedgerEntry) -> Entry:
-    return Entry(row.seq, row.at, row.action, row.facts, row.previous, row.hash)
+    return Entry(row.seq, row.at, row.action, row.facts, row.hash)

@@ -1,0 +1,55 @@
+"""Subjects' salts: under which name the ledger knows a subject, and the end of that name.
+
+Entries can't be changed, so that what they say of a person must come loose from the person: they hold HMAC-SHA-256
+(RFC 2104) of the subject's hash under a random salt of 32 bytes. Once the salt is gone, nobody can make the name again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from unlearn.cases.tables import SubjectSalt
+
+SALT_BYTES = 32
+KEY = ["controller_id", "subject_hash"]
+KEPT = {"salt": SubjectSalt.salt}
+"""A salt that is there stays, and setting it to itself is what makes RETURNING give it."""
+KEEP_POSTGRESQL = postgresql.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT)
+KEEP_SQLITE = sqlite.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT)
+
+
+def pseudonym(session: Session, controller_id: str, subject_hash: str) -> str:
+    """The subject's name in the ledger: 64 hex digits. The first time, its salt is made."""
+    given = {"controller_id": controller_id, "subject_hash": subject_hash, "salt": secrets.token_bytes(SALT_BYTES)}
+    keep = KEEP_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else KEEP_SQLITE
+    salt = session.connection().execute(keep.returning(SubjectSalt.salt), given).scalar_one()
+    return name(salt, subject_hash)
+
+
+def known_pseudonym(session: Session, controller_id: str, subject_hash: str) -> str | None:
+    """The subject's name in the ledger; None if it has none, or its salt was destroyed."""
+    salt = session.scalar(
+        select(SubjectSalt.salt).where(
+            SubjectSalt.controller_id == controller_id, SubjectSalt.subject_hash == subject_hash
+        )
+    )
+    return None if salt is None else name(salt, subject_hash)
+
+
+def name(salt: bytes, subject_hash: str) -> str:
+    """HMAC-SHA-256 of the subject's hash under its salt, in hexadecimal."""
+    return hmac.new(salt, subject_hash.encode(), hashlib.sha256).hexdigest()
+
+
+def destroy(session: Session, controller_id: str, subject_hash: str) -> bool:
+    """Destroy a subject's salt; whether there was one."""
+    gone = delete(SubjectSalt).where(
+        SubjectSalt.controller_id == controller_id, SubjectSalt.subject_hash == subject_hash
+    )
+    return bool(session.connection().execute(gone).rowcount)
