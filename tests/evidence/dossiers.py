@@ -58,7 +58,7 @@ JOB = {"id": "job_1", "adapter": "bot", "state": "done", "attempt": 1, "mlflow_r
 REQUEST: dict[str, Any] = {
     "id": "req_1",
     "state": "completed",
-    "subject_hash": "c" * 64,
+    "subject": "c" * 64,
     "regulation": "gdpr",
     "submitted_by": "key:1",
     "received_at": "2026-03-01T10:00:00.000Z",
@@ -70,7 +70,7 @@ REQUEST: dict[str, Any] = {
 FACTS: list[tuple[str, dict[str, Any]]] = [
     ("key_created", {"key": "1"}),
     ("adapter_registered", {"adapter": "adp_1", "sha256": OLD}),
-    ("request_accepted", {"request": "req_1", "by": "key:1"}),
+    ("request_accepted", {"request": "req_1", "subject": "c" * 64, "by": "key:1"}),
     ("job_planned", {"job": "job_1", "requests": ["req_1"]}),
     ("key_created", {"key": "2"}),
     ("attempt_started", {"job": "job_1", "attempt": 1}),

@@ -135,6 +135,15 @@ def test_a_wrong_key_another_deployments_and_one_out_of_use_are_told_apart():
     assert list(verify(WHOLE, later))
 
 
+def test_a_key_that_the_ledger_itself_retired_signs_no_more():
+    retired = ("ledger_key_retired", {"ledger_key": signer().public.text})
+    data = of_facts(replaced(1, *retired), about=(2, *ABOUT))
+    check, message = refused(data)
+    assert (check, "entry 2" in message) == ("key", True)
+    other = ("ledger_key_retired", {"ledger_key": signer(b"o").public.text})
+    assert list(verify(of_facts(replaced(1, *other), about=(2, *ABOUT)), trusted()))
+
+
 def test_a_checkpoint_of_another_ledger_is_refused_though_a_trusted_key_signed_it():
     theirs = Ledger(who=signer(b"o", "other.example/ledger"))
     files = unpack(WHOLE) | {"ledger/checkpoint.txt": theirs.checkpoint(9).encode()}
@@ -190,6 +199,7 @@ def test_a_story_that_lacks_a_part_is_found_though_everything_is_signed():
         (7, "version_released", FACTS[7][1] | {"sha256": OLD}, "releases version 2 with SHA-256 aaaa"),
         (7, "version_released", FACTS[7][1] | {"version": 3}, "releases version 3"),
         (2, "request_accepted", {"request": "req_2"}, "of another request"),
+        (2, "request_accepted", {"request": "req_1", "subject": "d" * 64}, "of another person"),
         (8, "request_needs_review", {"request": "req_1"}, "said to be completed"),
         (5, "attempt_failed", {"job": "job_1"}, "before an attempt of it began"),
     ],

@@ -135,7 +135,7 @@ def _summary(predicate: Json) -> Iterator[str]:
 def _facts(predicate: Json) -> Iterator[tuple[str, str]]:
     request, clock = predicate["request"], predicate["clock"]
     yield "Request", request["id"]
-    yield "Person", f"known here by a keyed hash alone: {request['subject_hash']}"
+    yield "Person", f"known to the ledger by a pseudonym alone: {request['subject']}"
     yield "Right exercised", REGULATIONS.get(request["regulation"], str(request["regulation"]))
     yield "Received", _day(clock["received_at"])
     extended = f" (extended {_day(clock['extended_at'])})" if clock["extended_at"] else ""
@@ -225,7 +225,7 @@ def _annex(predicate: Json) -> Iterator[Table]:
     ledger = predicate["ledger"]
     about = (
         ("ledger", ledger["origin"]),
-        ("entries about this request", _list([str(seq) for seq in ledger["entries"]])),
+        ("entries in this bundle", _list([str(seq) for seq in ledger["entries"]])),
         ("size at the checkpoint", str(ledger["size"])),
         ("root at the checkpoint", ledger["root"]),
     )

@@ -18,7 +18,7 @@ MEDIA: Mapping[Format, str] = {"csv": "text/csv; charset=utf-8", "jsonl": "appli
 
 COLUMNS = (
     "request",
-    "subject_hash",
+    "subject",
     "regulation",
     "submitted_by",
     "received_at",
@@ -51,7 +51,7 @@ def row(request: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], now: date
     end = now if answered is None else datetime.fromisoformat(answered)
     last = {job["adapter"]: job for job in jobs}
     decision = request.get("decision") or {}
-    same = ("subject_hash", "regulation", "submitted_by", "received_at", "due_at", "extended_at", "state")
+    same = ("subject", "regulation", "submitted_by", "received_at", "due_at", "extended_at", "state")
     return {
         "request": request["id"],
         **{key: request[key] for key in same},

@@ -67,7 +67,7 @@ def spelled(data: Mapping[str, Any]) -> bytes:
 def predicate(dossier: Dossier, checkpoint: Checkpoint) -> dict[str, Any]:
     """What is said about the subjects."""
     request = dossier.request
-    kept = ("id", "external_id", "subject_hash", "regulation", "submitted_by", "state")
+    kept = ("id", "external_id", "subject", "regulation", "submitted_by", "state")
     return {
         "request": {key: request.get(key) for key in kept},
         "clock": _clock(request),

@@ -55,11 +55,13 @@ def check_story(
     Raises:
         NotVerified: it did not, or they differ; names the entry.
     """
-    request = predicate["request"]
+    request, entries = predicate["request"], [entry for entry in entries if not entry.action.startswith("ledger_")]
     if not entries or entries[0].action != "request_accepted" or entries[0].facts.get("request") != request["id"]:
         raise _no(
             "the first entry must be that the request was accepted; the beginning is missing, or of another request"
         )
+    if "subject" in entries[0].facts and entries[0].facts["subject"] != request["subject"]:
+        raise _no(f"entry {entries[0].seq} accepts the request of another person than the statement speaks of")
     for job in predicate["jobs"]:
         _check_job(job, entries, reports.get(job["id"]))
     endings = [entry for entry in entries if entry.action in ENDINGS or entry.action == "request_reopened"]

@@ -162,7 +162,7 @@ def _statement(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     """The predicate, once it agrees with the subjects and with the files."""
     predicate: dict[str, Any] = statement["predicate"]
     request, subjects = json.loads(files[REQUEST]), {MANIFEST: _subjects(statement)[MANIFEST]}
-    for key in ("id", "state", "subject_hash", "regulation"):
+    for key in ("id", "state", "subject", "regulation"):
         if predicate["request"][key] != request[key]:
             raise NotVerified(
                 "statement",
@@ -252,10 +252,18 @@ def _inclusion(files: Files, predicate: Mapping[str, Any], checkpoint: Checkpoin
     return entries
 
 
+@laid_out("key")
 def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> None:
-    """Check that no entry is later than the end of a key that signed."""
-    last = max((entry for entry in entries), key=lambda entry: entry.at)
+    """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does."""
+    last = max(entries, key=lambda entry: entry.at)
     for signer in signers:
+        for entry in entries:
+            if entry.action == "ledger_key_retired" and entry.facts["ledger_key"] == signer.text:
+                raise NotVerified(
+                    "key",
+                    f"the key {signer.text} signed what holds entry {entry.seq} of {entry.at}, which retires it: "
+                    "ask for an export under the key that followed",
+                )
         ends = [key.until for key in keys if key.raw == signer.raw and key.until is not None]
         if ends and last.at > ends[0].isoformat():
             raise NotVerified(
@@ -323,15 +331,14 @@ def _adapter(predicate: Mapping[str, Any], folder: Path | None) -> Check:
         raise NotVerified("adapter", f"'{folder}' has no {WEIGHTS}; name the directory of the adapter that serves")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    for job in predicate["jobs"]:
-        for when in ("after", "before"):
-            if job[when] is not None and job[when]["sha256"] == digest:
-                found = f"version {job[when]['number']} of {job['adapter']}"
-                if when == "after":
-                    return Check("adapter", f"'{folder}' is {found}, as released")
-                raise NotVerified(
-                    "adapter", f"'{folder}' is {found}: the one from before, which still knows the person"
-                )
+    for when in ("after", "before"):
+        for job in predicate["jobs"]:
+            if job[when] is None or job[when]["sha256"] != digest:
+                continue
+            found = f"'{folder}' is version {job[when]['number']} of {job['adapter']}"
+            if when == "after":
+                return Check("adapter", f"{found}, as released")
+            raise NotVerified("adapter", f"{found}: the one from before, which still knows the person")
     raise NotVerified("adapter", f"'{folder}' has SHA-256 {digest}, which is none of the versions in the bundle")
 
 
