@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import adapters, callbacks, explained, health, jobs, keys, metrics, opendsr, register, requests
+from api import adapters, callbacks, explained, health, jobs, keys, ledger, metrics, opendsr, register, requests
 from api.access import Access
 from api.opendsr_answers import Signed
 from api.problems import Gate, install
@@ -39,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         desk.migrate()
         if settings.local_key:
             desk.keep_local_key()
+        desk.keep_ledger_key()
         relay = Relay(desk, bell, settings.sweep_seconds)
         app.state.desk, app.state.bell, app.state.relay, app.state.signer = desk, bell, relay, signer
         relay.start()
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
                 spans.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, register, jobs, callbacks, keys, metrics, opendsr, health, explained):
+    for part in (adapters, requests, register, ledger, jobs, callbacks, keys, metrics, opendsr, health, explained):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, parse_hooks
 from unlearn.errors import BadInput, UnlearnError
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
+from unlearn.publishing import publish
 from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def _call_back(desk: Desk, settings: Settings, task: Task) -> None:
 def _send(desk: Desk, settings: Settings, task: Task, url: str, body: bytes, headers: Mapping[str, str]) -> None:
     private = settings.callbacks_allow_private
     try:
-        answer = post(url, body, {**headers, "content-type": "application/json"}, allow_private=private)
+        answer = post(url, body, {"content-type": "application/json", **headers}, allow_private=private)
     except (CallbackRefused, CallbackFailed) as error:
         desk.errand_failed(task, str(error))
         return
@@ -99,8 +101,19 @@ def _deploy(desk: Desk, settings: Settings, task: Task) -> None:
     desk.errand_done(task)
 
 
+def _publish(desk: Desk, settings: Settings, task: Task) -> None:
+    """One place gets a checkpoint."""
+    try:
+        publish(task.payload["note"], task.target, allow_private=settings.callbacks_allow_private)
+    except UnlearnError as error:
+        log.warning("errand %s: %s: %s", task.id, task.target, error)
+        desk.errand_failed(task, str(error))
+        return
+    desk.errand_done(task)
+
+
 RUNNERS: Mapping[ErrandKind, Callable[[Desk, Settings, Task], None]] = MappingProxyType(
-    {"callback": _call_back, "opendsr": _call_back_opendsr, "deploy": _deploy}
+    {"callback": _call_back, "opendsr": _call_back_opendsr, "deploy": _deploy, "checkpoint": _publish}
 )
 
 
@@ -129,6 +142,7 @@ class Courier:
 
     def __init__(self, desk: Desk, settings: Settings, seconds: float) -> None:
         self._desk, self._settings, self._seconds = desk, settings, seconds
+        self._next_checkpoint = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
@@ -144,7 +158,18 @@ class Courier:
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             try:
+                self._keep_checkpoints()
                 while not self._stop.is_set() and run_errands(self._desk, self._settings, 1):
                     pass
             except Exception:
                 log.exception("errands wait; the next look tries again")
+
+    def _keep_checkpoints(self) -> None:
+        """Every now and then a checkpoint, if the ledger grew; one that can't be made does not keep errands waiting."""
+        if time.monotonic() < self._next_checkpoint:
+            return
+        self._next_checkpoint = time.monotonic() + self._settings.ledger_publish_seconds
+        try:
+            self._desk.plan_publication()
+        except UnlearnError as error:
+            log.warning("no checkpoint of the ledger: %s", error)

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.errors import BadInput, PathNotAllowed
@@ -77,6 +85,32 @@ class Settings(BaseSettings):
     errands: bool = Field(
         default=True,
         description="Whether the API runs callbacks and hooks itself; no where `python -m workers.errands` does.",
+    )
+    ledger_origin: str | None = Field(
+        default=None,
+        pattern=r"^[!-*,-~]{1,200}$",
+        description="Name of the ledger in its checkpoints, such as privacy.example.com/ledger, for good; by default "
+        "made from its first key.",
+    )
+    ledger_key: SecretStr | None = Field(
+        default=None,
+        description="Ed25519 key that signs the ledger, as PEM or its seed in base64; by default made under home.",
+    )
+    ledger_key_previous: SecretStr | None = Field(
+        default=None, description="The key before, which signs as well until it is retired."
+    )
+    ledger_signers: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Commands that sign the ledger with keys kept elsewhere, the newest first, as JSON: `command` (a "
+        "list; gets the message on stdin, prints the signature in base64) and `public_key`.",
+    )
+    ledger_publish: list[Annotated[str, StringConstraints(pattern=r"^[^@]{1,200}$")]] = Field(
+        default_factory=list,
+        description="Where checkpoints are published, as a JSON list: a file that grows, an fsspec URL such as "
+        "s3://bucket/ledger, an https address that gets a POST.",
+    )
+    ledger_publish_seconds: float = Field(
+        default=300, gt=0, description="Seconds between two checkpoints, if the ledger grew meanwhile."
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on.")

@@ -13,7 +13,7 @@ UNANSWERED: tuple[RequestState, ...] = ("pending", "in_progress", "needs_review"
 """States in which the controller still waits for an answer: the clock runs."""
 JobKind = Literal["erasure", "shadows"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-ErrandKind = Literal["callback", "opendsr", "deploy"]
+ErrandKind = Literal["callback", "opendsr", "deploy", "checkpoint"]
 ErrandState = Literal["waiting", "done", "failed", "overtaken"]
 Decision = Literal["released", "retried", "rejected"]
 
@@ -259,6 +259,17 @@ class Claim:
     mlflow_run_id: str | None
     policy: dict[str, Any]
     next_number: int
+
+
+@dataclass(frozen=True)
+class EntryView:
+    """An entry of the ledger; of another company's, the hash alone."""
+
+    seq: int
+    hash: str
+    at: str | None = None
+    action: str | None = None
+    facts: dict[str, Any] | None = None
 
 
 def rfc3339(moment: datetime) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from unlearn import __version__
-from unlearn.cli import evidence, keys, local, policy, requests, service, settings
+from unlearn.cli import evidence, keys, ledger, local, policy, requests, service, settings
 from unlearn.errors import UnlearnError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command("settings")(settings.show)
 app.add_typer(requests.app, name="request")
 app.add_typer(policy.app, name="policy")
 app.add_typer(keys.app, name="key")
+app.add_typer(ledger.app, name="ledger")
 
 
 def _version(asked: bool) -> None:

@@ -27,7 +27,7 @@ def create(
 ) -> None:
     """Make a key and print it, this once."""
     ends = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    with _desk() as desk:
+    with the_desk() as desk:
         view, token = desk.create_key(name, scope, controller=company, expires_at=ends)
     typer.echo(json.dumps(_plain(view) | {"token": token}) if as_json else token)
 
@@ -37,7 +37,7 @@ def listing(as_json: AsJson = False) -> None:
     """List the keys of all companies, the newest first."""
     from unlearn.cli.render import keys_table, show
 
-    with _desk() as desk:
+    with the_desk() as desk:
         keys = list(map(_plain, desk.keys()))
     if as_json:
         typer.echo(json.dumps(keys))
@@ -48,13 +48,14 @@ def listing(as_json: AsJson = False) -> None:
 @app.command()
 def revoke(key: Annotated[str, typer.Argument(help="The key's id.", metavar="KEY")], as_json: AsJson = False) -> None:
     """End a key now."""
-    with _desk() as desk:
+    with the_desk() as desk:
         view = desk.revoke_key(key)
     typer.echo(json.dumps(_plain(view)) if as_json else f"key {view.id} ended")
 
 
 @contextmanager
-def _desk() -> Iterator[Any]:
+def the_desk() -> Iterator[Any]:
+    """The desk of this machine's settings, with its tables as they must be."""
     from unlearn.cases.desk import Desk
     from unlearn.settings import Settings
 

@@ -131,6 +131,22 @@ def open_note(note: str, keys: Sequence[PublicKey]) -> tuple[str, list[str]]:
     return text, [key.name for key in verified]
 
 
+def split_notes(text: str) -> list[str]:
+    """The signed notes of a file that has them one after another, with or without empty lines between."""
+    notes: list[list[str]] = [[]]
+    for line in text.splitlines(keepends=True):
+        if notes[-1] and notes[-1][-1].startswith(SIGNED) and not line.startswith(SIGNED):
+            notes.append([])
+        if notes[-1] or line.strip():
+            notes[-1].append(line)
+    return ["".join(lines) for lines in notes if lines]
+
+
+def claimed(note: str) -> Checkpoint:
+    """The checkpoint that a note claims, whoever signed it; NoteBroken if it is none."""
+    return read_checkpoint(_parts(note)[0])
+
+
 def cosigned_at(note: str, witness: PublicKey) -> datetime | None:
     """When the witness saw the note, by its own clock; None if it did not sign. `open_note` checks the signature."""
     for name, key_id, signature in _parts(note)[1]:

@@ -14,7 +14,9 @@ from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.cases.desk.core import there
 from unlearn.cases.desk.ledger_keys import keys_in
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, checkpoints, jobs, ledger, register, requests, salts
+from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests, salts
+from unlearn.cases.store import register as registers
+from unlearn.cases.store.register import Period
 from unlearn.cases.views import AdapterView, JobView, RequestView, as_json
 from unlearn.errors import BadInput, Conflict
 from unlearn.evidence.bundle import build_bundle
@@ -88,16 +90,17 @@ class Exporting(Bookkeeping):
                 f"a period from {since} to {until} can't be; give two days in order, ten years apart at most"
             )
         if adapter is not None:
-            self.adapter(adapter, by)
+            with self.store.reading() as session:
+                there(adapters.by_name(session, by.controller, adapter), "adapter", "GET /v1/adapters lists them")
         start, end = (datetime.combine(day, time(), UTC) for day in (since, until + timedelta(days=1)))
-        return self._rows(register.Period(start, end, adapter), by.controller)
+        return self._rows(Period(start, end, adapter), by.controller)
 
-    def _rows(self, period: register.Period, controller: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, period: Period, controller: str) -> Iterator[dict[str, Any]]:
         now, after = self._clock(), None
         while True:
             with self.store.reading() as session:
-                page = register.page(session, controller, period, after, PAGE)
-                methods = register.methods(session, [view.id for view in page])
+                page = registers.page(session, controller, period, after, PAGE)
+                methods = registers.methods(session, [view.id for view in page])
                 names = salts.known_pseudonyms(session, controller, [view.subject_hash for view in page])
             for view in page:
                 told = [{**as_json(view)["jobs"][i], "method": methods.get(job.id)} for i, job in enumerate(view.jobs)]

@@ -10,6 +10,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
+from unlearn.cases.rights import HERE
 from unlearn.cases.tables import Adapter, Controller, Endpoint, Errand, Request
 from unlearn.cases.views import OPENDSR_STATUS, UNANSWERED, RequestState, rfc3339
 
@@ -107,6 +108,20 @@ def take(session: Session, now: datetime) -> Errand | None:
     errand.next_at = now + LEASE
     session.flush()
     return errand
+
+
+def unpublished(session: Session, about: str, targets: Sequence[str]) -> list[str]:
+    """Those of the targets for which no errand is to publish, or has published, this checkpoint."""
+    query = select(Errand.target).where(Errand.about == about, Errand.kind == "checkpoint")
+    planned = set(session.scalars(query))
+    return [target for target in targets if target not in planned]
+
+
+def publish(session: Session, about: str, targets: Sequence[str], note: str, now: datetime) -> int:
+    """Plan that each of the targets gets a checkpoint; how many do."""
+    for target in targets:
+        _add(session, HERE, "checkpoint", target, "ledger.checkpoint", about, {"note": note}, now)
+    return len(targets)
 
 
 def give_up(session: Session, endpoint_id: str, why: str, now: datetime) -> None:

@@ -1,0 +1,223 @@
+"""The desk's ledger: checkpoints and proofs, who reads what, keys that follow each other, subjects that come loose."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+
+from unlearn.cases.desk import Desk
+from unlearn.cases.rights import HERE, Actor
+from unlearn.cases.store import ledger, salts
+from unlearn.errors import BadInput, NotAllowed, NotFound
+from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
+from unlearn.evidence.ledger import entry_leaf
+from unlearn.evidence.merkle import check_consistency, check_inclusion, leaf_hash, root
+from unlearn.evidence.signing import LedgerKeyError
+from unlearn.settings import Settings
+
+
+def fill(desk, count):
+    """Some entries more."""
+    with desk.store.writing() as session:
+        for place in range(count):
+            facts = {"request": f"req_{place}"}
+            ledger.append(session, datetime(2026, 3, 1, tzinfo=UTC), "request_cancelled", facts)
+
+
+def public_keys(desk):
+    return [key.public for key in desk.ledger_keys()]
+
+
+def test_a_checkpoint_is_signed_stored_and_the_same_until_the_ledger_grows(desk):
+    first = desk.checkpoint()
+    assert desk.checkpoint() == first
+    point = claimed(first)
+    assert (point.size, point.origin) == (1, public_keys(desk)[0].name)
+    assert open_note(first, public_keys(desk))[1] == [point.origin]
+    fill(desk, 3)
+    assert claimed(desk.checkpoint()).size == 4
+    assert desk.check_ledger() == 4
+
+
+def test_every_entry_is_proven_in_every_checkpoint_and_every_one_goes_on_from_those_before(desk):
+    points = []
+    for more in (1, 1, 2, 5, 9, 1):
+        fill(desk, more)
+        points.append(claimed(desk.checkpoint()))
+    leaves = [leaf_hash(entry_leaf(e.seq, e.at, e.action, e.facts)) for e in desk.entries(limit=100)]
+    for point in points:
+        assert point.root == root(leaves[: point.size])
+        for seq in range(1, point.size + 1):
+            path = desk.inclusion_proof(seq, point.size)
+            check_inclusion(seq - 1, point.size, leaves[seq - 1], path, point.root)
+        for old in points[: points.index(point) + 1]:
+            path = desk.consistency_proof(old.size, point.size)
+            check_consistency(old.size, point.size, old.root, point.root, path)
+
+
+def test_the_oldest_checkpoint_that_covers_is_given_again_and_again(desk):
+    fill(desk, 3)
+    first = desk.covering_checkpoint(2)
+    fill(desk, 3)
+    desk.checkpoint()
+    assert desk.covering_checkpoint(2) == desk.covering_checkpoint(4) == first
+    assert claimed(desk.covering_checkpoint(5)).size == 7
+    with desk.store.writing() as session:
+        ledger.append(session, datetime(2026, 3, 1, tzinfo=UTC), "export_made", {"request": "req_1"})
+        inside = desk.covering_checkpoint(8, session)
+    assert claimed(inside).size == 8
+    assert desk.covering_checkpoint(8) == inside
+    with pytest.raises(BadInput, match="has 8 entries, not 9"):
+        desk.covering_checkpoint(9)
+
+
+def test_a_proof_of_what_is_not_there_is_refused(desk):
+    fill(desk, 2)
+    for ask in (desk.inclusion_proof, desk.consistency_proof):
+        with pytest.raises(BadInput, match="the ledger has 2 entries"):
+            ask(1, 3)
+        with pytest.raises(BadInput, match="no proof from 2 to 1"):
+            ask(2, 1)
+
+
+def test_writers_and_readers_at_once_keep_one_ledger_and_one_checkpoint_a_size(desk, settings, clock):
+    errors = []
+
+    def one():
+        own = Desk(settings, clock)
+        try:
+            for _ in range(5):
+                fill(own, 3)
+                own.checkpoint()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert desk.inspect_ledger().entries == 6 * 5 * 3 + 1
+    assert len(desk.ledger_keys()) == 1
+
+
+@pytest.mark.parametrize("table", ["ledger", "ledger_nodes", "checkpoints"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET {}", "DELETE FROM {}"])
+def test_no_row_of_the_ledger_changes_or_goes(desk, table, change):
+    fill(desk, 2)
+    desk.checkpoint()
+    column = {"ledger": "at = 'x'", "ledger_nodes": "level = 9", "checkpoints": "note = 'x'"}[table]
+    with pytest.raises(Exception, match="append-only"), desk.store.writing() as session:
+        session.execute(text(change.format(table, column)))
+    assert desk.check_ledger() == 3
+
+
+def test_a_key_reads_what_is_its_companys_and_of_all_else_the_hash(desk, adapter, company):
+    made, _ = desk.create_key("other", ["audit", "requests:write"], controller="Other Ltd")
+    other = desk.authenticate(_)
+    desk.submit(company.subject)
+    desk.submit("customer:nobody", by=other)
+    desk.checkpoint()
+    own = Actor("key:x", HERE, frozenset({"audit"}))
+    seen, mine, whole = desk.entries(by=other), desk.entries(by=own), desk.entries()
+    assert [e.hash for e in seen] == [e.hash for e in mine] == [e.hash for e in whole]
+    assert [e.action for e in whole if e.seq in {s.seq for s in seen if s.action}] == [
+        "key_created",
+        "request_accepted",
+        "request_completed",
+        "ledger_key_added",
+    ]
+    assert all(e.facts is None and e.at is None for e in seen if e.action is None)
+    told = json.dumps([e.facts for e in seen])
+    assert adapter.id not in told
+    assert "bot" not in told
+    assert {e.seq for e in seen if e.action} & {e.seq for e in mine if e.action} == {whole[-1].seq}
+    assert made.id in told
+    with pytest.raises(NotAllowed):
+        desk.entries(by=Actor("key:y", HERE, frozenset({"review"})))
+
+
+def test_the_ledger_names_no_subject_once_its_salt_is_destroyed(desk, adapter, company):
+    request = desk.submit(company.subject)
+    with desk.store.reading() as session:
+        name = salts.known_pseudonym(session, HERE, request.subject_hash)
+    held = [e for e in desk.entries() if e.action == "request_accepted"]
+    assert held[0].facts["subject"] == name
+    assert request.subject_hash not in json.dumps([e.facts for e in desk.entries()])
+    assert desk.shred(HERE, request.subject_hash)
+    assert not desk.shred(HERE, request.subject_hash)
+    with desk.store.reading() as session:
+        assert salts.known_pseudonym(session, HERE, request.subject_hash) is None
+    assert desk.check_ledger()
+    assert [e for e in desk.entries() if e.action == "request_accepted"] == held
+    with desk.store.writing() as session:  # should he ask again, he is somebody else
+        assert salts.pseudonym(session, HERE, request.subject_hash) != name
+
+
+def test_one_subject_has_one_name_and_another_with_each_company(desk):
+    with desk.store.writing() as session:
+        session.execute(text("INSERT INTO controllers (id, name, created_at) VALUES ('ctl_2', 'b', '2026-01-01')"))
+        first = salts.pseudonym(session, HERE, "s" * 64)
+        assert salts.pseudonym(session, HERE, "s" * 64) == first
+        assert salts.pseudonym(session, "ctl_2", "s" * 64) != first
+
+
+def test_a_new_key_signs_beside_the_old_one_until_that_is_retired(desk, settings):
+    before = desk.checkpoint()
+    (old,) = public_keys(desk)
+    new = desk.rotate_ledger_key()
+    between = desk.checkpoint()
+    for key in (old, new):
+        assert open_note(between, [key])[1] == [old.name]
+    with pytest.raises(LedgerKeyError, match="retire it"):
+        desk.rotate_ledger_key()
+    desk.retire_ledger_key(old.key_id.hex())
+    after = desk.checkpoint()
+    assert open_note(after, [new])
+    with pytest.raises(NoteBroken, match="to be trusted"):
+        open_note(after, [old])
+    assert open_note(before, public_keys(desk))
+    assert [bool(key.retired_at) for key in desk.ledger_keys()] == [True, False]
+    assert sorted(file.name for file in (settings.home / "keys").glob("ledger*")) == ["ledger.pem"]
+    assert desk.inspect_ledger().roots == 3
+    with pytest.raises(LedgerKeyError, match="only key"):
+        desk.retire_ledger_key(new.key_id.hex())
+    with pytest.raises(NotFound):
+        desk.retire_ledger_key(old.key_id.hex())
+
+
+def test_a_key_from_the_environment_takes_over_from_the_file_and_a_strange_one_signs_nothing(desk, settings, clock):
+    desk.checkpoint()
+    (old,) = public_keys(desk)
+    given = Settings(
+        **settings.model_dump(exclude={"ledger_key"}), ledger_key="d2l0bmVzc3dpdG5lc3N3aXRuZXNzd2l0bmVzczAxMjM="
+    )
+    own = Desk(given, clock)
+    fill(own, 1)
+    assert open_note(own.checkpoint(), [old])  # until it is entered, the file signs
+    new = own.rotate_ledger_key()
+    assert open_note(own.checkpoint(), [new])
+    with pytest.raises(LedgerKeyError, match="knows key"):
+        own.rotate_ledger_key()
+    own.retire_ledger_key(old.key_id.hex())
+    own.close()
+    fill(desk, 1)
+    with pytest.raises(LedgerKeyError, match="none that signs the ledger"):
+        desk.checkpoint()
+    with pytest.raises(LedgerKeyError, match=r"named 'other\.example', and the ledger"):
+        Desk(
+            Settings(
+                **given.model_dump(exclude={"ledger_signers"}), ledger_signers=[{"command": ["x"], "public_key": OTHER}]
+            ),
+            clock,
+        ).checkpoint()
+
+
+OTHER = "other.example+3366f7a8+AT1AF8PoQ4lakrcKp00bfrycmCzPLsSWjMDNVfEq9GYM"
