@@ -179,6 +179,9 @@ def test_a_register_that_can_not_be_says_why(desk, adapter):
     for since, until in ((date(2026, 3, 2), date(2026, 3, 1)), (date(1990, 1, 1), date(2026, 1, 1))):
         with pytest.raises(BadInput, match="two days in order"):
             desk.register(since, until)
+    for until in (date.min, date.max):
+        with pytest.raises(BadInput, match="can't end on"):
+            desk.register(None, until)
     with pytest.raises(NotFound, match="no adapter"):
         desk.register(None, None, "nobody")
     with pytest.raises(NotAllowed):

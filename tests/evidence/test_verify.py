@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from dossiers import (
@@ -31,6 +33,7 @@ from dossiers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+import unlearn
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.ledger import new_entry
@@ -341,6 +344,7 @@ except SystemExit as end:
 loaded = {"torch", "transformers", "sqlalchemy", "mlflow", "fastapi", "reportlab"} & set(sys.modules)
 sys.exit(f"loaded {loaded}" if loaded else code)
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    here = os.environ | {"PYTHONPATH": str(Path(unlearn.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "b.zip: verified" in done.stdout

@@ -31,6 +31,7 @@ MOST_EARLIER = 64
 """Checkpoints before a bundle's own, the newest of them, from which it proves that the ledger goes on."""
 
 PAGE = 500
+EARLIEST, LATEST = date(2000, 1, 1), date(9000, 1, 1)
 LONGEST_PERIOD = timedelta(days=3660)
 
 
@@ -84,6 +85,8 @@ class Exporting(Bookkeeping):
         """
         by.check("audit")
         until = until or self._clock().date()
+        if not EARLIEST <= until <= LATEST:
+            raise BadInput(f"a period can't end on {until}; give a day such as {self._clock().date()}")
         since = since or until - timedelta(days=365)
         if not timedelta(0) <= until - since <= LONGEST_PERIOD:
             raise BadInput(
