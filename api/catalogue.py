@@ -212,6 +212,12 @@ KINDS: dict[str, Kind] = {
         "A signed note is malformed, or no known key signed it, or a signature is wrong.",
         "take the checkpoint again, and the public key from whom you trust, not from where the checkpoint came.",
     ),
+    "not-verified": Kind(
+        422,
+        "The bundle does not verify",
+        "A check of a bundle of evidence failed; `detail` says what was found.",
+        "do not trust the bundle; get it anew from the service, or the right key from a place you trust.",
+    ),
     "unavailable": Kind(
         503,
         "Not available right now",

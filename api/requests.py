@@ -169,7 +169,10 @@ def release(id: Id, body: ReasonIn, desk: TheDesk, relay: TheRelay, who: Who) ->
     },
 )
 def export(id: Id, desk: TheDesk, who: Who) -> Response:
-    """A zip for the auditor: report, figures before and after, and the ledger's entries. Scope: `audit`."""
+    """A signed zip for the auditor: statement, certificate, reports, the ledger's entries and proofs. Scope: `audit`.
+
+    `unlearn verify` checks it offline; so do openssl, sha256sum and the script in it.
+    """
     headers = {"Content-Disposition": f'attachment; filename="{id}.zip"'}
     return Response(desk.export(id, who), media_type="application/zip", headers=headers)
 

@@ -19,6 +19,9 @@ from unlearn.cli.client import Client
 from unlearn.cli.house import House, free_port
 from unlearn.erasure.shadows import read_shadows
 from unlearn.errors import NotFound, Unauthenticated
+from unlearn.evidence.signing import PublicKey
+from unlearn.evidence.trust import TrustedKey
+from unlearn.evidence.verify import verify
 from unlearn.settings import Settings
 
 WIDE = {
@@ -136,11 +139,18 @@ def test_mlflow_holds_curves_before_and_after_the_adapter_and_the_report(service
 def test_the_export_holds_report_metrics_and_ledger(service, released):
     _, client = service
     request, job = released
-    archive = zipfile.ZipFile(io.BytesIO(client.download(f"/v1/requests/{request['id']}/export")))
+    data = client.download(f"/v1/requests/{request['id']}/export")
+    archive = zipfile.ZipFile(io.BytesIO(data))
     assert json.loads(archive.read(f"jobs/{job['id']}/report.json")) == job["report"]
-    actions = [json.loads(line)["action"] for line in archive.read("ledger.jsonl").splitlines()]
-    assert actions[0] == "request_accepted"
-    assert actions[-1] == "request_completed"
+    told = [json.loads(line) for line in archive.read("ledger/entries.jsonl").splitlines()]
+    actions = [one["action"] for one in told if not one["action"].startswith("ledger_")]
+    assert (actions[0], actions[-1]) == ("request_accepted", "request_completed")
+    assert f"jobs/{job['id']}/figures/before_after.svg" in archive.namelist()
+    run = json.loads(archive.read(f"jobs/{job['id']}/mlflow.json"))
+    assert (run["run_id"], run["params"]["method"]) == (job["mlflow_run_id"], "ascent")
+    assert [step for step, _ in run["curves"]["loop/loss"]] == list(range(1, 7))
+    keys = [PublicKey.from_text(one["key"]) for one in client.get("/v1/ledger/keys")]
+    assert [check.name for check in verify(data, [TrustedKey(key.name, key.raw) for key in keys])][-1] == "adapter"
     assert archive.read(f"jobs/{job['id']}/metrics.csv").startswith(b"metric,before,after\n")
 
 
@@ -283,7 +293,7 @@ def test_the_request_commands_submit_follow_show_list_and_export(service, compan
     assert request["id"] in {item["id"] for item in json.loads(out)["items"]}
     code, out, _ = run("request", "export", request["id"], "--out", tmp_path / "e.zip", *url)
     assert code == 0
-    assert "ledger.jsonl" in zipfile.ZipFile(tmp_path / "e.zip").namelist()
+    assert "ledger/entries.jsonl" in zipfile.ZipFile(tmp_path / "e.zip").namelist()
     code, _, told = run("request", "export", request["id"], "--out", tmp_path / "e.zip", *url)
     assert code == 2
     assert "exists" in told

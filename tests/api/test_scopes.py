@@ -37,6 +37,7 @@ RIGHTS = {
     ("POST", "/v1/requests/search"): ({"requests:read", "review", "audit"}, SUBJECT),
     ("GET", "/v1/requests/{id}"): (READ, None),
     ("GET", "/v1/requests/{id}/export"): ({"audit"}, None),
+    ("GET", "/v1/register"): ({"audit"}, None),
     ("POST", "/v1/requests/{id}/cancel"): ({"requests:write"}, None),
     ("POST", "/v1/requests/{id}/hold"): ({"review"}, REASON),
     ("POST", "/v1/requests/{id}/lift"): ({"review"}, None),

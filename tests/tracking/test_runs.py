@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from unlearn.attacks.statistics import compare
 from unlearn.measurement import Group, Measurement
+from unlearn.tracking.recorded import recorded
 from unlearn.tracking.runs import open_run
 
 
@@ -84,3 +85,25 @@ def test_two_threads_may_make_the_experiment_at_once(tmp_path):
         thread.join()
     assert not errors
     assert len(MlflowClient(tracking_uri=uri).search_experiments(filter_string="name = 'new'")) == 1
+
+
+def test_what_a_run_recorded_is_read_back_and_nothing_is_missed_where_there_is_none(store, tmp_path):
+    run = open_at(store)
+    run.params({"method": "ascent"})
+    for step in (2, 1):
+        run.metrics({"loop/loss": step / 2}, step)
+    run.metrics({"forget_nll_nats/after": 2.5})
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "roc.svg").write_text("<svg/>")
+    (tmp_path / "figures" / "notes.txt").write_text("no figure")
+    run.directory(tmp_path)
+    run.finish()
+    found = recorded(store[0], run.id)
+    assert found is not None
+    assert (found.run["run_id"], found.run["status"], found.run["params"]) == (run.id, "FINISHED", {"method": "ascent"})
+    assert found.run["curves"] == {"loop/loss": [[1, 0.5], [2, 1.0]]}
+    assert found.run["metrics"] == {"forget_nll_nats/after": 2.5}
+    assert set(found.run["tags"]) == {"unlearn.request"}
+    assert found.figures == {"roc.svg": b"<svg/>"}
+    assert recorded(store[0], "0" * 32) is None
+    assert recorded("http://127.0.0.1:9", run.id) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -43,7 +44,7 @@ class Client:
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON at `path`."""
-        return self._send("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
+        return self._send("GET", path, params=_given(params)).json()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Send `body` as JSON; the JSON that comes back."""
@@ -52,6 +53,23 @@ class Client:
     def download(self, path: str) -> bytes:
         """The bytes at `path`."""
         return self._send("GET", path).content
+
+    def save(self, path: str, out: Path, **params: Any) -> int:
+        """Write what is at `path` to the new file `out` as it comes; how many bytes. Half an answer leaves none."""
+        draft = out.with_name(f".{out.name}.part")
+        try:
+            with self._http.stream("GET", path, params=_given(params)) as response, draft.open("wb") as file:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+            draft.rename(out)
+        except httpx.HTTPError as error:
+            raise self._silent(error) from None
+        finally:
+            draft.unlink(missing_ok=True)
+        return out.stat().st_size
 
     def submit(self, subject: str) -> Any:
         """Submit a deletion request for "type:value"."""
@@ -79,13 +97,20 @@ class Client:
         try:
             response = self._http.request(method, path, **given)
         except httpx.HTTPError as error:
-            raise Unavailable(
-                f"no service answers at {self.url} ({type(error).__name__}); start one with `unlearn up`, "
-                "or name its URL with --url or UNLEARN_URL"
-            ) from None
+            raise self._silent(error) from None
         if response.is_error:
             raise _error(response)
         return response
+
+    def _silent(self, error: httpx.HTTPError) -> Unavailable:
+        return Unavailable(
+            f"no service answers at {self.url} ({type(error).__name__}); start one with `unlearn up`, "
+            "or name its URL with --url or UNLEARN_URL"
+        )
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
 
 
 def parse_subject(subject: str) -> dict[str, str]:

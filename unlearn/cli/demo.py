@@ -1,4 +1,4 @@
-"""The demo: an invented company, its adapter, one customer who asks to be forgotten, the whole way to the export.
+"""The demo: an invented company, its adapter, one customer who asks to be forgotten, the way to the verified export.
 
 Everything is real: models, HTTP, broker, worker, MLflow. Only the people are not.
 """
@@ -23,6 +23,8 @@ from unlearn.cli.render import before_after_table, follow, progress
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.synthetic import World, synthetic_world
 from unlearn.errors import BadInput, Unavailable
+from unlearn.evidence.trust import read_keys
+from unlearn.evidence.verify import verify
 from unlearn.settings import Settings
 
 ADAPTER = "support-assistant"
@@ -60,16 +62,22 @@ def run(out: Path, *, as_json: bool) -> None:
             subject = _chattiest(company / "train.jsonl")
             (job,) = register_and_follow(api, console, company, ADAPTER, [subject])
             report, export = job["report"], _export(api, job["request_ids"][0], folder)
+            key = _key(api, folder)
     finally:
         with console.status("stopping the service …"):
             house.__exit__(None, None, None)
+    checks = list(verify(export.read_bytes(), read_keys(key)))
     if as_json:
-        typer.echo(json.dumps({"export": str(export), "verdict": report["verdict"], **_figures(report)}))
+        told = {"export": str(export), "key": str(key), "verdict": report["verdict"], **_figures(report)}
+        typer.echo(json.dumps(told | {"verified": [check.name for check in checks if check.made]}))
         return
     console.print()
     console.print(before_after_table(report))
     console.print(NEXT[report["verdict"] == "released"], style="dim")
-    console.print(f"\nexport   {export}\nMLflow   {settings.effective_mlflow_uri}", soft_wrap=True)
+    console.print()
+    for check in checks:
+        console.print(f"{'✓' if check.made else '·'} {check.name:<12} {check.said}", soft_wrap=True, style="dim")
+    console.print(f"\nverified {export}\nwith     {key}\nMLflow   {settings.effective_mlflow_uri}", soft_wrap=True)
 
 
 def register_and_follow(
@@ -110,6 +118,13 @@ def register_and_follow(
 def _export(api: Client, request_id: str, folder: Path) -> Path:
     path = folder / f"export-{request_id}.zip"
     path.write_bytes(api.download(f"/v1/requests/{request_id}/export"))
+    return path
+
+
+def _key(api: Client, folder: Path) -> Path:
+    """The ledger's public key, as an auditor would have got it long before."""
+    path = folder / "ledger.pub"
+    path.write_text("".join(f"{one['key']}\n" for one in api.get("/v1/ledger/keys")), encoding="utf-8")
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from unlearn.cli.client import Client, parse_subject
-from unlearn.errors import BadInput
+from unlearn.cli.evidence import save
 
 app = typer.Typer(help="Deletion requests of a running service.", no_args_is_help=True)
 
@@ -163,15 +163,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Download a request's export."""
-    path = out or Path(f"{request}.zip")
-    if path.exists():
-        raise BadInput(f"--out '{path}' exists; name another file")
-    if not path.parent.is_dir():
-        raise BadInput(f"--out '{path}': there is no directory '{path.parent}'")
-    with Client(url) as client:
-        data = client.download(f"/v1/requests/{request}/export")
-    path.write_bytes(data)
-    typer.echo(json.dumps({"export": str(path), "bytes": len(data)}) if as_json else str(path))
+    save(url, f"/v1/requests/{request}/export", {}, out or Path(f"{request}.zip"), as_json)
 
 
 def _change(request: str, what: str, body: dict[str, Any], url: str, as_json: bool) -> None:

@@ -1,90 +1,111 @@
-"""The export of one request: a zip that reads the same from the same state, byte for byte.
+"""The export of one request: a signed zip that reads the same from the same state, byte for byte.
 
-Knows what the case wing hands it as plain JSON. Not yet signed, and it says so.
+What is in it and in which file; `container` packs it, `statement` says what it says, `verify` reads it again.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from typing import Any
 
-from unlearn.evidence.ledger import Entry
+from unlearn.evidence.certificate import certificate
+from unlearn.evidence.certificate_html import as_html
+from unlearn.evidence.certificate_pdf import as_pdf
+from unlearn.evidence.checkpoint import Checkpoint, open_note, read_checkpoint
+from unlearn.evidence.container import pack
+from unlearn.evidence.dossier import Dossier, Json, Work
+from unlearn.evidence.dsse import seal
+from unlearn.evidence.layout import (
+    CHECKPOINT,
+    EARLIER,
+    ENTRIES,
+    MANIFEST,
+    README,
+    REQUEST,
+    SCHEMA,
+    SCRIPT,
+    STATEMENT,
+)
+from unlearn.evidence.sheets import sheet
+from unlearn.evidence.signing import Signer
+from unlearn.evidence.statement import spelled, statement
 
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
-README = """Export of deletion request {id}
-
-request.json             the request: its state and times; the subject as a keyed hash
-jobs/<id>/job.json       each erasing: attempt, verdict, MLflow run
-jobs/<id>/report.json    what was measured before and after, the gates' findings, seeds, versions, digests
-jobs/<id>/metrics.csv    the figures before and after, side by side
-jobs/<id>/trace.csv      the loop, step by step
-ledger.jsonl             the ledger's entries about this request, in order
-SHA256SUMS               digests of all files; check them with: sha256sum -c SHA256SUMS
-
-To check a ledger entry by hand: the SHA-256 of a zero byte and the canonical JSON (RFC 8785) of its action, at, facts
-and seq is its hash, a leaf of the ledger's Merkle tree (RFC 6962, section 2.1).
-
-What this shows: which method ran on which weights, which tests it passed at which thresholds, and in which order it
-was recorded. What it does not show: that no other test could find the data again. It is not signed: it shows that
-nothing was changed by accident, not that its keeper did not rewrite it.
-"""
-
-
-def build_bundle(request: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> bytes:
+def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
     """The zip's bytes.
 
     Args:
-        request: the request as JSON types, with `id`.
-        jobs: its jobs as JSON types, each with `id` and `report` (None when it has none).
-        entries: the ledger's entries about it, in order.
+        dossier: all that is recorded of the request.
+        signer: of the statement; the ledger's.
     """
+    checkpoint = _checkpoint(dossier)
+    said = statement(dossier, checkpoint, "")["predicate"]
+    page = certificate(said)
     files = {
-        "README.txt": README.format(id=request["id"]),
-        "request.json": _pretty(request),
-        "ledger.jsonl": "".join(json.dumps(entry.as_json(), sort_keys=True) + "\n" for entry in entries),
+        README: _readme(dossier, checkpoint),
+        SCRIPT: resources.files("unlearn.evidence").joinpath("plain.txt").read_bytes(),
+        REQUEST: _pretty(dossier.request),
+        "certificate.html": as_html(page).encode(),
+        "certificate.pdf": as_pdf(page),
+        ENTRIES: _entries(dossier),
+        CHECKPOINT: dossier.checkpoint.encode(),
+        EARLIER: _pretty({str(size): [one.hex() for one in path] for size, path in dossier.earlier.items()}),
+        "keys/ledger.pub": "".join(f"{key.text}\n" for key in dossier.keys).encode(),
     }
-    for job in jobs:
-        place, report = f"jobs/{job['id']}", job["report"]
-        files[f"{place}/job.json"] = _pretty({key: value for key, value in job.items() if key != "report"})
-        if report is not None:
-            files[f"{place}/report.json"] = _pretty(report)
-            files[f"{place}/metrics.csv"] = _metrics(report)
-            files[f"{place}/trace.csv"] = _rows(report["trace"])
-    sums = "".join(f"{hashlib.sha256(files[name].encode()).hexdigest()}  {name}\n" for name in sorted(files))
-    return _zip(files | {"SHA256SUMS": sums})
+    for key in dossier.keys:
+        files[f"keys/{key.key_id.hex()}.pem"] = key.pem.encode()
+    for work in dossier.works:
+        files |= _work(work)
+    manifest = _manifest(files)
+    payload = spelled(statement(dossier, checkpoint, hashlib.sha256(manifest).hexdigest()))
+    return pack(files | {MANIFEST: manifest, STATEMENT: seal(payload, signer)})
 
 
-def _zip(files: Mapping[str, str]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, date_time=EPOCH)
-            entry.compress_type = zipfile.ZIP_STORED  # builds of zlib differ in the bytes they make
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3
-            archive.writestr(entry, files[name])
-    return out.getvalue()
+def _checkpoint(dossier: Dossier) -> Checkpoint:
+    """The dossier's own checkpoint; its signature is checked as an auditor would."""
+    text, _ = open_note(dossier.checkpoint, dossier.keys)
+    return read_checkpoint(text)
 
 
-def _pretty(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
+def _manifest(files: Mapping[str, bytes]) -> bytes:
+    listed = [
+        {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in sorted(files.items())
+    ]
+    return _pretty({"schema": SCHEMA, "files": listed})
 
 
-def _metrics(report: Mapping[str, Any]) -> str:
+def _entries(dossier: Dossier) -> bytes:
+    """One line an entry, with its inclusion path: a line is checked by itself."""
+    told = [entry.as_json() | {"path": [one.hex() for one in dossier.paths[entry.seq]]} for entry in dossier.entries]
+    return "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in told).encode()
+
+
+def _work(work: Work) -> dict[str, bytes]:
+    place, report = f"jobs/{work.job['id']}", work.job.get("report")
+    job = {key: value for key, value in work.job.items() if key != "report"}
+    files = {f"{place}/job.json": _pretty(job | {"before": work.before, "after": work.after})}
+    if report is not None:
+        figures = _figures(report)
+        files[f"{place}/report.json"] = _pretty(report)
+        files[f"{place}/metrics.csv"] = sheet(figures).encode()
+        files[f"{place}/metrics.json"] = _pretty({row["metric"]: row for row in figures})
+        files[f"{place}/trace.csv"] = sheet(report.get("trace", [])).encode()
+    if work.run is not None:
+        files[f"{place}/mlflow.json"] = _pretty(work.run)
+    return files | {f"{place}/figures/{name}": data for name, data in work.figures.items()}
+
+
+def _figures(report: Json) -> list[dict[str, Any]]:
     """Every number of `before` beside that of `after`, by its path; a figure that only one of them has stays."""
-    before, after = _flat(report["before"]), _flat(report["after"])
-    return _rows(
-        [{"metric": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
-    )
+    before, after = _flat(report.get("before", {})), _flat(report.get("after", {}))
+    return [{"metric": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(data: Json, prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
@@ -96,18 +117,10 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV with a header; a text that a spreadsheet would run as a formula gets a quote before it."""
-    if not rows:
-        return ""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer.writerow([_inert(column) for column in columns])
-    for row in rows:
-        writer.writerow([_inert(row.get(column)) for column in columns])
-    return out.getvalue()
+def _pretty(data: Json | Sequence[Any]) -> bytes:
+    return (json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r\n" and value else value
+def _readme(dossier: Dossier, checkpoint: Checkpoint) -> bytes:
+    text = resources.files("unlearn.evidence").joinpath("bundle.txt").read_text(encoding="utf-8")
+    return text.format(id=dossier.request["id"], origin=checkpoint.origin, size=checkpoint.size).encode()

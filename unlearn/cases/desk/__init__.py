@@ -5,17 +5,17 @@ or not at all. Speaks no SQL (`store` does), knows no HTTP, no queue and no torc
 whoever runs errands call nothing else of the case wing.
 
     keys       who may come in                        decisions  what people decide of requests
-    adapters   registered, rolled back, retired       looking    jobs, exports, figures
+    adapters   registered, rolled back, retired       looking    jobs and figures
     requests   as they come in, and found again       telling    addresses, messages, errands
     work       claims, heartbeats, endings, doorbells      bookkeeping  checkpoints and proofs of the ledger
-    ledger_keys  the keys that sign it
+    ledger_keys  the keys that sign it                exporting  bundles and registers
 """
 
 from __future__ import annotations
 
 from unlearn.cases.desk.adapters import Adapters
-from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.cases.desk.decisions import Decisions
+from unlearn.cases.desk.exporting import Exporting
 from unlearn.cases.desk.keys import Keys
 from unlearn.cases.desk.looking import Looking
 from unlearn.cases.desk.requests import Requests, Wish
@@ -23,7 +23,7 @@ from unlearn.cases.desk.telling import Telling
 from unlearn.cases.desk.work import RING_AGAIN, Work
 
 
-class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Bookkeeping):
+class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting):
     """The front of the case wing.
 
     Args:

@@ -123,7 +123,7 @@ def page(session: Session, controller: str, wanted: Wanted, limit: int, after: s
     """
     due = wanted.order == "due"
     key = Request.due_at if due else Request.created_at
-    query = select(Request).where(Request.controller_id == controller, *_conditions(wanted)).limit(limit)
+    query = select(Request).where(Request.controller_id == controller, *conditions(wanted)).limit(limit)
     query = query.order_by(key, Request.id) if due else query.order_by(key.desc(), Request.id.desc())
     if after is not None:
         last = session.get(Request, after)
@@ -138,11 +138,12 @@ def page(session: Session, controller: str, wanted: Wanted, limit: int, after: s
 
 def count(session: Session, controller: str, wanted: Wanted) -> int:
     """How many of the controller's requests are wanted."""
-    query = select(func.count()).select_from(Request).where(Request.controller_id == controller, *_conditions(wanted))
+    query = select(func.count()).select_from(Request).where(Request.controller_id == controller, *conditions(wanted))
     return int(session.scalar(query) or 0)
 
 
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+def conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """What a request must be like to be wanted."""
     found: list[ColumnElement[bool]] = []
     if wanted.state is not None:
         found.append(Request.state == wanted.state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -40,6 +41,14 @@ def known_pseudonym(session: Session, controller_id: str, subject_hash: str) -> 
         )
     )
     return None if salt is None else name(salt, subject_hash)
+
+
+def known_pseudonyms(session: Session, controller_id: str, subject_hashes: Iterable[str]) -> dict[str, str]:
+    """The names that the ledger has for these subjects, by their hashes; without those whose salt was destroyed."""
+    query = select(SubjectSalt.subject_hash, SubjectSalt.salt).where(
+        SubjectSalt.controller_id == controller_id, SubjectSalt.subject_hash.in_(set(subject_hashes))
+    )
+    return {row.subject_hash: name(row.salt, row.subject_hash) for row in session.execute(query)}
 
 
 def name(salt: bytes, subject_hash: str) -> str:

@@ -1,0 +1,206 @@
+"""What somebody does to a bundle who has its ledger's own key, and signs anew: each edit, and the check that finds it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+from typing import Any
+
+from bundles import Kind, Real, flipped, resigned
+
+from unlearn.evidence import merkle
+from unlearn.evidence.checkpoint import Checkpoint, sign_note
+from unlearn.evidence.layout import CHECKPOINT, ENTRIES
+from unlearn.evidence.ledger import new_entry
+from unlearn.evidence.signing import signer_of
+
+
+def _with_entries(real: Real, entries: list[dict[str, Any]], *, listed: bool = True) -> bytes:
+    """Other entries, and a statement that lists them."""
+    text = "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in entries)
+    statement = real.statement
+    if listed:
+        statement["predicate"]["ledger"]["entries"] = [one["seq"] for one in entries]
+    return resigned(real.files | {ENTRIES: text.encode()}, statement, real.signer)
+
+
+def _altered(entry: dict[str, Any], dice: random.Random) -> dict[str, Any]:
+    """The entry with another fact, action or time."""
+    what = dice.choice(["facts", "at", "action"])
+    if what == "facts":
+        return entry | {"facts": entry["facts"] | {dice.choice([*entry["facts"], "note"]): dice.randrange(10**6)}}
+    if what == "at":
+        return entry | {"at": f"2020-01-01T00:00:{dice.randrange(60):02}.000Z"}
+    return entry | {"action": dice.choice(sorted({"key_created", "request_held", "verdict"} - {entry["action"]}))}
+
+
+def _an_entry_edited(real: Real, dice: random.Random) -> bytes:
+    entries = real.entries
+    place = dice.randrange(len(entries))
+    entries[place] = _altered(entries[place], dice)
+    return _with_entries(real, entries)
+
+
+def _an_entry_edited_with_its_hash(real: Real, dice: random.Random) -> bytes:
+    entries = real.entries
+    place = dice.randrange(len(entries))
+    changed = _altered(entries[place], dice)
+    made = new_entry(changed["seq"], changed["at"], changed["action"], changed["facts"])
+    entries[place] = changed | {"hash": made.hash}
+    return _with_entries(real, entries)
+
+
+def _entries_reordered(real: Real, dice: random.Random) -> bytes:
+    entries = real.entries
+    one, other = dice.sample(range(len(entries)), 2)
+    entries[one], entries[other] = entries[other], entries[one]
+    return _with_entries(real, entries)
+
+
+def _entries_renumbered(real: Real, dice: random.Random) -> bytes:
+    """Two entries change their places in the story, numbers and all."""
+    entries = real.entries
+    one, other = dice.sample(range(len(entries)), 2)
+    first, second = entries[one], entries[other]
+    told = ("at", "action", "facts")
+    entries[one], entries[other] = first | {k: second[k] for k in told}, second | {k: first[k] for k in told}
+    for place in (one, other):
+        entry = entries[place]
+        entry["hash"] = new_entry(entry["seq"], entry["at"], entry["action"], entry["facts"]).hash
+    return _with_entries(real, entries)
+
+
+def _entries_truncated(real: Real, dice: random.Random) -> bytes:
+    """The end is cut off, or the beginning; the statement lists what is left."""
+    entries = real.entries
+    cut = dice.randrange(1, len(entries))
+    kept = entries[:cut] if dice.random() < 0.5 else [one for one in entries if one["seq"] > entries[cut - 1]["seq"]]
+    if not any(one["action"] == "request_accepted" for one in kept) or len(kept) < len(entries):
+        return _with_entries(real, kept)
+    return _with_entries(real, entries[:-1])
+
+
+def _a_step_left_out(real: Real, dice: random.Random) -> bytes:
+    needed = ("request_accepted", "attempt_started", "verdict", "version_released", "request_completed")
+    gone = dice.choice(needed)
+    return _with_entries(real, [one for one in real.entries if one["action"] != gone])
+
+
+def _an_entry_left_out_silently(real: Real, dice: random.Random) -> bytes:
+    entries = real.entries
+    del entries[dice.randrange(len(entries))]
+    return _with_entries(real, entries, listed=False)
+
+
+def _proofs_swapped(real: Real, dice: random.Random) -> bytes:
+    entries = real.entries
+    one, other = dice.sample(range(len(entries)), 2)
+    entries[one]["path"], entries[other]["path"] = entries[other]["path"], entries[one]["path"]
+    return _with_entries(real, entries)
+
+
+def _a_proof_edited(real: Real, dice: random.Random) -> bytes:
+    entries = real.entries
+    path = entries[dice.randrange(len(entries))]["path"]
+    place = dice.randrange(len(path))
+    path[place] = flipped(bytes.fromhex(path[place]), dice).hex()
+    return _with_entries(real, entries)
+
+
+def _a_report_beautified(real: Real, dice: random.Random) -> bytes:
+    """Verdict, method or a gate's outcome in report and statement, signed with the ledger's own key."""
+    statement = real.statement
+    job = dice.choice([job for job in statement["predicate"]["jobs"] if job["method"]])
+    name = f"jobs/{job['id']}/report.json"
+    report = json.loads(real.files[name])
+    what = dice.choice(["verdict", "method", "findings"])
+    if what == "findings":
+        finding = dice.choice(report["findings"])
+        finding["outcome"] = dice.choice(sorted({"pass", "fail", "inconclusive"} - {finding["outcome"]}))
+        job["findings"] = report["findings"]
+    else:
+        report[what] = job[what] = f"{report[what]}-{dice.randrange(10**6)}"
+    return resigned(real.files | {name: json.dumps(report).encode()}, statement, real.signer)
+
+
+def _other_weights(real: Real, dice: random.Random) -> bytes:
+    """Another digest of what was released, everywhere but in the ledger."""
+    statement = real.statement
+    job = dice.choice([job for job in statement["predicate"]["jobs"] if job["after"]])
+    old, new = job["after"]["sha256"], dice.randbytes(32).hex()
+    files = {
+        name: data.replace(old.encode(), new.encode()) if name != ENTRIES else data for name, data in real.files.items()
+    }
+    return resigned(files, json.loads(json.dumps(statement).replace(old, new)), real.signer)
+
+
+def _a_statement_beside_its_files(real: Real, dice: random.Random) -> bytes:
+    statement = real.statement
+    said = statement["predicate"]
+    what = dice.choice(["state", "subject", "method", "digest", "jobs"])
+    if what in ("state", "subject"):
+        said["request"][what] = f"{dice.randrange(10**6)}"
+    elif what == "jobs":
+        said["jobs"] = []
+    elif what == "method":
+        said["jobs"][0]["method"] = f"{dice.randrange(10**6)}"
+    else:
+        statement["subject"][-1]["digest"]["sha256"] = dice.randbytes(32).hex()
+    return resigned(real.files, statement, real.signer)
+
+
+def _another_ledgers_checkpoint(real: Real, dice: random.Random) -> bytes:
+    """A stranger's root of the same size, or one that the ledger's own key signed under another name."""
+    size = real.statement["predicate"]["ledger"]["size"]
+    point = Checkpoint("elsewhere.example/ledger", size, dice.randbytes(32))
+    seed = base64.b64encode(dice.randbytes(32)).decode()
+    note = sign_note(point.text, [signer_of(seed, point.origin)])
+    return resigned(real.files | {CHECKPOINT: note.encode()}, real.statement, real.signer)
+
+
+def _the_ledger_rewritten(real: Real, dice: random.Random) -> bytes:
+    """A whole ledger of the same size in which one entry is another: every proof, the root and all signatures made anew."""
+    entries, statement = real.entries, real.statement
+    size = statement["predicate"]["ledger"]["size"]
+    place = dice.randrange(len(entries))
+    note = f"{dice.randrange(10**6)}"
+    entries[place] = entries[place] | {"facts": entries[place]["facts"] | {"note": note}}
+    leaves = [hashlib.sha256(f"{i}{note}".encode()).digest() for i in range(size)]
+    for entry in entries:
+        entry["hash"] = new_entry(entry["seq"], entry["at"], entry["action"], entry["facts"]).hash
+        leaves[entry["seq"] - 1] = bytes.fromhex(entry["hash"])
+
+    def node(level: int, index: int) -> bytes:
+        return merkle.root(leaves[index << level : (index + 1) << level])
+
+    for entry in entries:
+        entry["path"] = [one.hex() for one in merkle.inclusion_path(entry["seq"] - 1, size, node)]
+    point = Checkpoint(statement["predicate"]["ledger"]["origin"], size, merkle.root(leaves))
+    statement["predicate"]["ledger"]["root"] = point.root.hex()
+    text = "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in entries)
+    made = {ENTRIES: text.encode(), CHECKPOINT: sign_note(point.text, [real.signer]).encode()}
+    return resigned(real.files | made, statement, real.signer)
+
+
+INSIDERS = (
+    Kind("an entry edited", "insider", _an_entry_edited, frozenset({"inclusion"}), 2),
+    Kind("an entry edited, its hash made anew", "insider", _an_entry_edited_with_its_hash, frozenset({"inclusion"}), 2),
+    Kind("entries in another order", "insider", _entries_reordered, frozenset({"inclusion"})),
+    Kind(
+        "two entries in each other's place, hashes made anew", "insider", _entries_renumbered, frozenset({"inclusion"})
+    ),
+    Kind(
+        "an entry left out, the statement as it was", "insider", _an_entry_left_out_silently, frozenset({"inclusion"})
+    ),
+    Kind("entries cut off, the statement too", "insider", _entries_truncated, frozenset({"story"}), 2),
+    Kind("a step of the story left out, in the statement too", "insider", _a_step_left_out, frozenset({"story"})),
+    Kind("proofs swapped", "insider", _proofs_swapped, frozenset({"inclusion"})),
+    Kind("one byte of a proof", "insider", _a_proof_edited, frozenset({"inclusion"})),
+    Kind("another verdict, method or finding", "insider", _a_report_beautified, frozenset({"story"}), 2),
+    Kind("another digest of the released weights", "insider", _other_weights, frozenset({"story"})),
+    Kind("a statement that differs from the files", "insider", _a_statement_beside_its_files, frozenset({"statement"})),
+    Kind("another ledger's checkpoint", "insider", _another_ledgers_checkpoint, frozenset({"checkpoint"})),
+    Kind("the whole ledger rewritten", "insider", _the_ledger_rewritten, frozenset({"consistency"}), 2),
+)

@@ -1,0 +1,189 @@
+"""The desk's evidence on a real database: a bundle that verifies, the same twice; the register of a period."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+from test_desk import REFUSED, REPORT, new_version, submit, work
+
+from unlearn.cases.rights import HERE, Actor
+from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
+from unlearn.evidence.container import unpack
+from unlearn.evidence.refusal import NotVerified
+from unlearn.evidence.trust import TrustedKey
+from unlearn.evidence.verify import Published, verify
+from unlearn.weights import read_adapter
+
+
+def changed_version(desk, claim):
+    """A version with a digest of its own."""
+    path = new_version(desk, claim).path / "adapter_model.safetensors"
+    save_file(load_file(path), path, {"made": "anew"})
+    return read_adapter(path.parent)
+
+
+def told(desk, claim, version=None, **more):
+    """A report with the digests of this adapter."""
+    digests = {"before_sha256": claim.adapter.current.sha256}
+    return REPORT | {"adapter": digests | ({"after_sha256": version.sha256} if version else {})} | more
+
+
+def released(desk, company, which=0):
+    request, job_id = submit(desk, company, which)
+    claim = work(desk, job_id)
+    version = changed_version(desk, claim)
+    desk.release(claim, version, told(desk, claim, version))
+    return desk.request(request.id), Path(version.path)
+
+
+def keys(desk):
+    return [TrustedKey(key.public.name, key.public.raw) for key in desk.ledger_keys()]
+
+
+def names(data, desk, **more):
+    return [check.name for check in verify(data, keys(desk), **more) if check.made]
+
+
+def test_an_export_verifies_with_the_adapter_and_a_checkpoint_that_was_published(desk, adapter, company):
+    before = desk.checkpoint()
+    request, path = released(desk, company)
+    data = desk.export(request.id)
+    assert len(names(data, desk, published=Published(before), adapter=path)) == 11
+    after = desk.checkpoint()
+    with pytest.raises(NotVerified, match="is later than the bundle's"):
+        names(data, desk, published=Published(after))
+    old = unpack(data)["ledger/checkpoint.txt"].decode().split("\n")[1]
+    proof = {old: [one.hex() for one in desk.consistency_proof(int(old), int(after.split("\n")[1]))]}
+    assert "consistency" in names(data, desk, published=Published(after, proof))
+    with pytest.raises(NotVerified, match="the one from before"):
+        names(data, desk, adapter=Path(adapter.current.path))
+
+
+def test_the_same_state_exports_the_same_bytes_whatever_else_happens_meanwhile(desk, adapter, company):
+    request, _ = released(desk, company)
+    first = desk.export(request.id)
+    other, job_id = submit(desk, company, 1)
+    desk.checkpoint()
+    desk.hold(work(desk, job_id), None, REFUSED)
+    desk.checkpoint()
+    assert desk.export(request.id) == first
+    assert desk.export(other.id) != first
+
+
+def test_an_export_of_each_ending_verifies(desk, adapter, company):
+    unknown = desk.submit("customer:nobody")
+    held, job_id = submit(desk, company)
+    desk.hold(work(desk, job_id), None, REFUSED)
+    assert "story" in names(desk.export(unknown.id), desk)
+    assert "story" in names(desk.export(held.id), desk)
+    desk.extend(held.id, "many requests")
+    desk.reject(held.id, "legal_claims", "a case in court")
+    data = desk.export(held.id)
+    assert "story" in names(data, desk)
+    assert b"a case in court" in unpack(data)["certificate.html"]
+    cancelled, _ = submit(desk, company, 1)
+    desk.cancel(cancelled.id)
+    assert "story" in names(desk.export(cancelled.id), desk)
+
+
+def test_a_bundle_of_a_second_try_released_by_a_person_verifies(desk, adapter, company, ticking):
+    request, job_id = submit(desk, company)
+    desk.hold(work(desk, job_id), None, REFUSED)
+    desk.retry(request.id)
+    claim = work(desk, desk.request(request.id).jobs[-1].id)
+    version = changed_version(desk, claim)
+    desk.hold(claim, version, told(desk, claim, version, verdict="refused"))
+    desk.release_as_it_is(request.id, "agreed with the DPO")
+    data = desk.export(request.id)
+    assert "adapter" in names(data, desk, adapter=Path(version.path))
+    assert b"and a person released it" in unpack(data)["certificate.html"]
+
+
+def test_an_export_after_a_key_was_rotated_and_one_retired_verifies_under_what_is_in_force(desk, adapter, company):
+    request, _ = released(desk, company)
+    first = desk.export(request.id)
+    [old] = keys(desk)
+    desk.rotate_ledger_key()
+    later, job_id = submit(desk, company, 1)
+    desk.hold(work(desk, job_id), None, REFUSED)
+    both = desk.export(later.id)
+    assert "key" in [check.name for check in verify(both, keys(desk)[1:])]
+    desk.retire_ledger_key(desk.ledger_keys()[0].public.key_id.hex())
+    assert "key" in [check.name for check in verify(first, [old])]
+    last, job_id = submit(desk, company, 2)
+    desk.hold(work(desk, job_id), None, REFUSED)
+    with pytest.raises(NotVerified):
+        list(verify(desk.export(last.id), [old]))
+    assert "key" in names(desk.export(last.id), desk)
+
+
+def test_an_open_request_is_not_exported_and_nobody_elses_is_found(desk, adapter, company):
+    request, _ = submit(desk, company)
+    with pytest.raises(Conflict, match="pending"):
+        desk.export(request.id)
+    with pytest.raises(NotFound):
+        desk.export(request.id, Actor("key:x", "ctl_other", frozenset({"audit"})))
+    with pytest.raises(NotAllowed):
+        desk.export(request.id, Actor("key:x", HERE, frozenset({"requests:read"})))
+
+
+def test_no_identity_and_no_hash_of_one_is_in_a_bundle(desk, adapter, company):
+    request, _ = released(desk, company)
+    subject = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[0]
+    files = unpack(desk.export(request.id))
+    held = b"".join(files.values())
+    assert subject.encode() not in held
+    assert subject.split(":")[1].encode() not in held
+    assert request.subject_hash.encode() not in held
+    first = json.loads(files["ledger/entries.jsonl"].splitlines()[0])
+    pseudonym = json.loads(files["request.json"])["subject"]
+    assert pseudonym in json.dumps(first) or first["action"].startswith("ledger_")
+    assert desk.shred(HERE, request.subject_hash)
+    assert unpack(desk.export(request.id)) == files
+
+
+def test_the_ledger_says_who_took_an_export_and_what_was_in_it(desk, adapter):
+    request = desk.submit("customer:nobody")
+    data = desk.export(request.id)
+    last = desk.entries(limit=1000)[-1]
+    assert last.action == "export_made"
+    assert last.facts["sha256"] == hashlib.sha256(data).hexdigest()
+    assert last.facts["signed_by"] == desk.ledger_keys()[0].public.text
+
+
+def test_the_register_has_a_row_a_request_of_the_period_in_their_order(desk, adapter, company, clock, monkeypatch):
+    monkeypatch.setattr("unlearn.cases.desk.exporting.PAGE", 2)
+    ids = []
+    for day in range(5):
+        ids.append(desk.submit(f"customer:nobody-{day}", received_at=clock.now - timedelta(days=1)).id)
+        clock.forward(24 * 3600)
+    request, job_id = submit(desk, company)
+    desk.hold(work(desk, job_id), None, REFUSED)
+    rows = list(desk.register(date(2026, 2, 28), date(2026, 3, 3)))
+    assert [row["request"] for row in rows] == ids[:4]
+    assert (rows[0]["state"], rows[0]["days"], rows[0]["late"]) == ("completed", 1.0, False)
+    everything = list(desk.register(None, clock.now.date()))
+    assert [row["request"] for row in everything] == [*ids, request.id]
+    last = everything[-1]
+    assert (last["adapters"], last["methods"], last["verdicts"]) == (["bot"], ["ascent"], ["refused"])
+    assert last["subject"] not in (None, request.subject_hash)
+    assert [row["request"] for row in desk.register(None, None, "bot")] == [request.id]
+
+
+def test_a_register_that_can_not_be_says_why(desk, adapter):
+    for since, until in ((date(2026, 3, 2), date(2026, 3, 1)), (date(1990, 1, 1), date(2026, 1, 1))):
+        with pytest.raises(BadInput, match="two days in order"):
+            desk.register(since, until)
+    for until in (date.min, date.max):
+        with pytest.raises(BadInput, match="can't end on"):
+            desk.register(None, until)
+    with pytest.raises(NotFound, match="no adapter"):
+        desk.register(None, None, "nobody")
+    with pytest.raises(NotAllowed):
+        desk.register(None, None, by=Actor("key:x", HERE, frozenset({"requests:read"})))
+    assert list(desk.register(None, None, by=Actor("key:x", "ctl_other", frozenset({"audit"})))) == []

@@ -1,0 +1,87 @@
+"""The auditor's guide: exactly its commands, on a bundle, with nothing of the program in reach."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import unlearn
+from dossiers import bundle, dossier, edited, resigned, signer
+from unlearn.evidence.container import pack, unpack
+
+ROOT = Path(unlearn.__file__).parents[1]
+GUIDE = (ROOT / "docs" / "guide" / "auditor.md").read_text(encoding="utf-8")
+WHOLE = bundle()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)
+
+
+def followed(folder: Path, data: bytes, pem: str | None = None) -> subprocess.CompletedProcess[str]:
+    """What an auditor does: the bundle, the key and the script in a folder, then the guide's commands, each to succeed."""
+    (folder / "bundle.zip").write_bytes(data)
+    (folder / "ledger.pem").write_text(pem or signer().public.pem)
+    [script] = blocks("python")
+    (folder / "verify.py").write_text(script)
+    commands = "set -e\n" + "".join(blocks("sh"))
+    alone = {"PATH": os.environ["PATH"], "PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
+    return subprocess.run(["bash", "-c", commands], cwd=folder, env=alone, capture_output=True, text=True)
+
+
+def test_the_guides_commands_verify_a_bundle(tmp_path):
+    done = followed(tmp_path, WHOLE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Signature Verified Successfully") == 2
+    told = re.findall(r"^entry +(\d+) \S+ (\w+)$", done.stdout, flags=re.MULTILINE)
+    assert [action for _, action in told] == [
+        "request_accepted",
+        "job_planned",
+        "attempt_started",
+        "verdict",
+        "version_released",
+        "request_completed",
+    ]
+
+
+def test_the_script_is_the_one_in_the_bundle_imports_nothing_of_ours_and_is_short():
+    [script] = blocks("python")
+    assert unpack(WHOLE)["verify.py"].decode() == script
+    assert set(re.findall(r"^(?:import|from) (\w+)", script, flags=re.MULTILINE)) <= {
+        "base64",
+        "hashlib",
+        "json",
+        "pathlib",
+        "sys",
+    }
+    assert len(script.splitlines()) <= 45
+
+
+def edits():
+    files = unpack(WHOLE)
+    yield "a changed file", pack(files | {"request.json": b"{}"})
+    yield "a missing file", pack({name: data for name, data in files.items() if name != "README.txt"})
+    yield "an added file", pack(files | {"new.txt": b""})
+    yield "another manifest", pack(files | {"manifest.json": files["manifest.json"] + b" "})
+    yield "another key's statement", bundle(dossier(), signer(b"o"))
+    yield (
+        "a forged entry",
+        resigned(edited(WHOLE, "ledger/entries.jsonl", lambda data: data.replace(b"calibrated", b"retrain"))),
+    )
+    yield (
+        "a forged root",
+        resigned(edited(WHOLE, "ledger/checkpoint.txt", lambda data: data.replace(b"\n9\n", b"\n8\n"))),
+    )
+
+
+@pytest.mark.parametrize(("what", "data"), list(edits()), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_guides_commands_find_what_was_changed(tmp_path, what, data):
+    assert followed(tmp_path, data).returncode != 0
+
+
+def test_the_guides_commands_refuse_another_key(tmp_path):
+    assert followed(tmp_path, WHOLE, signer(b"o").public.pem).returncode != 0

@@ -1,0 +1,190 @@
+"""The desk's evidence: the signed bundle of one request, and the register of a period."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from unlearn.cases.desk.bookkeeping import Bookkeeping
+from unlearn.cases.desk.core import there
+from unlearn.cases.desk.ledger_keys import keys_in
+from unlearn.cases.rights import OPERATOR, Actor
+from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests, salts
+from unlearn.cases.store import register as registers
+from unlearn.cases.store.register import Period
+from unlearn.cases.views import AdapterView, JobView, RequestView, as_json
+from unlearn.errors import BadInput, Conflict
+from unlearn.evidence.bundle import build_bundle
+from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
+from unlearn.evidence.dossier import Dossier, Work
+from unlearn.evidence.ledger import Entry
+from unlearn.evidence.merkle import consistency_path, inclusion_path
+from unlearn.evidence.register import row
+from unlearn.evidence.signing import PublicKey, Signer
+
+MOST_EARLIER = 64
+"""Checkpoints before a bundle's own, the newest of them, from which it proves that the ledger goes on."""
+
+PAGE = 500
+EARLIEST, LATEST = date(2000, 1, 1), date(9000, 1, 1)
+LONGEST_PERIOD = timedelta(days=3660)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A request, its jobs with the versions before and after each, and its entries, as one moment saw them."""
+
+    request: RequestView
+    works: tuple[tuple[JobView, dict[str, Any] | None, dict[str, Any] | None], ...]
+    entries: tuple[Entry, ...]
+
+
+class Exporting(Bookkeeping):
+    """Bundles and registers."""
+
+    def export(self, request_id: str, by: Actor = OPERATOR) -> bytes:
+        """The request's signed bundle; the same bytes as long as nothing more happens to the request.
+
+        Raises:
+            NotFound: no such request.
+            Conflict: it has not ended.
+            LedgerKeyError: no signer here has a key that the ledger names.
+        """
+        by.check("audit")
+        case = self._case(request_id, by)
+        note = self.covering_checkpoint(case.entries[-1].seq)
+        works = [self._work(*work) for work in case.works]
+        with self.store.reading() as session:
+            dossier = _dossier(session, case, works, note, self._signer(session).public)
+            signer = self._signer(session)
+        bundle = build_bundle(dossier, signer)  # a command may take its time to sign, and no writer waits for it
+        facts = {"request": request_id, "by": by.name, "sha256": hashlib.sha256(bundle).hexdigest()}
+        with self.store.writing() as session:
+            self._enter(session, "export_made", facts | {"signed_by": signer.public.text})
+        return bundle
+
+    def register(
+        self, since: date | None, until: date | None, adapter: str | None = None, by: Actor = OPERATOR
+    ) -> Iterator[dict[str, Any]]:
+        """A row for each request received from the day `since` to the day `until`, in the order in which they came.
+
+        Args:
+            since: without, a year before `until`.
+            until: without, today.
+            adapter: only requests with a job on the one of this name.
+            by: who asks.
+
+        Raises:
+            BadInput: the period ends before it begins, or is longer than ten years.
+            NotFound: there is no such adapter.
+        """
+        by.check("audit")
+        until = until or self._clock().date()
+        if not EARLIEST <= until <= LATEST:
+            raise BadInput(f"a period can't end on {until}; give a day such as {self._clock().date()}")
+        since = since or until - timedelta(days=365)
+        if not timedelta(0) <= until - since <= LONGEST_PERIOD:
+            raise BadInput(
+                f"a period from {since} to {until} can't be; give two days in order, ten years apart at most"
+            )
+        if adapter is not None:
+            with self.store.reading() as session:
+                there(adapters.by_name(session, by.controller, adapter), "adapter", "GET /v1/adapters lists them")
+        start, end = (datetime.combine(day, time(), UTC) for day in (since, until + timedelta(days=1)))
+        return self._rows(Period(start, end, adapter), by.controller)
+
+    def _rows(self, period: Period, controller: str) -> Iterator[dict[str, Any]]:
+        now, after = self._clock(), None
+        while True:
+            with self.store.reading() as session:
+                page = registers.page(session, controller, period, after, PAGE)
+                methods = registers.methods(session, [view.id for view in page])
+                names = salts.known_pseudonyms(session, controller, [view.subject_hash for view in page])
+            for view in page:
+                told = [{**as_json(view)["jobs"][i], "method": methods.get(job.id)} for i, job in enumerate(view.jobs)]
+                yield row(as_json(view) | {"subject": names.get(view.subject_hash)}, told, now)
+            if len(page) < PAGE:
+                return
+            after = page[-1]
+
+    def _case(self, request_id: str, by: Actor) -> _Case:
+        with self.store.reading() as session:
+            request = there(requests.by_id(session, by.controller, request_id), "request")
+            if request.state not in requests.ENDED:
+                raise Conflict(f"request {request_id} is {request.state}; its export is made once it has ended")
+            entries = tuple(ledger.entries_about(session, request_id))
+            views = [there(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
+            found = {name: adapters.by_name(session, by.controller, name) for name in {view.adapter for view in views}}
+        works = [(view, *_versions(view, there(found[view.adapter], "adapter"), entries)) for view in views]
+        return _Case(request, tuple(works), entries)
+
+    def _work(self, job: JobView, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Work:
+        """The job with what MLflow has of its run."""
+        if job.mlflow_run_id is None:
+            return Work(as_json(job), before, after)
+        from unlearn.tracking.recorded import recorded  # MLflow takes seconds to import
+
+        found = recorded(self.settings.effective_mlflow_uri, job.mlflow_run_id)
+        if found is None:
+            return Work(as_json(job), before, after)
+        return Work(as_json(job), before, after, found.run, found.figures)
+
+    def _signer(self, session: Session) -> Signer:
+        return self._unsigned(session)[1][0]
+
+
+def _versions(
+    job: JobView, adapter: AdapterView, entries: Sequence[Entry]
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Number and digest of the version that the job's last attempt began with, and of the one that it released."""
+    begun = [e.facts["version"] for e in entries if e.action == "attempt_started" and e.facts["job"] == job.id]
+    told = {version.number: {"number": version.number, "sha256": version.sha256} for version in adapter.versions}
+    made = [told[version.number] for version in adapter.versions if version.job_id == job.id]
+    return (told.get(begun[-1]) if begun else None), (made[-1] if made else None)
+
+
+def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, signer: PublicKey) -> Dossier:
+    """All that is recorded of the request, proved to be in the tree of the checkpoint."""
+    size = claimed(note).size
+    keys = [key.public for key in keys_in(session)]
+    of_keys = [entry for entry in ledger.entries_of_keys(session) if entry.seq <= size]
+    entries = sorted({entry.seq: entry for entry in [*case.entries, *of_keys]}.values(), key=lambda entry: entry.seq)
+    earlier = [old for old, _ in checkpoints.every(session) if 0 < old < size][-MOST_EARLIER:]
+    return Dossier(
+        request=_request(case),
+        works=works,
+        entries=entries,
+        paths={entry.seq: _inclusion(session, entry.seq, size) for entry in entries},
+        checkpoint=note,
+        earlier={old: _consistency(session, old, size) for old in earlier},
+        keys=[key for key in keys if key == signer or _signed(note, key)],
+    )
+
+
+def _request(case: _Case) -> dict[str, Any]:
+    """The request under the subject's name in the ledger, which is nobody's once its salt is destroyed."""
+    told = as_json(case.request)
+    del told["subject_hash"]
+    facts = case.entries[0].facts
+    return told | {"subject": facts.get("subject") or facts.get("subject_hash")}
+
+
+def _inclusion(session: Session, seq: int, size: int) -> list[bytes]:
+    return ledger.from_tree(session, lambda node: inclusion_path(seq - 1, size, node))
+
+
+def _consistency(session: Session, old: int, new: int) -> list[bytes]:
+    return ledger.from_tree(session, lambda node: consistency_path(old, new, node))
+
+
+def _signed(note: str, key: PublicKey) -> bool:
+    try:
+        open_note(note, [key])
+    except NoteBroken:
+        return False
+    return True

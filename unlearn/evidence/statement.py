@@ -1,0 +1,183 @@
+"""What a bundle says, as an in-toto Statement v1: which weights became which, how, judged by what, decided by whom.
+
+Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md. Knows a dossier as plain JSON
+and signs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from unlearn.evidence.checkpoint import Checkpoint
+from unlearn.evidence.dossier import Dossier, Json, Work
+from unlearn.evidence.layout import MANIFEST
+from unlearn.evidence.ledger import Entry
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://unlearn-service/evidence/v1"
+"""Raise the version when a field changes its meaning; verification goes by it."""
+
+DECIDED = {
+    "request_held": None,
+    "request_hold_lifted": None,
+    "request_extended": None,
+    "request_cancelled": None,
+    "request_retried": "retried",
+    "request_rejected": "rejected",
+    "request_released_by_decision": "released",
+}
+"""Entries of what people decided, and the kind of decision that the request keeps of it."""
+
+PURGED = frozenset({"data_erased", "corpus_purged", "version_purged", "candidate_purged", "subject_shredded"})
+"""Entries of what was taken away for good."""
+
+BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "alarms"})
+"""Figures that name single records: the report has them."""
+
+
+def statement(dossier: Dossier, checkpoint: Checkpoint, manifest_sha256: str) -> dict[str, Any]:
+    """The statement about a request.
+
+    Args:
+        dossier: all that is recorded of it.
+        checkpoint: the one in the dossier, read.
+        manifest_sha256: digest of the list of the bundle's files.
+    """
+    subjects = {MANIFEST: manifest_sha256}
+    for work in dossier.works:
+        for version in (work.before, work.after):
+            if version is not None:
+                subjects[f"{work.job['adapter']}/v{version['number']}"] = version["sha256"]
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": predicate(dossier, checkpoint),
+    }
+
+
+def spelled(data: Mapping[str, Any]) -> bytes:
+    """The statement as the bytes that are signed."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def predicate(dossier: Dossier, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What is said about the subjects."""
+    request = dossier.request
+    kept = ("id", "external_id", "subject", "regulation", "submitted_by", "state")
+    return {
+        "request": {key: request.get(key) for key in kept},
+        "clock": _clock(request),
+        "jobs": [_job(work, _short(request, work.job["id"])) for work in dossier.works],
+        "decisions": list(_decisions(dossier.entries, request)),
+        "searched": _searched(dossier.entries),
+        "purged": [_fact(entry) for entry in dossier.entries if entry.action in PURGED],
+        "ledger": {
+            "origin": checkpoint.origin,
+            "size": checkpoint.size,
+            "root": checkpoint.root.hex(),
+            "entries": [entry.seq for entry in dossier.entries],
+        },
+    }
+
+
+def _clock(request: Json) -> dict[str, Any]:
+    """Times against the statutory clock; days and lateness as far as the request was answered."""
+    answered = answered_at(request)
+    times = ("received_at", "confirm_by", "due_at", "extended_at", "extension_reason", "completed_at")
+    clock: dict[str, Any] = {key: request.get(key) for key in times} | {"answered_at": answered}
+    if answered is not None and request.get("received_at") and request.get("due_at"):
+        received, due, end = (datetime.fromisoformat(m) for m in (request["received_at"], request["due_at"], answered))
+        clock |= {"days": round((end - received).total_seconds() / 86400, 1), "late": end > due}
+    return clock
+
+
+def answered_at(request: Json) -> str | None:
+    """When the controller had its answer: completed, rejected or cancelled; None while it waits."""
+    state, decision = request.get("state"), request.get("decision") or {}
+    if state == "completed":
+        return request.get("completed_at")
+    if state == "rejected":
+        return decision.get("at") or request.get("updated_at")
+    return request.get("updated_at") if state == "cancelled" else None
+
+
+def _short(request: Json, job_id: str) -> Json:
+    return next((job for job in request.get("jobs", ()) if job["id"] == job_id), {})
+
+
+def _job(work: Work, short: Json) -> dict[str, Any]:
+    """A job; of one that several requests share, what was found of this one goes before what was found of all.
+
+    The verdict is that of the gates, also where a person decided otherwise.
+    """
+    job, report = work.job, work.job.get("report") or {}
+    found = short if short.get("findings") else report
+    return {
+        "id": job["id"],
+        "adapter": job["adapter"],
+        "state": job.get("state"),
+        "attempt": job.get("attempt"),
+        "started_at": job.get("started_at"),
+        "finished_at": job.get("finished_at"),
+        "records": short.get("records"),
+        "before": _version(work.before),
+        "after": _version(work.after),
+        "candidate_sha256": report.get("adapter", {}).get("after_sha256"),
+        "method": report.get("method"),
+        "verdict": found.get("verdict"),
+        "findings": found.get("findings", []),
+        "attempts": [
+            {key: one.get(key) for key in ("method", "verdict", "reason")} for one in report.get("attempts", [])
+        ],
+        "metrics": {when: _aggregates(report.get(when, {})) for when in ("before", "after")},
+        "recoveries": report.get("recoveries", {}),
+        "attacks_without_power": report.get("attacks_without_power", []),
+        "warnings": report.get("warnings", []),
+        "policy": report.get("policy"),
+        "seed": report.get("seed"),
+        "base": report.get("base"),
+        "corpora": report.get("corpora"),
+        "software": report.get("versions"),
+        "mlflow_run_id": job.get("mlflow_run_id"),
+        "error": job.get("error"),
+    }
+
+
+def _version(version: Json | None) -> dict[str, Any] | None:
+    return None if version is None else {"number": version["number"], "sha256": version["sha256"]}
+
+
+def _aggregates(measured: Json) -> dict[str, Any]:
+    return {key: value for key, value in measured.items() if key not in BY_RECORD}
+
+
+def _decisions(entries: Sequence[Entry], request: Json) -> Sequence[dict[str, Any]]:
+    """What people decided, from the ledger; reasons are kept beside it, those of the last of each kind."""
+    decision = request.get("decision") or {}
+    reasons = {
+        "request_held": request.get("hold_reason"),
+        "request_extended": request.get("extension_reason"),
+        **{action: decision.get("reason") for action, kind in DECIDED.items() if kind and kind == decision.get("kind")},
+    }
+    last = {entry.action: entry.seq for entry in entries}
+    return [
+        _fact(entry) | {"reason": reasons.get(entry.action) if last[entry.action] == entry.seq else None}
+        for entry in entries
+        if entry.action in DECIDED
+    ]
+
+
+def _searched(entries: Sequence[Entry]) -> dict[str, Any] | None:
+    """How many adapters were searched for the person, as it was noted at the end."""
+    for entry in reversed(entries):
+        if entry.action == "request_completed":
+            return {key: value for key, value in entry.facts.items() if key.startswith("adapters_")} or None
+    return None
+
+
+def _fact(entry: Entry) -> dict[str, Any]:
+    return {"seq": entry.seq, "at": entry.at, "action": entry.action, "facts": dict(entry.facts)}
