@@ -87,9 +87,9 @@ def test_the_example_of_an_env_file_names_everything_that_is_asked_for_and_holds
     given = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", EXAMPLE, flags=re.MULTILINE))
     assert set(given) == set(re.findall(r"(?<!\$)\$\{(\w+)", YAML_WITHOUT_COMMENTS))
     required = set(re.findall(r"(?<!\$)\$\{(\w+):\?", TEXT))
-    assert {name for name, value in given.items() if not value} == required
     defaults = dict(re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", TEXT))
-    assert {name: value for name, value in given.items() if value} == defaults
+    assert required.isdisjoint(defaults)
+    assert given == dict.fromkeys(required, "") | defaults
     assert "/.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
