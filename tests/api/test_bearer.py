@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from fastapi.testclient import TestClient
 from test_scopes import RIGHTS, ask, kind_of
@@ -101,12 +98,3 @@ def test_a_claim_may_say_the_company_and_an_unknown_one_is_told_no(settings, rea
         assert [key["controller"] for key in keys("acme")] == ["acme"]
         assert {key["controller"] for key in keys("default")} == {"default"}
         assert keys("nobody") == keys(None) == (403, "not-allowed")
-
-
-def test_without_an_issuer_no_token_is_looked_at_and_no_library_for_it_imported():
-    code = """
-import sys
-import api.app, unlearn.cli.app
-assert "jwt" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
