@@ -206,7 +206,7 @@ def test_health_is_the_process_and_readiness_names_what_is_missing(api):
 
 def test_the_openapi_document_has_an_example_and_its_problems_for_every_endpoint(api):
     document = api.get("/openapi.json").json()
-    assert len(document["paths"]) == 36
+    assert len(document["paths"]) == 41
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], (path, method)
