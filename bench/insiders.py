@@ -76,10 +76,7 @@ def _entries_truncated(real: Real, dice: random.Random) -> bytes:
     """The end is cut off, or the beginning; the statement lists what is left."""
     entries = real.entries
     cut = dice.randrange(1, len(entries))
-    kept = entries[:cut] if dice.random() < 0.5 else [one for one in entries if one["seq"] > entries[cut - 1]["seq"]]
-    if not any(one["action"] == "request_accepted" for one in kept) or len(kept) < len(entries):
-        return _with_entries(real, kept)
-    return _with_entries(real, entries[:-1])
+    return _with_entries(real, dice.choice([entries[:cut], entries[cut:]]))
 
 
 def _a_step_left_out(real: Real, dice: random.Random) -> bytes:
@@ -194,7 +191,7 @@ INSIDERS = (
     Kind(
         "an entry left out, the statement as it was", "insider", _an_entry_left_out_silently, frozenset({"inclusion"})
     ),
-    Kind("entries cut off, the statement too", "insider", _entries_truncated, frozenset({"story"}), 2),
+    Kind("entries cut off, the statement too", "insider", _entries_truncated, frozenset({"story", "key"}), 2),
     Kind("a step of the story left out, in the statement too", "insider", _a_step_left_out, frozenset({"story"})),
     Kind("proofs swapped", "insider", _proofs_swapped, frozenset({"inclusion"})),
     Kind("one byte of a proof", "insider", _a_proof_edited, frozenset({"inclusion"})),

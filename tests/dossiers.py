@@ -68,7 +68,7 @@ REQUEST: dict[str, Any] = {
     "jobs": [{"id": "job_1", "adapter": "bot", "state": "done", "verdict": "released", "records": 3}],
 }
 FACTS: list[tuple[str, dict[str, Any]]] = [
-    ("key_created", {"key": "1"}),
+    ("ledger_key_added", {"ledger_key": "the signer's"}),
     ("adapter_registered", {"adapter": "adp_1", "sha256": OLD}),
     ("request_accepted", {"request": "req_1", "subject": "c" * 64, "by": "key:1"}),
     ("job_planned", {"job": "job_1", "requests": ["req_1"]}),
@@ -105,6 +105,10 @@ class Ledger:
     def __init__(self, facts=FACTS, times=None, who=None) -> None:
         self.signer = who or signer()
         times = times or [f"2026-03-01T10:{i:02}:00.000Z" for i in range(len(facts))]
+        facts = [
+            (action, one | {"ledger_key": self.signer.public.text}) if one == FACTS[0][1] else (action, one)
+            for action, one in facts
+        ]
         self.entries: list[Entry] = [new_entry(i + 1, times[i], *one) for i, one in enumerate(facts)]
         self.leaves = [bytes.fromhex(entry.hash) for entry in self.entries]
 
@@ -128,8 +132,8 @@ def dossier(ledger: Ledger | None = None, size: int = 9, about=ABOUT, request=RE
     made = Dossier(
         request,
         [work],
-        [ledger.entries[seq - 1] for seq in about],
-        {seq: ledger.path(seq, size) for seq in about},
+        [ledger.entries[seq - 1] for seq in (1, *about)],
+        {seq: ledger.path(seq, size) for seq in (1, *about)},
         ledger.checkpoint(size),
         {old: ledger.since(old, size) for old in (2, 5) if old < size},
         [ledger.signer.public],

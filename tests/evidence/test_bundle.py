@@ -10,7 +10,6 @@ import json
 
 from dossiers import ABOUT, FACTS, JOB, NEW, OLD, REPORT, bundle, dossier, predicate_of
 from dossiers import Ledger as Tree
-
 from unlearn.evidence.container import unpack
 from unlearn.evidence.dossier import Work
 from unlearn.evidence.ledger import entry_leaf
@@ -64,7 +63,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_made_inert():
 def test_each_line_of_the_ledger_can_be_checked_by_itself():
     files = unpack(bundle())
     told = [json.loads(line) for line in files["ledger/entries.jsonl"].splitlines()]
-    assert [one["seq"] for one in told] == list(ABOUT)
+    assert [one["seq"] for one in told] == [1, *ABOUT]
     for one in told:
         assert one["hash"] == leaf_hash(entry_leaf(one["seq"], one["at"], one["action"], one["facts"])).hex()
         assert all(len(bytes.fromhex(step)) == 32 for step in one["path"])

@@ -13,6 +13,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import unlearn
 from dossiers import (
     ABOUT,
     FACTS,
@@ -30,10 +34,6 @@ from dossiers import (
     signer,
     trusted,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-import unlearn
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.ledger import new_entry
@@ -147,6 +147,11 @@ def test_a_key_that_the_ledger_itself_retired_signs_no_more():
     assert list(verify(of_facts(replaced(1, *other), about=(2, *ABOUT)), trusted()))
 
 
+def test_a_key_that_the_ledger_never_took_into_use_is_refused():
+    check, message = refused(of_facts(replaced(0, "key_created", {"key": "1"})))
+    assert (check, "no entry by which the ledger took the key" in message) == ("key", True)
+
+
 def test_a_checkpoint_of_another_ledger_is_refused_though_a_trusted_key_signed_it():
     theirs = Ledger(who=signer(b"o", "other.example/ledger"))
     files = unpack(WHOLE) | {"ledger/checkpoint.txt": theirs.checkpoint(9).encode()}
@@ -157,16 +162,16 @@ def test_a_checkpoint_of_another_ledger_is_refused_though_a_trusted_key_signed_i
 
 def test_an_entry_edited_moved_or_given_anothers_proof_is_found_though_the_statement_was_signed_anew():
     def rehashed(told):
-        one = told[3]
+        one = told[4]
         facts = one["facts"] | {"verdict": "refused"}
-        return [*told[:3], one | new_entry(one["seq"], one["at"], one["action"], facts).as_json(), *told[4:]]
+        return [*told[:4], one | new_entry(one["seq"], one["at"], one["action"], facts).as_json(), *told[5:]]
 
     def swapped(told):
-        told[0]["path"], told[1]["path"] = told[1]["path"], told[0]["path"]
+        told[1]["path"], told[2]["path"] = told[2]["path"], told[1]["path"]
         return told
 
     for change, said in (
-        (lambda told: [told[0] | {"at": "2026-03-01T10:02:00.001Z"}, *told[1:]], "entry 3 was edited"),
+        (lambda told: [told[0], told[1] | {"at": "2026-03-01T10:02:00.001Z"}, *told[2:]], "entry 3 was edited"),
         (rehashed, "entry 7 is not in the ledger"),
         (lambda told: [told[1], told[0], *told[2:]], "entries were moved"),
         (swapped, "entry 3 is not in the ledger"),
@@ -266,7 +271,7 @@ def test_one_ledger_is_told_from_a_rewritten_one_by_a_published_checkpoint():
         assert (story.name, adapter.name) == ("story", "adapter")
     later = {"9": [one.hex() for one in ledger.since(9, 10)]}
     assert list(verify(WHOLE, trusted(), Published(ledger.checkpoint(10), later)))
-    rewritten = bundle(dossier(Ledger(replaced(0, "key_created", {"key": "other"}))))
+    rewritten = bundle(dossier(Ledger(replaced(1, "key_created", {"key": "other"}))))
     assert list(verify(rewritten, trusted()))
     for size in (2, 5, 9):
         check, message = refused(rewritten, published=Published(ledger.checkpoint(size)))

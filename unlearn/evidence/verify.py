@@ -254,7 +254,17 @@ def _inclusion(files: Files, predicate: Mapping[str, Any], checkpoint: Checkpoin
 
 @laid_out("key")
 def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> None:
-    """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does."""
+    """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does.
+
+    Args:
+        signers: of the statement, and of the checkpoint, which the ledger must have taken into use.
+        keys: as they are trusted.
+        entries: in the bundle.
+    """
+    if not any(e.action == "ledger_key_added" and e.facts["ledger_key"] == signers[-1].text for e in entries):
+        raise NotVerified(
+            "key", f"there is no entry by which the ledger took the key into use that signed it, {signers[-1].text}"
+        )
     last = max(entries, key=lambda entry: entry.at)
     for signer in signers:
         for entry in entries:
