@@ -7,7 +7,7 @@
 The API is a process of its own (`python -m api`), with one adapter registered and no broker: doorbells would wait in the
 outbox. Beside it runs `bare.py`, an endpoint that does nothing but insert one row as durably. Both get the same requests from
 the same clients, in turns. Then the API is killed (SIGKILL) in the middle of a load and started again: every request that
-was answered with 201 must be there, and the ledger's chain must hold.
+was answered with 201 must be there, and the ledger must hold.
 """
 
 from __future__ import annotations

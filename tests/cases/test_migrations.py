@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, datetime
 
 import pytest
+import rfc8785
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from unlearn.cases.desk import Desk
+from unlearn.cases.store import salts
 from unlearn.cases.tables import Table
 from unlearn.errors import BadInput
+from unlearn.evidence.ledger import LedgerBroken
 
 RECEIVED = datetime(2026, 1, 31, 9, tzinfo=UTC)
 ROWS = """
@@ -76,3 +81,69 @@ def test_foreign_keys_hold_after_a_migration(old):
     old.migrate()
     with pytest.raises(Exception, match=r"(?i)foreign key"), old.store.writing() as session:
         session.execute(text("UPDATE requests SET controller_id = 'ctl_nobody'"))
+
+
+def chained(entries):
+    """Rows of the chain that the ledger was: each holds the hash of the one before."""
+    before, rows = "0" * 64, []
+    for seq, (action, facts) in enumerate(entries, 1):
+        body = {"seq": seq, "at": f"2026-01-01T00:00:0{seq}.000Z", "action": action, "facts": facts, "previous": before}
+        before = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+        rows.append(body | {"facts": json.dumps(facts), "hash": before})
+    return rows
+
+
+CHAIN = chained(
+    [
+        ("adapter_registered", {"adapter": "adp_1"}),
+        ("request_accepted", {"request": "req_1", "subject_hash": "s", "by": "operator"}),
+        ("job_planned", {"job": "job_1", "adapter": "adp_1"}),
+    ]
+)
+INTO_CHAIN = text(
+    "INSERT INTO ledger (seq, at, action, facts, previous, hash) VALUES (:seq, :at, :action, :facts, :previous, :hash)"
+)
+
+
+def put_chain(desk, rows=CHAIN):
+    with desk.store.writing() as session:
+        session.execute(INTO_CHAIN, rows)
+
+
+def test_a_chain_becomes_a_tree_that_names_its_head_and_no_subject(old):
+    put_chain(old)
+    old.migrate()
+    assert old.check_ledger() == 4
+    entries = old.entries()
+    assert [e.action for e in entries][:3] == [row["action"] for row in CHAIN]
+    assert (entries[3].action, entries[3].facts) == ("ledger_converted", {"entries": 3, "head": CHAIN[-1]["hash"]})
+    with old.store.reading() as session:
+        name = salts.known_pseudonym(session, "ctl_default", "s")
+    assert entries[1].facts == {"request": "req_1", "subject": name, "by": "operator"}
+    assert old.checkpoint()
+    assert old.check_ledger() == 5
+
+
+def test_back_in_a_chain_every_link_holds_and_it_converts_again(old):
+    put_chain(old)
+    old.migrate()
+    old.checkpoint()
+    old.store.migrate_down("0005")
+    with old.store.reading() as session:
+        rows = session.execute(text("SELECT action, facts FROM ledger ORDER BY seq")).all()
+        hashes = session.execute(text("SELECT previous, hash FROM ledger ORDER BY seq")).all()
+    facts = [json.loads(told) if isinstance(told, str) else told for _, told in rows]
+    assert facts[1] == {"request": "req_1", "subject_hash": "s", "by": "operator"}
+    assert [before for before, _ in hashes] == ["0" * 64, *(one for _, one in hashes[:-1])]
+    assert [one for _, one in hashes[:3]] == [row["hash"] for row in CHAIN]
+    old.migrate()
+    assert old.check_ledger() == 6
+
+
+@pytest.mark.parametrize("wrong", [{"action": "verdict"}, {"previous": "f" * 64}, {"seq": 9}, {"hash": "e" * 64}])
+def test_a_chain_that_was_changed_is_not_converted(old, wrong):
+    put_chain(old, [CHAIN[0], CHAIN[1] | wrong, CHAIN[2]])
+    with pytest.raises(LedgerBroken, match="not converted"):
+        old.migrate()
+    with old.store.reading() as session:
+        assert session.execute(text("SELECT count(*) FROM ledger WHERE previous IS NOT NULL")).scalar_one() == 3

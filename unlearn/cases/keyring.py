@@ -52,10 +52,10 @@ class _Command(BaseModel):
 
 
 def keys_of(entries: Sequence[Entry]) -> list[LedgerKey]:
-    """The keys that the entries of keys name, in their order."""
+    """The keys that the entries of keys name, in their order; LedgerKeyError if one names none."""
     keys: dict[str, LedgerKey] = {}
     for entry in entries:
-        text = str(entry.facts["ledger_key"])
+        text = str(entry.facts.get("ledger_key"))
         if entry.action == "ledger_key_added":
             keys[text] = LedgerKey(PublicKey.from_text(text), entry.at)
         elif text in keys:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,18 +113,17 @@ def witness(
     from unlearn.evidence.checkpoint import claimed
     from unlearn.evidence.signing import COSIGNATURE, make_key_file, read_key_file, signer_of
     from unlearn.evidence.witness import cosign, read_submission, seen_size
-    from unlearn.locks import hold
 
     trusted = [_public_key(one) for one in log_key]
     if not key.exists():
         make_key_file(key)
     signer = signer_of(read_key_file(key), name, COSIGNATURE)
-    hold(state.with_name(f"{state.name}.lock"), 10, f"another witness works with '{state}'; wait for it")
-    seen = _text(state) if state.exists() else None
-    old = seen_size(seen, signer.public)
-    given = _fetch(checkpoint, old) if "://" in checkpoint else read_submission(_text(Path(checkpoint)))
-    note = cosign(given, trusted, signer, seen, datetime.now(UTC))
-    _replace(state, note)
+    with _alone(state):
+        seen = _text(state) if state.exists() else None
+        old = seen_size(seen, signer.public)
+        given = _fetch(checkpoint, old) if "://" in checkpoint else read_submission(_text(Path(checkpoint)))
+        note = cosign(given, trusted, signer, seen, datetime.now(UTC))
+        _replace(state, note)
     told = {"size": claimed(note).size, "seen": old, "witness": signer.public.text, "note": note}
     typer.echo(json.dumps(told) if as_json else note, nl=as_json)
 
@@ -168,6 +170,18 @@ def retire(key: Annotated[str, typer.Argument(help="The key's id, 8 hex digits."
     typer.echo(json.dumps(_shown(found)) if as_json else f"{found.text} retired")
 
 
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Two witnesses with one memory could sign both sides of a fork."""
+    from unlearn.locks import hold
+
+    held = hold(state.with_name(f"{state.name}.lock"), 10, f"another witness works with '{state}'; wait for it")
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
 def _shown(key: Any) -> dict[str, str]:
     return {"id": key.key_id.hex(), "key": key.text, "pem": key.pem}
 
@@ -200,8 +214,6 @@ def _fetch(url: str, old: int) -> Any:
 
 def _replace(path: Path, text: str) -> None:
     """Write the file whole or not at all."""
-    import os
-
     draft = path.with_name(f"{path.name}.new")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)

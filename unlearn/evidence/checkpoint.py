@@ -187,12 +187,13 @@ def _parts(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
 
 
 def _signature(line: str) -> tuple[str, bytes, bytes]:
-    name, space, encoded = line.removeprefix(SIGNED).partition(" ")
+    name, _, encoded = line.removeprefix(SIGNED).partition(" ")
     try:
         raw = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if not line.startswith(SIGNED) or not name or "+" in name or not space or len(raw) < 5:
+    spelled = base64.b64encode(raw).decode("ascii") == encoded  # one spelling, so that no change goes unnoticed
+    if not line.startswith(SIGNED) or not name or "+" in name or not spelled or len(raw) < 5:
         raise NoteBroken(f"a signature line is a dash, a name and base64; '{line[:40]}' is none")
     return name, raw[:4], raw[4:]
 

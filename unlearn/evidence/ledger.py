@@ -48,7 +48,6 @@ Action = Literal[
     "ledger_key_added",
     "ledger_key_retired",
     "ledger_converted",
-    "subject_shredded",
 ]
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 

@@ -16,7 +16,7 @@ from unlearn.evidence.checkpoint import NoteBroken
 from unlearn.evidence.inspection import Inspected, KnownRoot, inspect
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
-from unlearn.evidence.signing import PublicKey
+from unlearn.evidence.signing import LedgerKeyError, PublicKey
 
 OPEN = ("ledger_key_added", "ledger_key_retired", "ledger_converted")
 """Actions that are nobody's, and for all to read."""
@@ -128,11 +128,7 @@ class Bookkeeping(LedgerKeys):
             NoteBroken: a published checkpoint is not by these keys.
         """
         with self.store.reading() as session:
-            named = keys_in(session)
-            own = [key.public for key in named]
-            known = [_stored(size, note, own) for size, note in checkpoints.every(session)]
-            known += [_known(name, note, keys or own) for name, note in published]
-            return inspect(ledger.all_entries(session), ledger.all_nodes(session), known, on_entry)
+            return inspect_within(session, published, keys, on_entry)
 
     def ledger_size(self) -> int:
         """How many entries there are."""
@@ -158,19 +154,40 @@ def _check_sizes(session: Session, part: int, whole: int) -> None:
         raise BadInput(f"there is no proof from {part} to {whole}: the ledger has {has} entries, and the first is 1")
 
 
-def _stored(size: int, note: str, keys: Sequence[PublicKey]) -> KnownRoot:
+def inspect_within(
+    session: Session,
+    published: Sequence[tuple[str, str]] = (),
+    keys: Sequence[PublicKey] = (),
+    on_entry: Callable[[int], None] = lambda count: None,
+) -> Inspected:
+    """`Bookkeeping.inspect_ledger` of the ledger as the session sees it."""
     try:
-        found = _known(f"the stored checkpoint of {size} entries", note, keys)
+        own = [key.public for key in keys_in(session)]
+    except LedgerKeyError:  # the entry of a key was changed, and is found below
+        own = []
+    known = [_stored(size, note, own) for size, note in checkpoints.every(session)]
+    known += [_known(name, note, keys or own) for name, note in published]
+    found = inspect(ledger.all_entries(session), ledger.all_nodes(session), known, on_entry)
+    if known and not own:
+        raise LedgerBroken("the ledger names no key, so that nobody signed its checkpoints", "checkpoint")
+    return found
+
+
+def _stored(size: int, note: str, keys: Sequence[PublicKey]) -> KnownRoot:
+    source = f"the stored checkpoint of {size} entries"
+    try:
+        found = _known(source, note, keys)
     except NoteBroken as error:
-        raise LedgerBroken(f"the stored checkpoint of {size} entries was changed: {error}", "checkpoint") from None
+        raise LedgerBroken(f"{source} was changed: {error}", "checkpoint") from None
     if found.size != size:
-        raise LedgerBroken(f"the stored checkpoint of {size} entries is one of {found.size}", "checkpoint")
+        raise LedgerBroken(f"{source} is one of {found.size}", "checkpoint")
     return found
 
 
 def _known(source: str, note: str, keys: Sequence[PublicKey]) -> KnownRoot:
+    """The root in a note; without a key to check it by, what it claims must hold as well."""
     try:
-        point = notes.read_checkpoint(notes.open_note(note, keys)[0])
+        point = notes.read_checkpoint(notes.open_note(note, keys)[0]) if keys else notes.claimed(note)
     except NoteBroken as error:
         raise NoteBroken(f"{source}: {error}") from None
     return KnownRoot(point.size, point.root, source)
