@@ -136,11 +136,19 @@ def _other_weights(real: Real, dice: random.Random) -> bytes:
 def _a_statement_beside_its_files(real: Real, dice: random.Random) -> bytes:
     statement = real.statement
     said = statement["predicate"]
-    what = dice.choice(["state", "subject", "method", "digest", "jobs"])
+    what = dice.choice(["state", "subject", "method", "digest", "jobs", "findings", "metrics", "clock"])
     if what in ("state", "subject"):
         said["request"][what] = f"{dice.randrange(10**6)}"
     elif what == "jobs":
         said["jobs"] = []
+    elif what == "clock":
+        said["clock"][dice.choice(["received_at", "due_at", "completed_at"])] = (
+            f"2026-01-{dice.randrange(10, 30)}T00:00:00Z"
+        )
+    elif what == "findings":
+        dice.choice(said["jobs"][0]["findings"])["figure"] = dice.random()
+    elif what == "metrics":
+        said["jobs"][0]["metrics"]["after"]["forget_nll_nats"] = dice.random()
     elif what == "method":
         said["jobs"][0]["method"] = f"{dice.randrange(10**6)}"
     else:

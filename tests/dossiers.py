@@ -16,7 +16,7 @@ from unlearn.evidence.checkpoint import Checkpoint, sign_note
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
-from unlearn.evidence.ledger import Entry, new_entry
+from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.signing import signer_of
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
@@ -99,6 +99,10 @@ def trusted(who=None) -> list[TrustedKey]:
     return [TrustedKey(key.name, key.raw)]
 
 
+def _entry(seq: int, at: str, action: str, facts: dict[str, Any]) -> Entry:
+    return Entry(seq, at, action, facts, merkle.leaf_hash(entry_leaf(seq, at, action, facts)).hex())
+
+
 class Ledger:
     """The entries of a ledger, its tree and its checkpoints."""
 
@@ -109,7 +113,7 @@ class Ledger:
             (action, one | {"ledger_key": self.signer.public.text}) if one == FACTS[0][1] else (action, one)
             for action, one in facts
         ]
-        self.entries: list[Entry] = [new_entry(i + 1, times[i], *one) for i, one in enumerate(facts)]
+        self.entries: list[Entry] = [_entry(i + 1, times[i], *one) for i, one in enumerate(facts)]
         self.leaves = [bytes.fromhex(entry.hash) for entry in self.entries]
 
     def node(self, level: int, index: int) -> bytes:

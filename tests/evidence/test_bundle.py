@@ -109,13 +109,13 @@ def test_figures_that_name_single_records_stay_in_the_report():
 
 
 def test_what_was_purged_is_told_with_its_time():
-    facts = [*FACTS, ("subject_shredded", {"request": "req_1"})]
+    facts = [*FACTS, ("version_purged", {"version": 1})]
     said = predicate_of(bundle(dossier(Tree(facts), size=11, about=(*ABOUT, 11))))
     assert said["purged"] == [
         {
             "seq": 11,
             "at": "2026-03-01T10:10:00.000Z",
-            "action": "subject_shredded",
-            "facts": {"request": "req_1"},
+            "action": "version_purged",
+            "facts": {"version": 1},
         }
     ]

@@ -255,9 +255,17 @@ def test_a_statement_that_says_other_than_the_files_is_found():
         {"jobs": []},
         {"jobs": [predicate["jobs"][0] | {"after": {"number": 2, "sha256": OLD}}]},
         {"jobs": [predicate["jobs"][0] | {"method": "ascent"}]},
+        {"jobs": [predicate["jobs"][0] | {"verdict": "refused"}]},
+        {"jobs": [predicate["jobs"][0] | {"findings": []}]},
+        {"jobs": [predicate["jobs"][0] | {"metrics": {"before": {}, "after": {"forget_nll_nats": 9.0}}}]},
+        {"clock": predicate["clock"] | {"received_at": "2026-03-02T10:00:00.000Z"}},
         {"jobs": 7},
     ):
         assert refused(resigned(unpack(WHOLE), **change))[0] == "statement"
+    invented = {"seq": 9, "at": "2026-03-01T10:08:00.000Z", "action": "version_purged", "facts": {}}
+    assert refused(resigned(unpack(WHOLE), purged=[invented]))[0] == "story"
+    assert refused(resigned(unpack(WHOLE), decisions=[invented]))[0] == "story"
+    assert refused(resigned(unpack(WHOLE), decisions=7))[0] == "story"
     ledger = predicate["ledger"] | {"size": 8}
     assert refused(resigned(unpack(WHOLE), ledger=ledger))[0] == "checkpoint"
     report = json.dumps(REPORT | {"adapter": {"before_sha256": OLD, "after_sha256": OLD}}).encode()
