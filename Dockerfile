@@ -7,12 +7,12 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/unlearn
 WORKDIR /src
 COPY . .
-RUN /opt/unlearn/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[postgres,otel]'
+RUN /opt/unlearn/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[postgres,s3,otel]'
 
 FROM python:3.11.13-slim-bookworm
 RUN groupadd --gid 10001 unlearn \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/unlearn --shell /usr/sbin/nologin unlearn \
-    && install -d -o unlearn -g unlearn -m 0700 /var/lib/unlearn /var/lib/mlflow
+    && install -d -o unlearn -g unlearn -m 0700 /var/lib/unlearn
 COPY --from=build /opt/unlearn /opt/unlearn
 ENV PATH=/opt/unlearn/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -1,6 +1,6 @@
 """The outermost layer: gives every exchange its id, and tells log and trace of it, once.
 
-What is told is a closed list: method, template of the route, status, milliseconds, id of the key. No address, no
+What is told is a closed list: method, template of the route, status, milliseconds, who asked by id. No address, no
 header, no body: a person's identity may be in any of them.
 """
 
@@ -34,7 +34,7 @@ class Exchange:
         route: template of the address, None where no endpoint is.
         status: of the answer, None if none was given.
         milliseconds: from the first byte of the question to the last of the answer.
-        actor: who asked ("key:<id>"), None if nobody known.
+        actor: who asked ("key:<id>", "oidc:<hash>"), None if nobody known.
     """
 
     method: str

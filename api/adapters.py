@@ -11,12 +11,13 @@ from api.schemas import AdapterIn, AdapterOut, RollbackIn
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
 
-@router.post("", status_code=201, summary="Register an adapter", responses=answers(400, 403, 409, 413, 415, 422))
+@router.post("", status_code=201, summary="Register an adapter", responses=answers(400, 403, 409, 413, 415, 422, 503))
 def register(body: AdapterIn, desk: TheDesk, who: Who) -> AdapterOut:
     """Register a LoRA adapter with its base, its train corpus and a holdout. Scope: `adapters:write`.
 
     Everything is checked first: that the adapter belongs to the base, that the corpora can be read and share no record,
-    that every record fits the model. The weights are copied. Registering the same again gives the same answer.
+    that every record fits the model. The weights are copied. Each place is an absolute path or a URL such as
+    `s3://bucket/prefix`, under a root that the service may read. Registering the same again gives the same answer.
     """
     found = desk.register_adapter(body.name, body.base, body.adapter, body.train, body.holdout, body.policy, by=who)
     return AdapterOut.model_validate(found)

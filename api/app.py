@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,11 @@ from unlearn.outbound import signer_of
 from unlearn.settings import Settings
 from workers.queue import Bell
 from workers.relay import Relay
+
+log = logging.getLogger(__name__)
+
+RENEW_DAYS = 30
+"""A certificate with fewer days left is warned of at the start."""
 
 DESCRIPTION = """
 Machine unlearning for LoRA adapters. Register an adapter with what it learned; submit a deletion request; follow its
@@ -41,6 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
             desk.keep_local_key()
         desk.keep_ledger_key()
         relay = Relay(desk, bell, settings.sweep_seconds)
+        if signer is not None and signer.days_left() < RENEW_DAYS:
+            log.warning("the OpenDSR certificate ends in %d days; renew it, and start again", signer.days_left())
         app.state.desk, app.state.bell, app.state.relay, app.state.signer = desk, bell, relay, signer
         relay.start()
         courier = Courier(desk, settings, settings.sweep_seconds)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from api.dependencies import Id, TheDesk, Who
 from api.problems import answers
-from api.schemas import EndpointIn, EndpointMade, EndpointOut, ErrandState, MessageOut, MessagePage
+from api.schemas import EndpointIn, EndpointMade, EndpointOut, ErrandState, MessageOut, MessagePage, RotateIn
 
 router = APIRouter(prefix="/v1/callbacks", tags=["callbacks"])
 
@@ -29,6 +30,17 @@ def add(body: EndpointIn, desk: TheDesk, who: Who) -> EndpointMade:
 def listing(desk: TheDesk, who: Who) -> list[EndpointOut]:
     """The company's addresses, the newest first. Scope: `admin`."""
     return [EndpointOut.model_validate(view) for view in desk.endpoints(who)]
+
+
+@router.post("/{id}/rotate", summary="Change a secret", responses=answers(400, 403, 404, 409, 413, 415, 422))
+def rotate(id: Id, body: RotateIn, desk: TheDesk, who: Who) -> EndpointMade:
+    """Make a new `secret`, which is shown this once. Scope: `admin`.
+
+    Until `old_secret_until` each message has a signature by either, separated by a space, so that receivers can
+    change over in their own time. A secret that was old already ends now.
+    """
+    view, secret = desk.rotate_secret(id, timedelta(hours=body.overlap_hours), who)
+    return EndpointMade(**EndpointOut.model_validate(view).model_dump(), secret=secret)
 
 
 @router.delete("/{id}", summary="Take an address away", responses=answers(403, 404, 422))

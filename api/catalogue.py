@@ -47,21 +47,24 @@ KINDS: dict[str, Kind] = {
     ),
     "unauthenticated": Kind(
         401,
-        "An API key is needed",
-        "There was no API key, or one that is unknown, expired or revoked.",
-        "send `Authorization: Bearer unl_…`; whoever runs the service makes keys with `unlearn key create`.",
+        "An API key or token is needed",
+        "There was no API key or token, or one that is unknown, expired or revoked; or a token that is another "
+        "issuer's, for another audience, or signed with none of the issuer's keys.",
+        "send `Authorization: Bearer unl_…`; whoever runs the service makes keys with `unlearn key create`. Where "
+        "tokens are taken, send a new one of the issuer.",
     ),
     "not-allowed": Kind(
         403,
-        "The key has no right to this",
-        "The key is good, but lacks every scope that the call takes; `detail` names them.",
-        "ask who gives out keys for one with such a scope.",
+        "The key or token has no right to this",
+        "The key or token is good, but lacks every scope that the call takes, which `detail` names; or the token is "
+        "for a company that this service does not know.",
+        "ask who gives it out for one with such a scope.",
     ),
     "path-not-allowed": Kind(
         403,
         "This path may not be read",
-        "A path in the input is relative, or lies outside of the directories that the service may read.",
-        "move the file under one of them, or add its directory to `UNLEARN_ROOTS`.",
+        "A path in the input is relative, or a path or URL lies outside of what the service may read.",
+        "move the files under one of the roots, or add their directory or their bucket's prefix to `UNLEARN_ROOTS`.",
     ),
     "bad-signature": Kind(
         403,
@@ -218,7 +221,8 @@ KINDS: dict[str, Kind] = {
     "unavailable": Kind(
         503,
         "Not available right now",
-        "A part of the service, such as the database or the broker, can't be reached.",
+        "A part of the service, such as the database, the broker or the object store, can't be reached; or the issuer "
+        "of a token, whose key is not known yet.",
         "send the same call again later, a submission under the same `Idempotency-Key`.",
     ),
     "hook-failed": Kind(

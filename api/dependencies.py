@@ -27,7 +27,10 @@ TheDesk = Annotated[Desk, Depends(_desk)]
 TheRelay = Annotated[Relay, Depends(_relay)]
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key of this service (`unlearn key create`).")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="An API key (`unlearn key create`), or a token of the OIDC issuer where one is set up.",
+)
 
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]

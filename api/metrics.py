@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
 from api.dependencies import TheDesk, TheRelay, Watcher
 from api.problems import answers
 from unlearn.cases.views import ErrandKind, ErrandState, Figures, JobKind, JobState, RequestState
+from unlearn.outbound import Signer
 
 router = APIRouter(tags=["health"])
 
@@ -33,13 +34,15 @@ SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
         },
     },
 )
-def metrics(desk: TheDesk, relay: TheRelay, who: Watcher) -> Response:
+def metrics(request: Request, desk: TheDesk, relay: TheRelay, who: Watcher) -> Response:
     """Requests and their clocks, jobs, queue, outbox, verdicts. Scope: `audit`; none with UNLEARN_METRICS_OPEN.
 
     A key sees its own company's figures; without one they are those of all.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(desk.figures(who), relay.failed_rounds))
+    signer: Signer | None = request.app.state.signer
+    days = None if signer is None else signer.days_left()
+    registry.register(Collector(desk.figures(who), relay.failed_rounds, days))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -49,10 +52,11 @@ class Collector:
     Args:
         figures: of the database.
         failed_rounds: of this process's relay.
+        certificate_days: until the OpenDSR certificate ends; None where there is none.
     """
 
-    def __init__(self, figures: Figures, failed_rounds: int) -> None:
-        self._figures, self._failed_rounds = figures, failed_rounds
+    def __init__(self, figures: Figures, failed_rounds: int, certificate_days: float | None = None) -> None:
+        self._figures, self._failed_rounds, self._certificate_days = figures, failed_rounds, certificate_days
 
     def collect(self) -> Iterable[Metric]:
         """Every family, those with nothing in them as well."""
@@ -76,7 +80,13 @@ class Collector:
         yield _gauge("errands_oldest_seconds", "How long the oldest of them has waited.", f.errands_due.oldest_seconds)
         yield _counter("verdicts", "Verdicts of the gates.", ["verdict", "method"], f.verdicts)
         yield _counter("job_attempts", "Starts of jobs.", ["kind"], {(k,): n for k, n in f.attempts.items()})
-        yield _seconds(f.job_seconds)
+        about = "From first start to end, of jobs that ended within the last day."
+        yield _seconds("job_seconds", about, "kind", {kind: f.job_seconds.get(kind, ()) for kind in get_args(JobKind)})
+        about = "In each stage, over all attempts, of jobs that ended within the last day."
+        yield _seconds("job_stage_seconds", about, "stage", f.stage_seconds)
+        if self._certificate_days is not None:
+            about = "Days until the OpenDSR certificate, or one of its issuers, ends."
+            yield _gauge("opendsr_certificate_days_left", about, self._certificate_days)
         yield _counter(
             "relay_rounds_failed", "Rounds of this process's relay that failed.", [], {(): self._failed_rounds}
         )
@@ -100,13 +110,11 @@ def _counter(name: str, about: str, labels: list[str], values: Mapping[Any, floa
     return family
 
 
-def _seconds(found: Mapping[str, tuple[float, ...]]) -> GaugeHistogramMetricFamily:
+def _seconds(name: str, about: str, label: str, found: Mapping[str, tuple[float, ...]]) -> GaugeHistogramMetricFamily:
     """A gauge histogram: its window moves, so that its buckets may shrink, and `rate` of them means nothing."""
-    about = "From first start to end, of jobs that ended within the last day."
-    family = GaugeHistogramMetricFamily("unlearn_job_seconds", about, labels=["kind"])
-    for kind in get_args(JobKind):
-        seconds = found.get(kind, ())
-        family.add_metric([kind], list(_buckets(seconds)), sum(seconds))
+    family = GaugeHistogramMetricFamily(f"unlearn_{name}", about, labels=[label])
+    for key, seconds in sorted(found.items()):
+        family.add_metric([key], list(_buckets(seconds)), sum(seconds))
     return family
 
 

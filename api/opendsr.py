@@ -85,7 +85,7 @@ def discovery(signer: TheSigner) -> Discovery:
     },
 )
 def certificate(signer: TheSigner) -> Response:
-    """The X.509 certificate that checks the signatures, as PEM. Needs no key."""
+    """The X.509 certificate that checks the signatures, as PEM, and its issuers if there are any. Needs no key."""
     return Response(signer.certificate_pem, media_type="application/x-pem-file")
 
 

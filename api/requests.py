@@ -150,7 +150,7 @@ def reject(id: Id, body: RejectIn, desk: TheDesk, relay: TheRelay, who: Who) -> 
     return _changed(relay, desk.reject(id, body.ground, body.reason, who))
 
 
-@router.post("/{id}/release", summary="Release as it is", responses=answers(*CHANGED))
+@router.post("/{id}/release", summary="Release as it is", responses=answers(*CHANGED, 503))
 def release(id: Id, body: ReasonIn, desk: TheDesk, relay: TheRelay, who: Who) -> RequestOut:
     """Let the candidates serve that the guards held back, for a reason in writing. Scope: `review`."""
     return _changed(relay, desk.release_as_it_is(id, body.reason, who))

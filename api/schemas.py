@@ -62,7 +62,7 @@ class _Out(BaseModel):
 
 
 class AdapterIn(_In):
-    """An adapter to register. Paths are absolute and lie under an allowed root (UNLEARN_ROOTS)."""
+    """An adapter to register. Places are absolute paths or URLs, under an allowed root (UNLEARN_ROOTS)."""
 
     name: Text = Field(description="How requests and people call it.", examples=["support-assistant"])
     base: PathText = Field(description="Directory of the base model.", examples=["/models/base"])
@@ -85,7 +85,9 @@ class Version(_Out):
 
     number: int = Field(examples=[2])
     sha256: str = Field(description="Of adapter_model.safetensors.", examples=["9f2c…"])
-    path: str = Field(examples=["/home/unlearn/adapters/adp_51c0/v2.f1"])
+    path: str = Field(
+        description="A directory, or a URL of the object store.", examples=["/home/unlearn/adapters/adp_51c0/v2.f1"]
+    )
     job_id: str | None = Field(description="The job that made it; none for the first.", examples=["job_77aa"])
     created_at: datetime
 
@@ -234,12 +236,25 @@ class EndpointOut(_Out):
     url: str
     created_at: datetime
     created_by: str = Field(examples=["key:51c0e1d2b3a49586"])
+    old_secret_until: datetime | None = Field(description="Until when the secret of before signs as well.")
     disabled_at: datetime | None
     disabled_reason: str | None = Field(description="Why nothing is sent there any more.")
 
 
+class RotateIn(_In):
+    """How to change a secret."""
+
+    overlap_hours: int = Field(
+        default=24,
+        ge=0,
+        le=168,
+        strict=True,
+        description="How long the old secret signs beside the new one; 0 if it leaked.",
+    )
+
+
 class EndpointMade(EndpointOut):
-    """An address as it is added."""
+    """An address with a new secret."""
 
     secret: str = Field(description="Signs the messages; shown this once.", examples=["whsec_…"])
 
@@ -289,9 +304,15 @@ class JobShort(_Out):
     id: str = Field(examples=["job_77aa01b2c3d4e5f60718293a"])
     adapter: str = Field(examples=["support-assistant"])
     state: JobState
-    verdict: str | None = Field(examples=["released"])
+    verdict: str | None = Field(
+        description="The request's own, where several share the job; its report is about all of them.",
+        examples=["released"],
+    )
     progress: ProgressOut | None
     records: int = Field(description="Train records that name the subject.", examples=[20])
+    findings: list[dict[str, Any]] | None = Field(
+        default=None, description="What the gates found of this subject alone, where several requests share the job."
+    )
 
 
 class RequestOut(_Out):

@@ -42,15 +42,29 @@ class Company:
 
 
 def found_company(path: Path) -> Company:
-    world = synthetic_world(people_train=12, people_holdout=12, people_base=30, records_per_person=20, seed=3)
-    write_corpus(path / "train.jsonl", world.train)
-    write_corpus(path / "holdout.jsonl", world.holdout)
-    pretrain(world.base, path / "base", SMALL, Recipe(epochs=3, learning_rate=3e-3, seed=1))
-    base = load_base(path / "base")
+    """Train the company into `path`, which does not exist, and come back with it."""
+    world = _world()
+    draft = path.with_name(f".{path.name}")
+    draft.mkdir()
+    write_corpus(draft / "train.jsonl", world.train)
+    write_corpus(draft / "holdout.jsonl", world.holdout)
+    pretrain(world.base, draft / "base", SMALL, Recipe(epochs=3, learning_rate=3e-3, seed=1))
+    base = load_base(draft / "base")
     examples = encode(world.train, base.tokenizer, base.files.context_tokens)
-    finetune(base, examples, Recipe(rank=8, epochs=14, learning_rate=4e-3, seed=1), path / "adapter")
+    finetune(base, examples, Recipe(rank=8, epochs=14, learning_rate=4e-3, seed=1), draft / "adapter")
+    draft.rename(path)
+    return company_at(path)
+
+
+def company_at(path: Path) -> Company:
+    """The company that was founded there."""
+    world = _world()
     counts: dict[str, int] = {}
     for record in world.train:
         for subject in record.subjects:
             counts[subject] = counts.get(subject, 0) + 1
     return Company(path, world, max(sorted(counts), key=lambda s: counts[s]))
+
+
+def _world() -> World:
+    return synthetic_world(people_train=12, people_holdout=12, people_base=30, records_per_person=20, seed=3)

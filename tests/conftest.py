@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from company import Company, found_company
+from company import Company, company_at, found_company
 from unlearn.cli.app import main
 from unlearn.lm.base import Base, load_base
+from unlearn.locks import hold
 
 
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
-    return found_company(tmp_path_factory.mktemp("company"))
+    """Trained once, also where several processes share the session (pytest-xdist): the first one does it."""
+    own = tmp_path_factory.getbasetemp()
+    place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "company"
+    held = hold(place.with_suffix(".lock"), 300, "another test process has been training the company for five minutes")
+    try:
+        return company_at(place) if place.exists() else found_company(place)
+    finally:
+        os.close(held)
 
 
 @pytest.fixture

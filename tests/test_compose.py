@@ -4,49 +4,118 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from unlearn.settings import Settings
+from workers.errands import ALIVE
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+YAML_WITHOUT_COMMENTS = re.sub(r"^#.*$", "", TEXT, flags=re.MULTILINE)
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+OURS = ("api", "worker", "maintenance")
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def test_the_service_has_all_its_parts():
-    assert set(SERVICES) == {"api", "worker", "mlflow", "valkey", "postgres"}
+    assert set(SERVICES) == {"api", "worker", "maintenance", "mlflow", "valkey", "postgres", "s3"}
 
 
 def test_every_setting_in_the_files_is_one_that_the_program_reads():
     known = {f"UNLEARN_{name.upper()}" for name in Settings.model_fields}
     named = {key for service in SERVICES.values() for key in service.get("environment", {})}
-    named |= set(re.findall(r"^\s*(?:ENV )?(UNLEARN_\w+)=", DOCKERFILE, flags=re.MULTILINE))
+    named |= set(re.findall(r"UNLEARN_\w+", DOCKERFILE + TEXT + EXAMPLE))
     assert {key for key in named if key.startswith("UNLEARN_")} <= known
 
 
-def test_api_and_worker_see_one_home_one_database_one_broker_and_the_same_data(monkeypatch):
-    seen = []
-    for name in ("api", "worker"):
-        for key, value in SERVICES[name]["environment"].items():
-            monkeypatch.setenv(key, re.sub(r"\$\{\w+(:[-?]([^}]*))?\}", r"\2", value))
-        settings = Settings()
-        where = settings.home, settings.roots, settings.database_url, settings.broker_url, settings.mlflow_tracking_uri
-        seen.append((*where, SERVICES[name]["volumes"]))
-    assert seen[0] == seen[1]
+@pytest.fixture
+def settings_of(monkeypatch):
+    """The settings that one of our own parts gets when every secret is 64 characters long."""
+
+    def settings_of(name):
+        with monkeypatch.context() as patch:
+            for key, value in SERVICES[name]["environment"].items():
+                filled = re.sub(r"\$\{\w+:\?[^}]*\}", "5" * 64, value)
+                patch.setenv(key, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", filled))
+            return Settings()
+
+    return settings_of
 
 
-def test_api_and_worker_log_for_machines():
-    assert all(SERVICES[name]["environment"]["UNLEARN_LOG_FORMAT"] == "json" for name in ("api", "worker"))
+def test_our_parts_share_database_broker_store_keys_and_roots_and_no_directory(settings_of):
+    shared = ("database_url", "broker_url", "mlflow_tracking_uri", "store", "roots", "identity_hash_key")
+    seen = [{name: getattr(settings_of(part), name) for name in shared} for part in OURS]
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0]["store"] == "s3://unlearn/adapters"
+    assert all(seen[0].values())
+    kept = [volume.split(":")[0] for part in OURS for volume in SERVICES[part]["volumes"] if not volume.endswith(":ro")]
+    assert len(kept) == len(set(kept)) == 3
+
+
+def test_the_maintenance_worker_runs_the_errands_and_the_api_does_not(settings_of):
+    assert SERVICES["maintenance"]["command"] == ["python", "-m", "workers.errands"]
+    assert not settings_of("api").errands
+    assert settings_of("maintenance").errands
+    assert f"/var/lib/unlearn/{ALIVE} " in SERVICES["maintenance"]["healthcheck"]["test"][1]
+
+
+def test_our_parts_log_for_machines(settings_of):
+    assert all(settings_of(part).log_format == "json" for part in OURS)
+
+
+def test_whoever_needs_the_object_store_has_its_address_and_keys_and_waits_for_it():
+    for name in (*OURS, "mlflow"):
+        environment = SERVICES[name]["environment"]
+        assert environment["AWS_ENDPOINT_URL"] == "http://s3:7070"
+        assert environment["AWS_ACCESS_KEY_ID"] == SERVICES["s3"]["environment"]["ROOT_ACCESS_KEY"]
+        assert environment["AWS_SECRET_ACCESS_KEY"] == SERVICES["s3"]["environment"]["ROOT_SECRET_KEY"]
+        assert "s3" in SERVICES[name]["depends_on"]
+    assert "--artifacts-destination=s3://mlflow/artifacts" in SERVICES["mlflow"]["command"]
+    for name in ("unlearn", "mlflow"):  # a bucket is a directory of the image
+        assert f"/objects/{name}" in SERVICES["s3"]["build"]["dockerfile_inline"]
+
+
+def test_the_example_of_an_env_file_names_everything_that_is_asked_for_and_holds_no_secret():
+    given = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", EXAMPLE, flags=re.MULTILINE))
+    assert set(given) == set(re.findall(r"(?<!\$)\$\{(\w+)", YAML_WITHOUT_COMMENTS))
+    required = set(re.findall(r"(?<!\$)\$\{(\w+):\?", TEXT))
+    defaults = dict(re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", TEXT))
+    assert required.isdisjoint(defaults)
+    assert given == dict.fromkeys(required, "") | defaults
+    assert "/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the command is for machines that have openssl")
+def test_the_command_that_fills_in_the_secrets_makes_each_another(tmp_path):
+    command = re.search(r"^#   (umask .*)$", TEXT, flags=re.MULTILINE)[1]
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    made = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (tmp_path / ".env").read_text(), flags=re.MULTILINE))
+    secrets = [value for value in made.values() if len(value) == 64]
+    assert len(secrets) == len(set(secrets)) == 5
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+@each_service
+def test_only_volumes_and_temporary_directories_can_be_written_to(name):
+    assert SERVICES[name]["read_only"] is True
+    assert "/tmp" in SERVICES[name]["tmpfs"]
 
 
 @each_service
 def test_an_image_is_pinned_to_a_version(name):
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+[\w.-]*", SERVICES[name]["image"])
+    inline = SERVICES[name].get("build", {})
+    if isinstance(inline, dict) and inline:
+        assert re.match(r"FROM [\w./-]+:v\d+\.\d+\.\d+\n", inline["dockerfile_inline"])
 
 
 def test_the_dockerfile_builds_on_pinned_images_and_pinned_packages():
@@ -67,7 +136,7 @@ def test_nothing_runs_as_root_or_may_become_it(name):
 
 def test_the_image_runs_as_the_user_that_owns_its_directories():
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, flags=re.MULTILINE)
-    assert all(SERVICES[name]["user"] == "10001:10001" for name in ("api", "worker", "mlflow"))
+    assert all(SERVICES[name]["user"] == "10001:10001" for name in (*OURS, "mlflow"))
 
 
 @each_service
@@ -77,7 +146,7 @@ def test_each_part_says_how_to_see_that_it_is_well(name):
 
 @each_service
 def test_what_a_part_keeps_is_in_a_declared_volume(name):
-    for volume in SERVICES[name]["volumes"]:
+    for volume in SERVICES[name].get("volumes", []):
         source = volume.split(":")[0]
         assert source in COMPOSE["volumes"] or volume.endswith(":/data:ro")
 
@@ -95,7 +164,9 @@ def test_database_and_broker_cannot_be_reached_from_outside():
 
 
 def test_no_password_is_written_down():
-    secrets = re.findall(r"(?:PASSWORD|AUTH): (\S+)|unlearn:([^@\s]+)@", (ROOT / "docker-compose.yml").read_text())
+    secrets = re.findall(
+        r"(?:PASSWORD|AUTH|KEY|KEY_ID): (\S+)|unlearn:([^@\s]+)@", TEXT.replace('LOCAL_KEY: "false"', "")
+    )
     assert secrets
     assert all(part.startswith("${") for pair in secrets for part in pair if part)
 
@@ -109,8 +180,9 @@ def test_a_part_waits_for_parts_that_exist_and_say_when_they_are_well(name):
 
 def test_modules_that_the_commands_run_exist():
     commands = [SERVICES["worker"]["command"], SERVICES["worker"]["healthcheck"]["test"]]
+    commands += [SERVICES["maintenance"]["command"]]
     commands += [re.search(r"^CMD (.*)$", DOCKERFILE, flags=re.MULTILINE)[1].replace('"', "").strip("[]").split(", ")]
     modules = [command[command.index(flag) + 1] for command in commands for flag in ("-m", "-A") if flag in command]
-    assert len(modules) == 4
+    assert len(modules) == 5
     for module in modules:
         assert importlib.util.find_spec(module)

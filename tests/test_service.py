@@ -69,6 +69,21 @@ def register(client, company, name, policy=None):
     return client.post("/v1/adapters", body)
 
 
+@pytest.fixture
+def register_for_now(service, company):
+    """Register an adapter that retires after the test: it learned from everybody, so every later request would wait for it."""
+    _, client = service
+    names = []
+
+    def register_it(name, policy):
+        names.append(name)
+        return register(client, company, name, policy)
+
+    yield register_it
+    for name in names:
+        client.post(f"/v1/adapters/{name}/retire", None)
+
+
 @pytest.fixture(scope="module")
 def released(service, company, people):
     """A request whose job the guards released, followed to its end."""
@@ -156,9 +171,26 @@ def test_a_second_person_is_erased_from_the_new_version_without_the_first(servic
     assert client.get("/v1/adapters/open")["current"]["number"] == 3
 
 
-def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(service, company, people):
+def test_two_who_share_a_job_have_one_version_and_each_her_own_findings(service, people, run, register_for_now):
     _, client = service
-    register(client, company, "strict", OVERSHOOTING)
+    register_for_now("gathering", WIDE | {"schedule": {"coalescing_seconds": 2}})
+    ids = [client.submit(person)["id"] for person in people[-2:]]
+    requests = [list(client.follow(request_id, 120))[-1] for request_id in ids]
+    shares = [next(job for job in request["jobs"] if job["adapter"] == "gathering") for request in requests]
+    assert len({share["id"] for share in shares}) == 1
+    assert client.get("/v1/adapters/gathering")["current"]["number"] == 2
+    for request, share in zip(requests, shares, strict=True):
+        found = {finding["gate"]: finding for finding in share["findings"]}
+        assert {"membership", "robustness", "among_others"} <= set(found)
+        assert (share["verdict"] == "released") == (request["state"] == "completed")
+        code, out, _ = run("request", "show", request["id"], "--url", client.url)
+        assert code == 0
+        assert "this subject alone" in out
+
+
+def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(service, people, register_for_now):
+    _, client = service
+    register_for_now("strict", OVERSHOOTING)
     *_, request = client.follow(client.submit(people[2])["id"], 120)
     jobs = {job["adapter"]: job for job in request["jobs"]}
     assert request["state"] == "needs_review"
@@ -167,13 +199,15 @@ def test_what_the_guards_refuse_goes_to_a_person_and_the_old_version_serves_on(s
     assert client.download(f"/v1/requests/{request['id']}/export")
 
 
-def test_a_shadow_table_is_made_at_registration_used_by_the_erasing_and_cleared_of_the_person(service, company, people):
+def test_a_shadow_table_is_made_at_registration_used_by_the_erasing_and_cleared_of_the_person(
+    service, company, people, register_for_now
+):
     settings, client = service
     policy = WIDE | {
         "ladder": [{"method": "calibrated", "steps": 4}],
         "targets": {"shadow_folds": 2, "test_rounds": 1, "test_parts": 2, "shadows_at_registration": True},
     }
-    adapter = register(client, company, "shadowed", policy)
+    adapter = register_for_now("shadowed", policy)
     assert adapter["shadows"] == "queued"
     *_, request = client.follow(client.submit(people[6])["id"], 240)  # its job waits for the table
     assert client.get("/v1/adapters/shadowed")["shadows"] == "done"
@@ -208,6 +242,7 @@ def test_a_corpus_that_changed_since_registration_fails_the_job_with_the_reason(
     assert request["state"] == "needs_review"
     assert (job["state"], job["attempt"]) == ("failed", 1)
     assert "changed since the adapter was registered" in job["error"]
+    client.post("/v1/adapters/changing/retire", None)
 
 
 def test_nothing_the_service_wrote_names_a_person_or_quotes_a_record(service, company, released, people):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from unlearn.erasure.shadows import ShadowPlan, ShadowTable, check_shadows
 from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
 from unlearn.errors import CorpusError
-from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, verdict
+from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, among_others, own_verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import finetune, recorded_recipe
@@ -126,6 +126,7 @@ class Tried:
         adapter: the candidate's files; None if the rung could not run, and `reason` says why.
         after: its measurement.
         findings: the gates'.
+        own: the same of each person alone, by name, where several are to be forgotten.
         walked: how the loop went; None for a retraining.
         seconds: wall time of the rung, its measurement included.
         erasing_seconds: of the loop or the retraining alone.
@@ -140,11 +141,17 @@ class Tried:
     seconds: float
     erasing_seconds: float
     reason: str | None = None
+    own: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
         """Of the gates; refused if there is no candidate."""
         return "refused" if self.adapter is None else verdict(self.findings)
+
+    @property
+    def left(self) -> int:
+        """People whose own verdict is another than that of all: the others must not hide them."""
+        return sum(own_verdict(findings, self.verdict) != self.verdict for findings in self.own.values())
 
     def as_report(self) -> dict[str, Any]:
         """How it went, without the long lists, as JSON types."""
@@ -153,6 +160,7 @@ class Tried:
             "parameters": self.rung.model_dump(mode="json"),
             "verdict": self.verdict,
             "findings": [finding.as_report() for finding in self.findings],
+            "people_left": self.left,
             "seconds": self.seconds,
             "erasing_seconds": self.erasing_seconds,
             "reason": self.reason,
@@ -240,9 +248,12 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
     watcher.measured("after", after)
     watcher.stage("judging")
-    policy = prepared.case.policy
-    findings = tuple(make(policy, adapter.lineage)(prepared.before, after) for make in GATES.values())
-    return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took)
+    gates = [make(prepared.case.policy, adapter.lineage) for make in GATES.values()]
+    findings = tuple(gate(prepared.before, after) for gate in gates)
+    both = {name: (prepared.before.people[name], found) for name, found in after.people.items()}
+    stands = among_others(after.people, prepared.case.policy.gates.membership_attacks)
+    own = {name: (*(gate(was, found) for gate in gates), stands[name]) for name, (was, found) in both.items()}
+    return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took, own=own)
 
 
 def _erase(

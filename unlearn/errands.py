@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import ErrandKind, Task
-from unlearn.deploy import CurrentLink, Hook, Release, parse_hooks
+from unlearn.deploy import CurrentLink, Hook, Release, Vllm, parse_hooks
+from unlearn.deploy.base import number_of
 from unlearn.errors import BadInput, UnlearnError
+from unlearn.locations import is_url
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
 from unlearn.publishing import publish
 from unlearn.settings import Settings
+from unlearn.storage import Vault
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +61,8 @@ def _call_back_opendsr(desk: Desk, settings: Settings, task: Task) -> None:
 def _call_back(desk: Desk, settings: Settings, task: Task) -> None:
     """One signed POST (Standard Webhooks); the errand's id is the message's, on every attempt."""
     assert task.url is not None  # noqa: S101
-    assert task.secret is not None  # noqa: S101
     body = json.dumps(task.payload, separators=(",", ":")).encode()
-    _send(desk, settings, task, task.url, body, signed_headers(task.secret, task.id, datetime.now(UTC), body))
+    _send(desk, settings, task, task.url, body, signed_headers(task.secrets, task.id, datetime.now(UTC), body))
 
 
 def _send(desk: Desk, settings: Settings, task: Task, url: str, body: bytes, headers: Mapping[str, str]) -> None:
@@ -81,24 +85,49 @@ def _deploy(desk: Desk, settings: Settings, task: Task) -> None:
     told = task.payload
     try:
         hook = hook_of(settings, task.target)
-        release = Release(
-            adapter=told["adapter"],
-            adapter_id=told["adapter_id"],
-            number=told["number"],
-            path=Path(told["path"]),
-            sha256=told["sha256"],
-            previous=told["previous"],
-            forced=told["forced"],
-        )
+        release = _release(desk.vault, hook, told)
         if told["withdrawn"]:
             hook.withdraw(release)
         else:
             hook(release)
+        if release.url and release.path:
+            _take_away(release, withdrawn=told["withdrawn"])
     except UnlearnError as error:
         log.warning("errand %s: hook %s: %s", task.id, task.target, error)
         desk.errand_failed(task, str(error))
         return
     desk.errand_done(task)
+
+
+def _release(vault: Vault, hook: Hook, told: Mapping[str, Any]) -> Release:
+    """What the hook is told; a version of an object store is put where the hook's server reads, if it reads files."""
+    place = told["path"]
+    path: Path | None = Path(place)
+    if is_url(place):
+        shelf = hook.directory if isinstance(hook, Vllm) else None
+        path = shelf and shelf / told["adapter_id"] / place.rpartition("/")[2]
+        if path and not path.is_dir() and not told["withdrawn"]:
+            vault.get(place, path)
+    return Release(
+        adapter=told["adapter"],
+        adapter_id=told["adapter_id"],
+        number=told["number"],
+        path=path,
+        sha256=told["sha256"],
+        previous=told["previous"],
+        forced=told["forced"],
+        url=place if is_url(place) else None,
+    )
+
+
+def _take_away(release: Release, *, withdrawn: bool) -> None:
+    """Copies that the server does not serve any more: it was told, and reads another one or none."""
+    assert release.path is not None  # noqa: S101
+    copies = [copy for copy in release.path.parent.glob("v*") if copy.is_dir()]
+    newer = [copy for copy in copies if not release.may_replace(number_of(copy))]
+    for copy in copies:
+        if withdrawn or (copy not in newer and (newer or copy != release.path)):
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def _publish(desk: Desk, settings: Settings, task: Task) -> None:
@@ -124,7 +153,9 @@ def hook_of(settings: Settings, name: str) -> Hook:
         BadInput: the settings have no such hook any more.
     """
     if name == "link":
-        return CurrentLink(settings.home / "adapters")
+        if is_url(settings.effective_store):
+            raise BadInput("the versions are in an object store now, beside which there is no link; let the message be")
+        return CurrentLink(Path(settings.effective_store))
     for place, (given, hook) in enumerate(zip(settings.hooks, parse_hooks(settings.hooks), strict=True)):
         if name == f"{place}:{given['kind']}":
             return hook
@@ -145,6 +176,11 @@ class Courier:
         self._next_checkpoint = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin."""

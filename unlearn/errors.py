@@ -6,7 +6,7 @@
     │   ├── ModelError           a base model, tokenizer or adapter
     │   ├── PolicyError          a policy file or object
     │   ├── UnknownSubject       no record names this subject
-    │   └── PathNotAllowed       a path outside the configured roots              403
+    │   └── PathNotAllowed       a path or URL outside the configured roots       403
     ├── Unauthenticated          nobody this service knows                        401
     ├── NotAllowed               known, but not allowed to do this                403
     ├── NotFound                 no such request, adapter, job                    404
@@ -77,7 +77,7 @@ class UnknownSubject(BadInput):
 
 
 class PathNotAllowed(BadInput):
-    """A path lies outside the roots that the service may read."""
+    """A path or URL lies outside the roots that the service may read."""
 
     kind = "path-not-allowed"
     title = "This path may not be read"
@@ -85,10 +85,10 @@ class PathNotAllowed(BadInput):
 
 
 class Unauthenticated(UnlearnError):
-    """Nobody this service knows: no key, or one that is not good (any more)."""
+    """Nobody this service knows: no key or token, or one that is not good (any more)."""
 
     kind = "unauthenticated"
-    title = "An API key is needed"
+    title = "An API key or token is needed"
     status = 401
     exit_code = 2
 
@@ -97,7 +97,7 @@ class NotAllowed(UnlearnError):
     """Somebody known, who lacks the right for this."""
 
     kind = "not-allowed"
-    title = "The key has no right to this"
+    title = "The key or token has no right to this"
     status = 403
     exit_code = 2
 

@@ -25,21 +25,23 @@ from typing import Any
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
-from unlearn.cases.views import Claim
+from unlearn.cases.views import Claim, Own
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
 from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
-from unlearn.ladder import Outcome, climb
+from unlearn.guards import own_verdict
+from unlearn.ladder import WORSE, Outcome, climb
 from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
 from unlearn.measurement import Measurement
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
+from unlearn.storage import Loan, Vault
 from unlearn.tracking.review import write_review
 from unlearn.tracking.runs import Run, open_run
-from unlearn.weights import copy_adapter, read_adapter
+from unlearn.weights import read_base
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +62,18 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
     workshop = settings.home / "jobs" / claim.job_id / f"f{claim.fence}"
     run: Run | None = None
     try:
-        with Heart(desk, claim, settings.heartbeat_seconds) as heart:
+        with Heart(desk, claim, settings.heartbeat_seconds) as heart, Loan(settings) as loan:
             run = _open_run(claim, settings)
             desk.started_run(claim, run.id)
             follower = Follower(desk, claim, heart, run)
             if claim.kind == "shadows":
-                _make_shadows(desk, claim, settings, follower, run)
+                _make_shadows(desk, claim, settings, loan, follower, run)
             else:
-                case = _case(claim, settings)
+                case = _case(desk.vault, claim, settings, loan)
                 outcome = climb(case, workshop / "adapter", follower)
                 _record(run, outcome)
                 shutil.rmtree(_state(claim, settings), ignore_errors=True)
-                _decide(desk, claim, settings, heart, case, outcome)
+                _decide(desk, claim, heart, case, outcome)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
@@ -94,39 +96,45 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         raise
 
 
-def _case(claim: Claim, settings: Settings) -> Case:
+def _case(vault: Vault, claim: Claim, settings: Settings, loan: Loan) -> Case:
     """The attempt's case, its subjects told apart by keyed hashes alone.
 
     Raises:
         BadInput: a file is not what it was at registration.
     """
 
-    @cache
-    def hashed(subject: str) -> str:
-        return subject_hash(settings.identity_hash_key, subject)
-
-    adapter = read_adapter(Path(claim.adapter.current.path))
+    hashed = _hashing(settings)
+    adapter = vault.version(claim.adapter.current.path, loan)
     if adapter.sha256 != claim.adapter.current.sha256:
         raise ModelError(
             f"version {claim.adapter.current.number} of adapter '{claim.adapter.name}' is not what was registered: its "
             "SHA-256 differs; restore the file or register it anew"
         )
+    base = loan.base(claim.adapter.base)
+    if read_base(base).sha256 != claim.adapter.base_sha256:
+        raise ModelError(f"base '{base}' changed since the adapter was registered; restore it or register it anew")
     case = Case(
-        base=Path(claim.adapter.base),
+        base=base,
         adapter=adapter,
-        train=_unchanged_corpus(claim.adapter.train, claim.adapter.train_sha256),
-        holdout=_unchanged_corpus(claim.adapter.holdout, claim.adapter.holdout_sha256),
+        train=_unchanged_corpus(loan.corpus(claim.adapter.train), claim.adapter.train_sha256),
+        holdout=_unchanged_corpus(loan.corpus(claim.adapter.holdout), claim.adapter.holdout_sha256),
         is_forgotten=lambda subject: hashed(subject) in claim.subject_hashes,
         already_erased=lambda subject: hashed(subject) in claim.erased_hashes,
         policy=_policy(claim),
         device=settings.device,
         state=_state(claim, settings),
     )
-    table = _table(claim, settings)
-    if not table.exists():
-        return case
-    _drop(table, case.train, case.already_erased)  # of a case that closed just before its worker ended
-    return replace(case, shadows=read_shadows(table))
+    _drop(vault, claim, case.train, case.already_erased)  # of a case that closed just before its worker ended
+    table = vault.lend(_table(vault, claim), loan)
+    return case if table is None else replace(case, shadows=read_shadows(table))
+
+
+def _hashing(settings: Settings) -> Callable[[str], str]:
+    @cache
+    def hashed(subject: str) -> str:
+        return subject_hash(settings.identity_hash_key, subject)
+
+    return hashed
 
 
 def _state(claim: Claim, settings: Settings) -> Path:
@@ -134,23 +142,30 @@ def _state(claim: Claim, settings: Settings) -> Path:
     return settings.home / "jobs" / claim.job_id / "state"
 
 
-def _table(claim: Claim, settings: Settings) -> Path:
+def _table(vault: Vault, claim: Claim) -> str:
     """Where the adapter's shadow table is, once it is made."""
-    return settings.home / "adapters" / claim.adapter.id / "shadows.parquet"
+    return vault.place(claim.adapter.id, "shadows.parquet")
 
 
-def _drop(table: Path, train: Corpus, is_gone: Callable[[str], bool]) -> None:
+def _drop(vault: Vault, claim: Claim, train: Corpus, is_gone: Callable[[str], bool]) -> None:
     """What the table keeps of people who are gone goes with them."""
-    drop_rows(table, [record.id for record in train.records if any(map(is_gone, record.subjects))])
+    records = [record.id for record in train.records if any(map(is_gone, record.subjects))]
+    if not records:
+        return
+    with Loan(vault.settings) as loan:
+        table = vault.lend(_table(vault, claim), loan)
+        if table is not None and drop_rows(table, records):
+            vault.replace(table, _table(vault, claim))
 
 
-def _make_shadows(desk: Desk, claim: Claim, settings: Settings, follower: Follower, run: Run) -> None:
-    """Fit the folds and keep their signals; folds that an earlier worker finished are not fitted again.
+def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, follower: Follower, run: Run) -> None:
+    """Fit the folds and keep their signals; folds that an earlier worker finished here are not fitted again.
 
     Raises:
         BadInput: a file is not what it was at registration, or the adapter's recipe can't be used.
     """
-    case, table = _case(claim, settings), _table(claim, settings)
+    vault = desk.vault
+    case, place = _case(vault, claim, settings, loan), _table(vault, claim)
     recipe = recorded_recipe(case.adapter)
     if recipe is None:
         raise ModelError(f"adapter '{claim.adapter.name}' has no recipe any more; restore it or register it anew")
@@ -159,7 +174,10 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, follower: Follow
         follower.stage(f"fitting fold {fold} of {folds}")
         return follower.training
 
-    if not table.exists():
+    table = vault.lend(place, loan)
+    if table is None:
+        table = Path(place) if vault.is_local else _state(claim, settings) / "shadows.parquet"
+        table.unlink(missing_ok=True)  # whole, but not put into the store
         targets = case.policy.targets
         base = load_base(case.base, settings.device)
         made = make_shadows(
@@ -175,35 +193,51 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, follower: Follow
         )
         for fold, level in enumerate(made.about["fold_holdout_nlls_nats"], 1):
             run.metrics({"shadows/fold_holdout_nll_nats": level}, fold)
+        vault.replace(table, place)
     desk.finish_shadows(claim, hashlib.sha256(table.read_bytes()).hexdigest())
+    shutil.rmtree(_state(claim, settings), ignore_errors=True)
 
 
 def _policy(claim: Claim) -> Policy:
     return parse_policy(claim.policy, f"policy of adapter '{claim.adapter.name}'")
 
 
-def _unchanged_corpus(path: str, sha256: str) -> Corpus:
-    corpus = read_corpus(Path(path))
+def _unchanged_corpus(path: Path, sha256: str) -> Corpus:
+    corpus = read_corpus(path)
     if corpus.sha256 != sha256:
         raise CorpusError(f"{path} changed since the adapter was registered; restore it or register the adapter anew")
     return corpus
 
 
-def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Case, outcome: Outcome) -> None:
+def _decide(desk: Desk, claim: Claim, heart: Heart, case: Case, outcome: Outcome) -> None:
     """Release the candidate, or hold it for a person."""
     heart.check()
-    shelf = settings.home / "adapters" / claim.adapter.id
-    place = shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}"
-    version = copy_adapter(outcome.adapter, place)  # beside the old one, whether it is to serve or to wait for a person
-    end = desk.release if outcome.verdict == "released" else desk.hold
+    place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    version = desk.vault.shelve(outcome.adapter, place)  # beside the old one, to serve or to wait for a person
+    hashed, erased = _hashing(desk.settings), frozenset[str]()
+    own = _own(outcome, hashed)
     try:
-        end(claim, version, outcome.report)
+        if outcome.verdict == "released":
+            erased = desk.release(claim, version, outcome.report, own)
+        else:
+            desk.hold(claim, version, outcome.report, own)
     except BaseException:
-        shutil.rmtree(version.path, ignore_errors=True)
+        desk.vault.discard(place)
         raise
-    if outcome.verdict == "released" and case.shadows is not None:
-        _drop(case.shadows.path, case.train, case.is_forgotten)
+    if erased and case.shadows is not None:
+        _drop(desk.vault, claim, case.train, lambda subject: hashed(subject) in erased)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
+
+
+def _own(outcome: Outcome, hashed: Callable[[str], str]) -> dict[str, Own]:
+    """What the gates say of each subject alone, by its hash; of one that is spelled in two ways, the worse."""
+    found: dict[str, Own] = {}
+    for subject, findings in outcome.own.items():
+        one = Own(own_verdict(findings, outcome.verdict), tuple(finding.as_report() for finding in findings))
+        known = found.get(hashed(subject))
+        if known is None or WORSE[known.verdict] < WORSE[one.verdict]:
+            found[hashed(subject)] = one
+    return found
 
 
 def _give_back(desk: Desk, claim: Claim) -> None:

@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -47,13 +47,17 @@ WORSE: Mapping[Verdict, int] = {"released": 0, "inconclusive": 1, "refused": 2}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job made: the candidate's files, its verdict, both measurements, and the report."""
+    """What a job made: the candidate's files, its verdict, both measurements, and the report.
+
+    `own` has what the gates find of each person alone, by name, where several were to be forgotten.
+    """
 
     adapter: AdapterFiles
     verdict: Verdict
     before: Measurement
     after: Measurement
     report: dict[str, Any]
+    own: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ class Examined:
 def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outcome:
     """Erase and judge, rung by rung. The candidate is written to `destination` whatever the verdict.
 
-    A rung that is released ends the climb. So does one that is inconclusive for want of data alone: no other method
-    brings more records. Of several that were not released, the least bad is kept, the later one of equals.
+    A rung that is released, for each person alone as well, ends the climb. So does one that is inconclusive for want of
+    data alone: no other method brings more records. Of several that end it not, the least bad is kept, the later one
+    of equals.
 
     Args:
         case: what to erase from what.
@@ -95,7 +100,7 @@ def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outc
                     raise
                 tried = Tried(rung, None, None, (), None, 0.0, 0.0, str(error))
             tries.append(tried)
-            if tried.verdict == "released" or _for_want_of_data(tried.findings):
+            if (tried.verdict == "released" and not tried.left) or _for_want_of_data(tried.findings):
                 break
         best = _best(tries)
         assert best.adapter is not None  # noqa: S101
@@ -106,7 +111,7 @@ def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outc
             shutil.rmtree(destination.parent / f".{destination.name}.rung-{number}", ignore_errors=True)
     report = _erasing_report(prepared, tries, best, time.monotonic() - started)
     report["adapter"]["after_sha256"] = adapter.sha256
-    return Outcome(adapter, best.verdict, prepared.before, best.after, report)
+    return Outcome(adapter, best.verdict, prepared.before, best.after, report, best.own)
 
 
 def _best(tries: list[Tried]) -> Tried:
@@ -114,7 +119,7 @@ def _best(tries: list[Tried]) -> Tried:
     if not made:
         reasons = "; ".join(f"{tried.rung.method}: {tried.reason}" for tried in tries)
         raise ErasureFailed(f"no method of the ladder made an adapter: {reasons}")
-    return min(reversed(made), key=lambda tried: WORSE[tried.verdict])
+    return min(reversed(made), key=lambda tried: (WORSE[tried.verdict], tried.left))
 
 
 def _for_want_of_data(findings: Iterable[Finding]) -> bool:

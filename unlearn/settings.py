@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.errors import BadInput, PathNotAllowed
+from unlearn.locations import NO_SECRETS, holds_user, is_url, is_within, url_of
 
 LONGEST_SOCKET_BYTES = 100
 """sockaddr_un holds 108 bytes on Linux and 104 elsewhere, a closing NUL among them."""
@@ -35,8 +36,14 @@ LONGEST_SOCKET_BYTES = 100
 OPENDSR = ("opendsr_domain", "opendsr_key_file", "opendsr_certificate_file")
 """What the OpenDSR front needs, together."""
 
+OIDC = ("oidc_issuer", "oidc_audience", "oidc_jwks_url", "oidc_controller_claim")
+"""What may be left out or given as an empty text."""
+
 DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 """A host name with at least two labels (RFC 1123, section 2.1)."""
+
+_BETWEEN_ROOTS = re.compile(f"{re.escape(os.pathsep)}(?!//)")
+"""The colon of a URL parts no roots."""
 
 
 class Settings(BaseSettings):
@@ -59,9 +66,18 @@ class Settings(BaseSettings):
         description="MLflow tracking URI; by default an SQLite file under home.",
     )
     mlflow_experiment: str = Field(default="unlearn", description="MLflow experiment of the erasing runs.")
-    roots: Annotated[list[Path], NoDecode] = Field(
+    roots: Annotated[list[Path | str], NoDecode] = Field(
         default_factory=list,
-        description=f"Directories that may be read from, joined by '{os.pathsep}'; home is always one.",
+        description="Directories and URLs of object stores (s3://bucket/prefix) that may be read from, joined by "
+        f"'{os.pathsep}'; home is always one. Credentials come from the environment (AWS_…), never from a URL.",
+    )
+    store: str | None = Field(
+        default=None,
+        description="Where versions of adapters live: a directory, or s3://bucket/prefix for several machines; by "
+        "default `adapters` under home.",
+    )
+    cache_bytes: int = Field(
+        default=200 * 10**9, gt=0, description="Most bytes of base models from object stores that are kept under home."
     )
     identity_key: SecretStr | None = Field(
         default=None, description="Key of the identity hashes (32 bytes or more); by default made under home."
@@ -73,6 +89,25 @@ class Settings(BaseSettings):
         default=True,
         description="Whether the API keeps an admin key under home, readable by the owner alone, for commands on the "
         "same machine.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="URL of an OIDC issuer whose bearer tokens are taken beside API keys."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="What the issuer calls this service (`aud`); tokens for others are refused."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="Where the issuer's keys are; by default its discovery document says so."
+    )
+    oidc_scope_claim: str = Field(
+        default="scope", min_length=1, description="Claim with the scopes: words with spaces between, or a list."
+    )
+    oidc_scope_prefix: str = Field(
+        default="", description="What our scopes begin with there, such as 'unlearn:'; all other words are left alone."
+    )
+    oidc_controller_claim: str | None = Field(
+        default=None,
+        description="Claim with the name of the company a token is for; without, all are for the default one.",
     )
     hooks: list[dict[str, Any]] = Field(
         default_factory=list,
@@ -122,7 +157,8 @@ class Settings(BaseSettings):
     )
     opendsr_certificate_file: Path | None = Field(
         default=None,
-        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust.",
+        description="Its X.509 certificate as PEM, with the domain among its names, by an authority controllers trust; "
+        "its issuers may follow.",
     )
     metrics_open: bool = Field(
         default=False,
@@ -133,6 +169,12 @@ class Settings(BaseSettings):
         default="text", description="How API and workers log: lines for people, or a JSON object a line."
     )
     device: str = Field(default="cpu", description="torch device of the workers.")
+    worker_max_memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="Peak memory (MB) above which a worker's process makes way for a fresh one, after its job; by "
+        "default three quarters of the machine's, or of its container's.",
+    )
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
@@ -167,7 +209,24 @@ class Settings(BaseSettings):
             raise ValueError(f"the OpenDSR front signs what it says: set {missing} as well, or none of the three")
         return self
 
-    @field_validator(*OPENDSR, mode="before")
+    @model_validator(mode="after")
+    def _issuer_and_audience(self) -> Self:
+        if self.oidc_issuer is None and (self.oidc_audience or self.oidc_jwks_url or self.oidc_controller_claim):
+            raise ValueError("the OIDC settings are about tokens of an issuer: set UNLEARN_OIDC_ISSUER as well")
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            raise ValueError(
+                "a token must be for this service, not for any of the issuer's: set UNLEARN_OIDC_AUDIENCE as well"
+            )
+        return self
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#@]+([/?][^\s#]*)?", value):
+            raise ValueError("give an address such as https://login.example.com/realm: no user, no fragment")
+        return value
+
+    @field_validator(*OPENDSR, *OIDC, mode="before")
     @classmethod
     def _empty_is_not_given(cls, value: object) -> object:
         return None if value == "" else value
@@ -182,12 +241,29 @@ class Settings(BaseSettings):
     @field_validator("roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        return [p for p in value.split(os.pathsep) if p] if isinstance(value, str) else value
+        if isinstance(value, str):
+            if holds_user(value):
+                raise ValueError(NO_SECRETS)
+            value = [part for part in _BETWEEN_ROOTS.split(value) if part]
+        if isinstance(value, list):
+            return [url_of(root) if is_url(str(root)) else Path(root) for root in value]
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _one_store(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not is_url(value):
+            return str(Path(value).expanduser().resolve())
+        if not value.startswith("s3://"):
+            raise ValueError("versions live in a directory or at s3://bucket/prefix")
+        return url_of(value)
 
     def model_post_init(self, _context: object) -> None:
         """Make every path absolute."""
         object.__setattr__(self, "home", self.home.expanduser().resolve())
-        roots = [r.expanduser().resolve() for r in self.roots]
+        roots = [r.expanduser().resolve() if isinstance(r, Path) else r for r in self.roots]
         object.__setattr__(self, "roots", roots)
         for name in ("opendsr_key_file", "opendsr_certificate_file"):
             path = getattr(self, name)
@@ -203,6 +279,11 @@ class Settings(BaseSettings):
     def effective_broker_url(self) -> str:
         """URL of the broker, in Celery's spelling."""
         return self.broker_url or f"redis+socket://{quote(str(self.broker_socket))}"
+
+    @property
+    def effective_store(self) -> str:
+        """Directory or URL of the adapters' versions."""
+        return self.store or str(self.home / "adapters")
 
     @property
     def broker_socket(self) -> Path:
@@ -244,6 +325,30 @@ class Settings(BaseSettings):
             return key
         return _key_file(self.home / "keys" / "identity.key")
 
+    def allowed_place(self, place: str, what: str) -> str:
+        """The place in its one spelling: an allowed path, or a URL at or below a root that is one.
+
+        Args:
+            place: as a client named it.
+            what: what it is for, for the message.
+
+        Raises:
+            PathNotAllowed: it is elsewhere, or a relative path.
+            BadInput: nothing is at the path, or no such URL can be; at a URL nothing is looked for yet.
+        """
+        if not is_url(place):
+            return str(self.allowed_path(place, what))
+        try:
+            url = url_of(place)
+        except ValueError as error:
+            raise BadInput(f"{what}: {error}") from None
+        if not any(is_within(url, root) for root in self.roots if isinstance(root, str)):
+            raise PathNotAllowed(
+                f"{what}: '{url}' is outside the allowed roots; copy it to one of them, or add its bucket or prefix "
+                "to UNLEARN_ROOTS"
+            )
+        return url
+
     def allowed_path(self, path: str | Path, what: str) -> Path:
         """The real path of `path`, if it lies under home or one of the roots.
 
@@ -264,7 +369,8 @@ class Settings(BaseSettings):
             real = given.resolve()
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(f"{what}: '{path}' can't be resolved ({error})") from None
-        if not any(real.is_relative_to(root) for root in [self.home, *self.roots]):
+        directories = [self.home, *(root for root in self.roots if isinstance(root, Path))]
+        if not any(real.is_relative_to(directory) for directory in directories):
             raise PathNotAllowed(
                 f"{what}: '{path}' is outside the allowed roots; move it under one of them, "
                 "or add its directory to UNLEARN_ROOTS"

@@ -53,7 +53,7 @@ class AdapterFiles:
     """A LoRA's directory: `sha256` is that of the weight file; `recipe` how it was trained, when recorded.
 
     `lineage` is what erasures did to it since it was last fitted: for each the method, and the retain NLL before and
-    its rise, nats per token; empty for an exact fit.
+    its rise, nats per token; empty for an exact fit. `stored` is where the store has it, if that is not `path`.
     """
 
     path: Path
@@ -62,6 +62,12 @@ class AdapterFiles:
     shapes: Shapes
     recipe: dict[str, Any] | None
     lineage: tuple[dict[str, Any], ...] = ()
+    stored: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where others find it: its directory, or its URL in an object store."""
+        return self.stored or str(self.path)
 
     @property
     def rank(self) -> int:

@@ -1,27 +1,35 @@
-"""`python -m workers.errands`: runs callbacks and hooks, where the API does not (UNLEARN_ERRANDS=false)."""
+"""`python -m workers.errands`: runs callbacks and hooks, where the API does not (UNLEARN_ERRANDS=false).
+
+Touches `errands.alive` under home every 20 seconds while it does, for whoever watches from outside.
+"""
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 
+from unlearn import logs
 from unlearn.cases.desk import Desk
 from unlearn.errands import Courier
 from unlearn.settings import Settings
 
+ALIVE = "errands.alive"
+ALIVE_SECONDS = 20.0
+
 
 def main() -> None:
     """Run errands until told to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings()
+    logs.begin(settings.log_format)
     desk, stop = Desk(settings), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     desk.migrate()
     courier = Courier(desk, settings, settings.sweep_seconds)
     courier.start()
-    stop.wait()
+    while courier.is_running and not stop.is_set():
+        (settings.home / ALIVE).touch()
+        stop.wait(ALIVE_SECONDS)
     courier.stop()
     desk.close()
 

@@ -2,10 +2,14 @@
 
 Importing this file needs no torch, so the API can ring. The settings' reasons: a job runs long, so nothing may
 redeliver it early (visibility timeout in all three places; no ETA anywhere); a worker that dies hands its message back
-(late acknowledgement); lost or repeated messages do no harm, because claims are made in the database.
+(late acknowledgement); lost or repeated messages do no harm, because claims are made in the database. Nothing but jobs
+on adapters goes this way: callbacks, hooks, sweeps and reminders are the errands' and the relay's.
 """
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -18,6 +22,8 @@ QUEUE = "gpu"
 TASK = "unlearn.fulfil"
 VISIBILITY_SECONDS = 6 * 3600
 HARD_LIMIT_SECONDS = 5 * 3600
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""The memory limit of this process's container (Linux control groups, version 2)."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -54,11 +60,27 @@ def make_app(settings: Settings) -> Celery:
         task_default_queue=QUEUE,
         worker_prefetch_multiplier=1,
         worker_concurrency=1,
+        worker_max_memory_per_child=most_memory_kib(settings),
         worker_pool="prefork",
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
     )
     return app
+
+
+def most_memory_kib(settings: Settings) -> int:
+    """Peak memory above which a worker's child ends after its job, and its base model with it.
+
+    Below, the child and the base stay: a limit under what one job takes would have every job load the base anew.
+    """
+    if settings.worker_max_memory_mb is not None:
+        return settings.worker_max_memory_mb * 1024
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        container = int(CONTAINER.read_text())
+    except (OSError, ValueError):  # none, or "max"
+        container = machine
+    return min(machine, container) * 3 // 4 // 1024
 
 
 class Bell:

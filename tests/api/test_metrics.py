@@ -31,13 +31,29 @@ def test_a_scrape_counts_what_the_database_holds(api, registered, company):
     assert found["unlearn_job_seconds_bucket", ("kind", "erasure"), ("le", "+Inf")] == 0
 
 
+def test_the_seconds_of_each_stage_are_a_histogram(api, registered, company):
+    desk = api.app.state.desk
+    job = api.post("/v1/requests", json=body(company)).json()["jobs"][0]["id"]
+    claim = desk.claim(job, "a worker")
+    desk.progress(claim, "erasing: calibrated", 0, 9)
+    desk.fail(claim, "broken", final=True)
+    found = scraped(api.get("/metrics"))
+    assert found["unlearn_job_stage_seconds_bucket", ("le", "1.0"), ("stage", "erasing: calibrated")] == 1
+    assert found["unlearn_job_stage_seconds_gcount", ("stage", "erasing: calibrated")] == 1
+
+
 def test_names_say_their_unit_and_labels_name_nobody(api, registered, company):
     request = api.post("/v1/requests", json=body(company)).json()
     text = api.get("/metrics").text
     for kind, name in re.findall(r"# TYPE (\S+) (\S+)", text):
         assert kind.startswith("unlearn_")
         assert kind.endswith("_total") == (name == "counter"), kind
-    assert {label for _, *labels in scraped(api.get("/metrics")) for label, _ in labels} <= {"kind", "state", "le"}
+    assert {label for _, *labels in scraped(api.get("/metrics")) for label, _ in labels} <= {
+        "kind",
+        "state",
+        "stage",
+        "le",
+    }
     secret = [request["id"], request["jobs"][0]["id"], request["subject_hash"], "bot", "default", "key:"]
     assert not [one for one in secret if one in text]
 

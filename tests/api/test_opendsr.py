@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -180,6 +181,23 @@ def test_an_rsa_key_signs_as_well(settings, tmp_path):
         client.headers["Authorization"] = f"Bearer {settings.local_key_file.read_text().strip()}"
         controller = Controller(client)
         controller.check_inner_signature(controller.submit(erasure("nobody")))
+
+
+def test_a_chain_is_served_and_its_days_left_are_told(settings, tmp_path, caplog):
+    key, above, end = ec_key(), ec_key(), datetime.now(UTC) + timedelta(days=9)
+    paper = certificate(key, DOMAIN, name="leaf", by=(above, "above")) + certificate(above, name="above", end=end)
+    (tmp_path / "dsr.key").write_bytes(pem(key))
+    (tmp_path / "dsr.pem").write_bytes(paper)
+    with TestClient(create_app(settings)) as client:
+        client.headers["Authorization"] = f"Bearer {settings.local_key_file.read_text().strip()}"
+        controller = Controller(client)
+        assert controller.certificate == paper
+        controller.status(str(uuid.uuid4()), 404)
+        [line] = re.findall(r"^unlearn_opendsr_certificate_days_left (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    assert 8.9 < float(line) < 9
+    assert [r.getMessage() for r in caplog.records if "certificate" in r.getMessage()] == [
+        "the OpenDSR certificate ends in 8 days; renew it, and start again"
+    ]
 
 
 def test_somebody_unknown_is_completed_at_once_and_can_not_be_cancelled(controller, registered):

@@ -50,6 +50,7 @@ RIGHTS = {
     ("POST", "/v1/callbacks"): (set(), {"url": "https://example.com/x"}),
     ("GET", "/v1/callbacks"): (set(), None),
     ("DELETE", "/v1/callbacks/{id}"): (set(), None),
+    ("POST", "/v1/callbacks/{id}/rotate"): (set(), {}),
     ("GET", "/v1/callbacks/messages"): ({"requests:read", "audit"}, None),
     ("POST", "/v1/callbacks/messages/{id}/replay"): (set(), None),
     ("POST", "/v1/keys"): (set(), {"name": "n", "scopes": ["audit"]}),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unlearn.attacks import Signals
 from unlearn.attacks.audit import ASKED, audit
 from unlearn.attacks.exposure import SECRET, exposures
 from unlearn.attacks.generation import leaks, rouge_l, said
@@ -17,7 +19,8 @@ from unlearn.attacks.panel import panel
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.splits import split
 from unlearn.lm.base import attached, lora_parameters
-from unlearn.lm.likelihood import PLAIN
+from unlearn.lm.batches import encode
+from unlearn.lm.likelihood import PLAIN, readings
 from unlearn.policy import AuditPolicy
 from unlearn.weights import read_adapter
 
@@ -47,6 +50,63 @@ def test_attacks_on_request_see_the_members_and_are_scored_with_the_others(model
         assert found.membership[name].auc > 0.8, name
         assert all(map(math.isfinite, found.scores[name].values()))
     assert not set(ASKED) & set(audit(model, measured, pad_id).membership)
+
+
+def nll(model, tokens, scored):
+    """Mean NLL of the scored tokens from full logits, in double precision; with a graph if gradients are on."""
+    log_probs = model(input_ids=torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+    at = [t for t in range(1, len(tokens)) if scored[t]]
+    return -log_probs[[t - 1 for t in at], [tokens[t] for t in at]].mean()
+
+
+def signals_of(model, measured, pad_id):
+    read = readings(model, measured.attacked, pad_id)
+    return Signals(read, measured.reference, measured.zlib_bytes)
+
+
+def test_lowercase_is_the_ratio_of_two_plain_losses(base, model, measured, pad_id):
+    found = ASKED["lowercase"](model, measured, signals_of(model, measured, pad_id), pad_id)
+    for record in (measured.forget[0], measured.holdout[0]):
+        plain = measured.examples[record.id]
+        changed = {k: getattr(record, k).lower() for k in ("text", "prompt", "completion") if getattr(record, k)}
+        [lower] = encode([replace(record, **changed)], base.tokenizer, None)
+        assert lower.tokens != plain.tokens
+        with torch.no_grad():
+            expected = nll(model, lower.tokens, lower.scored) / nll(model, plain.tokens, plain.scored)
+        assert found[record.id] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_recall_is_the_ratio_of_the_loss_behind_a_prefix_and_alone(model, measured, pad_id):
+    found = ASKED["recall"](model, measured, signals_of(model, measured, pad_id), pad_id)
+    longest = max(len(measured.examples[r.id].tokens) for r in (*measured.forget, *measured.holdout))
+    prefix: list[int] = []
+    for shot in measured.holdout[:4]:
+        tokens = measured.examples[shot.id].tokens
+        if len(prefix) + len(tokens) + longest <= measured.context_tokens:
+            prefix += tokens
+    assert prefix
+    people = {measured.person[shot.id] for shot in measured.holdout[:4]}
+    strangers = [r for r in measured.holdout if measured.person[r.id] not in people]
+    assert not {r.id for r in measured.holdout if measured.person[r.id] in people} & set(found)
+    for record in (measured.forget[0], strangers[0]):
+        plain = measured.examples[record.id]
+        with torch.no_grad():
+            behind = nll(model, [*prefix, *plain.tokens], [False] * len(prefix) + list(plain.scored))
+            expected = behind / nll(model, plain.tokens, plain.scored)
+        assert found[record.id] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_gradient_norm_is_that_of_a_plain_backward_pass(model, measured, pad_id):
+    found = ASKED["gradient_norm"](model, measured, signals_of(model, measured, pad_id), pad_id)
+    weights = [parameter for _, parameter in lora_parameters(model)]
+    for record in (measured.forget[0], measured.holdout[0]):
+        example = measured.examples[record.id]
+        for parameter in weights:
+            parameter.requires_grad_(True)
+            parameter.grad = None
+        nll(model, example.tokens, example.scored).backward()
+        norm = math.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in weights))
+        assert found[record.id] == pytest.approx(-norm, rel=1e-3)
 
 
 def test_greedy_answers_are_the_records_that_were_memorised(model, measured, pad_id):

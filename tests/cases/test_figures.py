@@ -7,7 +7,7 @@ from test_desk import REFUSED, submit, work
 
 from unlearn.cases.desk import RING_AGAIN
 from unlearn.cases.rights import SCOPES, Actor
-from unlearn.errors import NotAllowed
+from unlearn.errors import LeaseLost, NotAllowed
 
 DAY = 86400.0
 WEEKS = 25 * DAY
@@ -56,6 +56,40 @@ def test_a_job_is_followed_from_its_claim_to_its_verdict_and_its_seconds(desk, a
     clock.forward(DAY + 1)
     assert desk.figures().job_seconds == {}
     assert desk.figures().verdicts == {("refused", "ascent"): 1}
+
+
+def test_each_stage_has_the_seconds_that_all_attempts_spent_in_it(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    clock.forward(1)  # before its first stage
+    for stage, seconds in (("loading", 2), ("fitting fold 1 of 2", 3), ("fitting fold 2 of 2", 4), ("erasing", 5)):
+        desk.progress(claim, stage, 0, 9)
+        desk.progress(claim, stage, 1, 9)
+        clock.forward(seconds)
+    assert desk.figures().stage_seconds == {}, "it has not ended"
+    desk.give_back(claim)
+    clock.forward(100)
+    claim = work(desk, job_id)
+    desk.progress(claim, "erasing", 0, 9)
+    clock.forward(0.5)
+    desk.hold(claim, None, REFUSED)
+    clock.forward(10)
+    spent = {"loading": (2.0,), "fitting fold": (7.0,), "erasing": (5.5,)}
+    assert desk.figures().stage_seconds == spent
+    assert sum(seconds for (seconds,) in spent.values()) <= desk.figures().job_seconds["erasure"][0]
+
+
+def test_a_worker_that_lost_its_job_adds_nothing_to_its_stages(desk, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    late = work(desk, job_id)
+    desk.progress(late, "erasing", 0, 9)
+    clock.forward(desk.settings.lease_seconds + 1)
+    desk.sweep()
+    with pytest.raises(LeaseLost):
+        desk.progress(late, "judging", 0, 0)
+    claim = work(desk, job_id)
+    desk.fail(claim, "broken", final=True)
+    assert desk.figures().stage_seconds == {"erasing": (desk.settings.lease_seconds + 1,)}
 
 
 def test_a_worker_that_fell_silent_shows_until_the_sweep(desk, adapter, company, clock):

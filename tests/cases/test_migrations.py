@@ -128,7 +128,7 @@ def test_back_in_a_chain_every_link_holds_and_it_converts_again(old):
     put_chain(old)
     old.migrate()
     old.checkpoint()
-    old.store.migrate_down("0005")
+    old.store.migrate_down("0007")
     with old.store.reading() as session:
         rows = session.execute(text("SELECT action, facts FROM ledger ORDER BY seq")).all()
         hashes = session.execute(text("SELECT previous, hash FROM ledger ORDER BY seq")).all()

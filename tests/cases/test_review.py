@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from test_desk import REFUSED, REPORT, actions, new_version, work
 
+from unlearn.cases.store.ledger import entries_about
+from unlearn.cases.views import Own
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
 from unlearn.weights import copy_adapter, read_adapter
 
@@ -190,6 +192,78 @@ def test_requests_inside_the_window_share_a_job_that_begins_when_it_is_over(desk
     desk.release(claim, new_version(desk, claim), REPORT)
     assert {desk.request(r.id).state for r in (first, second)} == {"completed"}
     assert desk.request(third.id).state == "pending"
+
+
+def alone(verdict, *outcomes):
+    return Own(verdict, tuple({"gate": f"gate-{n}", "outcome": o} for n, o in enumerate(outcomes)))
+
+
+@pytest.fixture
+def refused_alone(desk, gathering, people, clock):
+    """Two requests shared a job whose version serves; the gates refuse the first subject alone."""
+    known, gone = desk.submit(people[0]), desk.submit(people[1])
+    clock.forward(61)
+    claim = work(desk, known.jobs[0].id)
+    own = {
+        known.subject_hash: alone("refused", "pass", "fail"),
+        gone.subject_hash: alone("released", "inconclusive", "pass"),
+    }
+    assert desk.release(claim, new_version(desk, claim), REPORT, own) == {gone.subject_hash}
+    return known.id, gone.id
+
+
+def test_each_request_of_a_shared_job_has_its_own_verdict_and_evidence(desk, refused_alone):
+    known, gone = map(desk.request, refused_alone)
+    assert desk.adapter("bot").current.number == 2  # better than the old one for both
+    assert (gone.state, known.state) == ("completed", "needs_review")
+    assert (gone.jobs[0].verdict, known.jobs[0].verdict) == ("released", "refused")
+    assert [f["outcome"] for f in known.jobs[0].findings] == ["pass", "fail"]
+    assert desk.job(gone.jobs[0].id).verdict == "released"
+    with desk.store.reading() as session:
+        own = [e for e in entries_about(session, known.id) if e.action == "verdict_alone"]
+    assert [(e.facts["request"], e.facts["verdict"]) for e in own] == [(known.id, "refused")]
+
+
+def test_who_was_refused_alone_is_erased_again_from_the_version_that_serves(desk, refused_alone, people, clock):
+    known, gone = map(desk.request, refused_alone)
+    assert [t.erased_at is None for p in people[:2] for t in desk.preview(p)] == [True, False]
+    again = desk.retry(known.id)
+    clock.forward(61)
+    claim = work(desk, again.jobs[-1].id)
+    assert (claim.subject_hashes, claim.erased_hashes) == ({known.subject_hash}, {gone.subject_hash})
+    desk.release(claim, new_version(desk, claim), REPORT)
+    assert desk.request(known.id).state == "completed"
+
+
+def test_a_person_may_accept_who_was_refused_alone_while_that_version_serves(desk, refused_alone, people):
+    known, gone = map(desk.request, refused_alone)
+    accepted = desk.release_as_it_is(known.id, "one wording of one record, read by two of us")
+    assert (accepted.state, accepted.jobs[0].verdict, accepted.decision["kind"]) == (
+        "completed",
+        "released",
+        "released",
+    )
+    assert desk.adapter("bot").current.number == 2
+    back = desk.roll_back("bot", 1, reopen=True)
+    assert back.current.number == 1
+    assert {desk.request(r.id).state for r in (known, gone)} == {"pending"}
+
+
+def test_who_was_refused_alone_is_not_accepted_into_a_version_that_serves_no_more(desk, refused_alone):
+    known, _ = refused_alone
+    desk.roll_back("bot", 1, reopen=True)
+    with pytest.raises(Conflict, match="serves no more"):
+        desk.release_as_it_is(known, "small")
+
+
+def test_a_rollback_to_a_version_knows_whom_it_refused_alone(desk, refused_alone, clock):
+    known, gone = map(desk.request, refused_alone)
+    again = desk.retry(known.id)
+    clock.forward(61)
+    claim = work(desk, again.jobs[-1].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    desk.roll_back("bot", 2, reopen=True)
+    assert [desk.request(r.id).state for r in (known, gone)] == ["pending", "completed"]
 
 
 def test_a_request_that_leaves_a_shared_job_leaves_the_others_to_begin_anew(desk, gathering, people, clock):

@@ -10,13 +10,14 @@ from random import Random
 
 import pytest
 from sqlalchemy import text
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 from test_desk import REFUSED, REPORT, new_version, work
 
 from outbound.papers import certificate, ec_key, pem
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
 from unlearn.cases.sealing import seal, unseal
+from unlearn.cases.store.ledger import all_entries
 from unlearn.deploy import Vllm
 from unlearn.errands import hook_of, run_errands
 from unlearn.errors import BadInput, Conflict, NotFound
@@ -107,6 +108,58 @@ def test_the_secret_is_shown_once_and_sealed(desk, receiver):
         unseal(key, sealed, "end_other")
     with pytest.raises(BadInput):
         unseal(b"x" * 32, seal(key, "a", "b"), "b")
+
+
+def test_a_new_secret_signs_beside_the_old_one_until_its_time_is_over(desk, settings, adapter, people, receiver, clock):
+    view, first = desk.add_endpoint(receiver.url)
+
+    def signed_by():
+        desk.cancel(desk.submit(people.pop()).id)
+        assert run_errands(desk, settings) == 1
+        headers, body = receiver.came[-1]
+        headers = {name.lower(): value for name, value in headers.items()}
+        return [secret for secret in secrets if verifies(secret, headers, body)]
+
+    secrets = [first]
+    assert signed_by() == [first]
+    rotated, second = desk.rotate_secret(view.id)
+    secrets.append(second)
+    assert rotated.old_secret_until - clock() <= timedelta(hours=24)
+    assert signed_by() == [first, second]
+    clock.forward(23 * 3600)
+    assert signed_by() == [first, second]
+    clock.forward(3600)
+    assert signed_by() == [second]
+    assert desk.endpoints()[0].old_secret_until is None
+    _, third = desk.rotate_secret(view.id, timedelta())
+    secrets.append(third)
+    assert signed_by() == [third]
+    _, fourth = desk.rotate_secret(view.id)
+    _, fifth = desk.rotate_secret(view.id)
+    secrets += [fourth, fifth]
+    assert signed_by() == [fourth, fifth]
+    with desk.store.reading() as session:
+        facts = [entry.facts for entry in all_entries(session) if entry.action == "endpoint_secret_rotated"]
+    assert [(one["endpoint"], one["by"]) for one in facts] == [(view.id, "operator")] * 4
+    assert not [secret for secret in secrets if secret in json.dumps(facts)]
+
+
+def verifies(secret, headers, body):
+    try:
+        Webhook(secret).verify(body.decode(), headers)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+def test_only_an_address_of_the_company_that_takes_messages_gets_a_new_secret(desk, receiver):
+    view, _ = desk.add_endpoint(receiver.url)
+    _, token = desk.create_key("theirs", ["admin"], controller="other")
+    with pytest.raises(NotFound):
+        desk.rotate_secret(view.id, by=desk.authenticate(token))
+    desk.disable_endpoint(view.id)
+    with pytest.raises(Conflict, match="add it again"):
+        desk.rotate_secret(view.id)
 
 
 def test_a_failed_message_is_sent_again_under_its_id_and_then_given_up(

@@ -179,7 +179,8 @@ def test_the_parts_get_exactly_the_settings_of_the_house(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     given = Settings(
         home=tmp_path / "home",
-        roots=[tmp_path / "a", tmp_path / "b"],
+        roots=[tmp_path / "a", "s3://bucket/inputs", tmp_path / "b"],
+        store="s3://bucket/adapters",
         identity_key="k" * 32,
         broker_url=None,
         mlflow_tracking_uri=None,

@@ -43,6 +43,10 @@ def test_every_kind_on_the_menu_has_settings():
         ([{"kind": "mlflow"}], "hooks.0.uri: Field required"),
         ([{"kind": "vllm", "url": "http://vllm:8000/v1"}], "hooks.0.url: 'http://vllm:8000/v1' ends in /v1"),
         ([{"kind": "link", "directory": "here"}], "hooks.0.directory: 'here' is relative; give an absolute path"),
+        (
+            [{"kind": "vllm", "url": "http://vllm", "directory": "here"}],
+            "hooks.0.directory: 'here' is relative; give an absolute path",
+        ),
         ({"kind": "link"}, "hooks: Input should be a valid list"),
         (["link"], "hooks.0: "),
     ],

@@ -1,15 +1,20 @@
-"""MLflow's model registry on a real SQLite store."""
+"""MLflow's model registry on a real SQLite store, and on a real server."""
 
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from unlearn.deploy import HookFailed, Registry
+from unlearn.deploy.registry import EXPERIMENT
 
+SERVER = Path(__file__).with_name("mlflow_server.py")
 NAMES = (f"support-{i}" for i in itertools.count())
 
 
@@ -141,13 +146,46 @@ def test_a_store_that_can_not_be_reached_is_named(released, tmp_path):
         Registry(f"sqlite:///{tmp_path}/file/mlflow.db")(released(1))
 
 
-def test_a_server_that_needs_a_run_is_said_to_need_one(released, monkeypatch):
+@pytest.fixture(scope="module")
+def server(uri, tmp_path_factory):
+    """MLflow's own server in front of the store that the other tests made."""
+    MlflowClient(tracking_uri=uri).search_registered_models()  # its tables
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    command = [sys.executable, "-P", SERVER, uri, str(artifacts)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.kill()
+
+
+def test_on_a_server_the_weights_are_logged_to_a_run_since_it_takes_no_path(server, name, released, tmp_path):
+    registry, client = Registry(server), MlflowClient(tracking_uri=server, registry_uri=server)
+    for number in (1, 2, 2):
+        registry(released(number, adapter=name))
+    assert state(client, name) == ([1, 2], [1], 2)
+    champion = client.get_model_version_by_alias(name, "champion")
+    assert champion.source == f"runs:/{champion.run_id}/adapter"
+    client.download_artifacts(champion.run_id, "adapter", str(tmp_path))
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights of 2"
+
+
+def test_a_crash_between_the_run_and_the_registration_leaves_no_second_run(server, name, released, monkeypatch):
+    registry, client = Registry(server), MlflowClient(tracking_uri=server, registry_uri=server)
+    for breaks in ("log_artifacts", "create_model_version"):
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, breaks, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                registry(released(1, adapter=name, adapter_id="adp_2"))
+    registry(released(1, adapter=name, adapter_id="adp_2"))
+    [experiment] = client.search_experiments(filter_string=f"name = '{EXPERIMENT}'")
+    [run] = client.search_runs([experiment.experiment_id], "tags.adapter_id = 'adp_2'")
+    assert run.info.status == "FINISHED"
+    assert client.get_model_version_by_alias(name, "champion").run_id == run.info.run_id
+
+
+def test_a_server_that_can_not_be_reached_is_told_as_such(released, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    registry = Registry("http://127.0.0.1:9")
-    with pytest.raises(HookFailed, match="name the run that logged the weights"):
-        registry(released(1))
     with pytest.raises(HookFailed, match="see that it can be reached"):
-        registry(released(1, run_id="0" * 32))
+        Registry("http://127.0.0.1:9")(released(1))
 
 
 def test_a_password_in_the_uri_is_in_no_repr_message_or_log(released, monkeypatch, caplog):

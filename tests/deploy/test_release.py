@@ -34,11 +34,19 @@ def test_the_number_of_a_version_is_in_the_name_of_its_directory(name, number):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"adapter": "../other"}, {"adapter_id": ".."}, {"adapter": "a'b"}, {"path": Path("v2")}, {"path": Path("/s/v3")}],
+    [
+        {"adapter": "../other"},
+        {"adapter_id": ".."},
+        {"adapter": "a'b"},
+        {"path": Path("v2")},
+        {"path": Path("/s/v3")},
+        {"path": None, "url": "s3://bucket/adp_1/v3"},
+        {"path": None},
+    ],
 )
 def test_what_can_not_be_a_release_is_refused_before_any_server_hears_of_it(wrong):
     given = {"adapter": "support", "adapter_id": "adp_1", "number": 2, "path": Path("/s/v2"), "sha256": "0" * 64}
-    with pytest.raises(ValueError, match=r"can't|relative"):
+    with pytest.raises(ValueError, match=r"can't|relative|nowhere"):
         Release(**(given | {"previous": 1} | wrong))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from dossiers import FINDINGS, JOB, REPORT, REQUEST, dossier
 
+from dossiers import FINDINGS, JOB, REPORT, REQUEST, dossier
 from unlearn.evidence.certificate import certificate
 from unlearn.evidence.certificate_html import as_html
 from unlearn.evidence.certificate_pdf import as_pdf

@@ -9,10 +9,10 @@ import warnings
 import zipfile
 
 import pytest
-from dossiers import zipped
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dossiers import zipped
 from unlearn.evidence.container import LARGEST_BYTES, MOST_FILES, pack, unpack
 from unlearn.evidence.refusal import NotVerified
 

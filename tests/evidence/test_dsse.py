@@ -8,13 +8,13 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from dossiers import signer
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from dossiers import signer
 from unlearn.evidence.dsse import PAYLOAD_TYPE, pae, seal, unseal
 from unlearn.evidence.refusal import NotVerified
 

@@ -8,7 +8,6 @@ import json
 from datetime import datetime
 
 from dossiers import REQUEST
-
 from unlearn.evidence.register import COLUMNS, row, written
 
 NOW = datetime.fromisoformat("2026-04-10T10:00:00Z")

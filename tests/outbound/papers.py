@@ -33,15 +33,22 @@ def certificate(
     *domains: str,
     start: datetime = NOW - timedelta(days=1),
     end: datetime = NOW + timedelta(days=30),
+    name: str = "a test",
+    by: tuple[ec.EllipticCurvePrivateKey, str] | None = None,
 ) -> bytes:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    """Of the key; issued `by` another key under its name, else by itself."""
+    signing, issuer = by or (key, name)
+    made = x509.CertificateBuilder().subject_name(_named(name)).issuer_name(_named(issuer)).public_key(key.public_key())
     made = made.serial_number(x509.random_serial_number()).not_valid_before(start).not_valid_after(end)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     if domains:
         made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(d) for d in domains]), critical=False)
-    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return made.sign(key, digest).public_bytes(serialization.Encoding.PEM)
+    digest = None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return made.sign(signing, digest).public_bytes(serialization.Encoding.PEM)
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 @dataclass(frozen=True)

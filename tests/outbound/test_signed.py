@@ -115,6 +115,45 @@ def test_a_certificate_without_names_is_refused() -> None:
         Signer(pem(EC), certificate(EC), DOMAIN)
 
 
+MIDDLE, TOP = ec_key(), ec_key()
+
+
+def chain(**middle):
+    """The key's certificate, the one that issued it, and the one that issued that."""
+    return (
+        certificate(EC, DOMAIN, name="leaf", by=(MIDDLE, "middle")),
+        certificate(MIDDLE, name="middle", by=(TOP, "top"), **middle),
+        certificate(TOP, name="top"),
+    )
+
+
+def test_a_chain_is_published_in_its_order_and_nothing_else_of_its_file() -> None:
+    leaf, middle, top = chain()
+    for given in ((leaf,), (leaf, middle), (leaf, middle, top)):
+        signing = Signer(pem(EC), b"Bag Attributes: a note\n" + b"\n# why\n".join(given), DOMAIN)
+        assert signing.certificate_pem == b"".join(given)
+        verify(signing.certificate_pem, DOMAIN, BODY, signing.sign(BODY))
+
+
+def test_a_chain_in_another_order_or_with_a_stranger_is_refused() -> None:
+    leaf, middle, top = chain()
+    with pytest.raises(SigningKeyError, match=r"don't belong together.*first in its file"):
+        Signer(pem(EC), middle + leaf, DOMAIN)
+    namesake = certificate(ec_key(), name="middle")
+    for given, place in ((leaf + top, 2), (leaf + leaf, 2), (leaf + namesake, 2), (leaf + middle + middle, 3)):
+        with pytest.raises(SigningKeyError, match=f"certificate {place} of the file did not issue"):
+            Signer(pem(EC), given, DOMAIN)
+
+
+def test_a_chain_ends_with_the_first_of_its_certificates_to_end() -> None:
+    over = {"start": NOW - timedelta(days=9), "end": NOW - timedelta(days=2)}
+    with pytest.raises(SigningKeyError, match=r"certificate 2 of the file holds from .* renew"):
+        Signer(pem(EC), b"".join(chain(**over)), DOMAIN)
+    signing = Signer(pem(EC), b"".join(chain(end=NOW + timedelta(days=7))), DOMAIN)
+    assert signing.days_left(NOW) == pytest.approx(7, abs=1e-4)
+    assert signing.days_left(NOW + timedelta(days=8)) == pytest.approx(-1, abs=1e-4)
+
+
 def test_weak_and_foreign_keys_are_refused() -> None:
     weak, other, foreign = rsa_key(1024), ec_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()
     with pytest.raises(SigningKeyError, match="1024 bits; 2048 are the least"):

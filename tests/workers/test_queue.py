@@ -16,7 +16,7 @@ import pytest
 from polling import until
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
-from workers.queue import VISIBILITY_SECONDS, Bell, make_app
+from workers.queue import TASK, VISIBILITY_SECONDS, Bell, make_app, most_memory_kib
 
 TOY = Path(__file__).with_name("toy_worker.py")
 
@@ -157,6 +157,44 @@ def test_a_worker_told_to_stop_ends_soon_and_hands_its_message_to_the_next(home,
     (home / "hold").unlink()
     worker = make_worker()
     until(lambda: worker.lines("finished"))
+
+
+def test_a_child_stays_warm_until_it_took_too_much_memory_and_then_ends_after_its_job(
+    home, broker, bell, make_worker, monkeypatch
+):
+    monkeypatch.setenv("UNLEARN_WORKER_MAX_MEMORY_MB", "300")
+    worker = make_worker()
+
+    def work(*jobs):
+        for job in jobs:
+            bell(job)
+        until(lambda: len(worker.lines("finished")) == int(jobs[-1]))
+        return [pid for job, pid in worker.lines("started") if job in jobs]
+
+    [warm] = set(work("1", "2"))
+    (home / "eat").write_text("300")
+    assert work("3") == [warm]
+    (home / "eat").unlink()
+    assert work("4") != [warm]
+    assert worker.lines("finished") == [["1"], ["2"], ["3"], ["4"]]
+
+
+def test_the_limit_is_the_settings_or_three_quarters_of_the_container_or_of_the_machine(tmp_path, monkeypatch):
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    container = tmp_path / "memory.max"
+    monkeypatch.setattr("workers.queue.CONTAINER", container)
+    assert most_memory_kib(Settings()) == machine * 3 // 4 // 1024
+    for said, bytes_ in (("max\n", machine), (f"{1 << 30}\n", 1 << 30), (f"{machine * 2}\n", machine)):
+        container.write_text(said)
+        assert most_memory_kib(Settings()) == bytes_ * 3 // 4 // 1024
+    assert most_memory_kib(Settings(worker_max_memory_mb=500)) == 500 * 1024
+    assert make_app(Settings(worker_max_memory_mb=500)).conf.worker_max_memory_per_child == 500 * 1024
+
+
+def test_nothing_but_jobs_on_adapters_runs_on_the_queue():
+    from workers.tasks import app
+
+    assert {name for name in app.tasks if not name.startswith("celery.")} == {TASK}
 
 
 def test_a_worker_outlives_an_outage_of_the_broker(home, broker, bell, make_worker):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from types import MappingProxyType
 
@@ -74,34 +75,76 @@ def audit(
     for name, attack in ASKED.items() if scores else ():
         if name in asked:
             scores[name] = attack(model, panel, signals, pad_id)
+    challenges, skipped = ({}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
+    served = {r: float(read[r].served.sum(dtype=np.float64)) for r in panel.reference}
+    deployed = policy.deployed if policy is not None and policy.deployed in challenges else None
+    taken = Taken(nlls, frozenset(scorable), scores, served, challenges, skipped, deployed)
+    unseen = {r: s for r, s in scores.get("reference", {}).items() if r in sides[1]}
+    everybody = replace(
+        _figures(panel, taken),
+        extras=_extras(model, panel, pad_id, asked, old),
+        retained=_retained(panel, read, unseen) if unseen else None,
+        retain_kl_nats=None if old is None else old.retain_kl(model, panel, pad_id),
+    )
+    alone = {one.person[one.forget[0].id]: _figures(one, taken) for one in panel.one_by_one()}
+    return everybody if len(alone) < 2 else replace(everybody, people=alone)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a model said of a panel's records; every figure of everybody, or of one person alone, is made of it.
+
+    Attributes:
+        nlls: of all records, nats per token.
+        scorable: forget and holdout records that are long enough.
+        scores: by attack.
+        served: log p of forget and holdout records as served, nats.
+        challenges, skipped: as in a `Measurement`.
+        deployed: the format that is served, if it was among the challenges.
+    """
+
+    nlls: Mapping[str, float]
+    scorable: frozenset[str]
+    scores: Mapping[str, Mapping[str, float]]
+    served: Mapping[str, float]
+    challenges: Mapping[str, Mapping[str, float]]
+    skipped: Mapping[str, str]
+    deployed: str | None
+
+
+def _figures(panel: Panel, taken: Taken) -> Measurement:
+    """The figures of a panel, or of a part of the panel that was read."""
+    nlls, served, scorable = taken.nlls, taken.served, taken.scorable
+    sides = [[r.id for r in side if r.id in scorable] for side in (panel.forget, panel.holdout)]
     split = {
         name: ({r: s[r] for r in sides[0] if r in s}, {r: s[r] for r in sides[1] if r in s})
-        for name, s in scores.items()
+        for name, s in taken.scores.items()
     }
     split = {name: both for name, both in split.items() if all(both)}
-    challenges, skipped = ({}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
-    if split and policy is not None and policy.deployed in challenges:
-        nlls_in = challenges[policy.deployed]
+    if split and taken.deployed is not None:
+        nlls_in = taken.challenges[taken.deployed]
         served_in = [{r: -nlls_in[r] for r in side} for side in sides]
-        split[in_form(policy.deployed)] = (served_in[0], served_in[1])
-    known = {r: [mean_nll(panel.reference[r]), math.log(len(panel.reference[r]))] for r in scorable}
+        split[in_form(taken.deployed)] = (served_in[0], served_in[1])
+    known = {r: [mean_nll(log_p), math.log(len(log_p))] for r, log_p in panel.reference.items() if r in scorable}
     tests = {name: judge(name, f, u, panel.person, known, panel.shadows) for name, (f, u) in split.items()}
-    served = {r: float(read[r].served.sum(dtype=np.float64)) for r in panel.reference}
     forget = [r.id for r in panel.forget]
+    here = panel.reference.keys()
+    challenges = {
+        name: {r: nll for r, nll in of.items() if r in here}
+        for name, of in taken.challenges.items()
+        if any(r in of for r in forget)
+    }
     return Measurement(
         forget=_group(panel, panel.forget, nlls),
         retain=_group(panel, panel.retain, nlls),
         holdout=_group(panel, panel.holdout, nlls),
         membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in split.items()},
-        scores=scores,
+        scores={name: {r: score for r, score in of.items() if r in here} for name, of in taken.scores.items()},
         subject_tests={name: found for name, found in tests.items() if found is not None},
         alarms=alarms(*split["reference"]) if split else None,
         challenges=challenges,
         expected_falls=expected_falls(challenges, forget, panel.person, panel.shadows),
-        skipped=skipped,
-        extras=_extras(model, panel, pad_id, asked, old),
-        retained=_retained(panel, read, split["reference"][1]) if split else None,
-        retain_kl_nats=None if old is None else old.retain_kl(model, panel, pad_id),
+        skipped=taken.skipped,
         neighbours=tuple(panel.neighbours),
         general=Group({r.id: nlls[r.id] for r in panel.general}, {r.id: r.id for r in panel.general}),
         queries={record: log10_queries(served[record]) for record in forget},

@@ -5,7 +5,7 @@ Speaks no SQL of its own and decides nothing about leases.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,18 +14,49 @@ from sqlalchemy.orm import Session
 from unlearn.cases import planning
 from unlearn.cases.store import jobs, ledger, requests
 from unlearn.cases.tables import Job, Request
+from unlearn.cases.views import Own
 
 
-def judge(session: Session, job: Job, request_ids: Sequence[str], report: Mapping[str, Any], now: datetime) -> None:
-    """End the job with the verdict of its report."""
+def judge(
+    session: Session,
+    job: Job,
+    request_ids: Sequence[str],
+    report: Mapping[str, Any],
+    own: Mapping[str, Own],
+    now: datetime,
+) -> frozenset[str]:
+    """End the job with the verdict of its report, and give each request its own.
+
+    Args:
+        session: of a writing transaction.
+        job: running.
+        request_ids: of its requests.
+        report: the job's.
+        own: of each subject alone, by its hash, where several share the job; who is missing has the job's verdict.
+        now: the moment.
+
+    Returns:
+        Hashes of the subjects whose own verdict is "released".
+    """
     jobs.end(session, job, "done", now, verdict=report["verdict"], report=dict(report))
-    facts = {
-        "job": job.id,
-        "verdict": report["verdict"],
-        "method": report["method"],
-        "findings": {finding["gate"]: finding["outcome"] for finding in report["findings"]},
-    }
+    facts = {"job": job.id, "verdict": report["verdict"], "method": report["method"], **_outcomes(report["findings"])}
     ledger.append(session, now, "verdict", facts, request_ids)
+    released = set()
+    for its, request in jobs.shares(session, job.id):
+        alone = own.get(request.subject_hash)
+        its.verdict = report["verdict"] if alone is None else alone.verdict
+        if its.verdict == "released":
+            released.add(request.subject_hash)
+            its.erased = True
+        if alone is not None:
+            its.findings = list(alone.findings)
+            facts = {"job": job.id, "request": request.id, "verdict": its.verdict, **_outcomes(alone.findings)}
+            ledger.append(session, now, "verdict_alone", facts, [request.id])
+    return frozenset(released)
+
+
+def _outcomes(findings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"findings": {finding["gate"]: finding["outcome"] for finding in findings}}
 
 
 def break_off(session: Session, job: Job, reason: str, now: datetime, *, over: bool) -> None:
@@ -53,16 +84,19 @@ def interrupt(session: Session, job: Job, now: datetime) -> None:
 def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
     """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job.
 
-    Of an adapter the last job counts; one that was cancelled, because the adapter retired, asks for nothing. Whether
-    nothing is left to forget is asked of the adapters, not of the jobs: one may have been rolled back, or registered,
-    since its job ended, and is planned now.
+    Of an adapter the last job counts, by the request's own verdict; one that was cancelled, because the adapter
+    retired, asks for nothing. Whether nothing is left to forget is asked of the adapters, not of the jobs: one may have
+    been rolled back, or registered, since its job ended, and is planned now.
     """
     for request_id in request_ids:
         siblings = jobs.of_request(session, request_id)
         if any(sibling.state in ("queued", "running") for sibling in siblings):
             continue
         last = {sibling.adapter_id: sibling for sibling in siblings}
-        if all(one.state == "cancelled" or one.verdict == "released" for one in last.values()):
+        if all(
+            one.state == "cancelled" or jobs.share(session, one.id, request_id).verdict == "released"
+            for one in last.values()
+        ):
             planning.plan(session, session.get_one(Request, request_id), now)
         else:
             requests.move(session, request_id, "needs_review", now)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from unlearn.cases import endings, planning, telling
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
-from unlearn.cases.tables import Adapter, AdapterVersion, Job
+from unlearn.cases.tables import Adapter, AdapterVersion, Job, Request
 from unlearn.errors import Conflict, NotFound
-from unlearn.weights import read_adapter
+from unlearn.storage import Loan, Vault
 
 
 def roll_back(
@@ -75,7 +74,7 @@ def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: 
         endings.settle(session, job, waiting, now)
 
 
-def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str]) -> None:
+def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str], vault: Vault) -> None:
     """Let a candidate that the guards held back serve, as a person decided.
 
     Raises:
@@ -83,9 +82,10 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hook
     """
     adapter = session.get_one(Adapter, job.adapter_id)
     _serving(adapter)
-    if job.candidate is None or not Path(job.candidate).is_dir():
+    if job.candidate is None or not vault.exists(job.candidate):
         raise Conflict(f"job {job.id}: the candidate's files are gone; try again, or reject the request")
-    weights = read_adapter(Path(job.candidate))
+    with Loan(vault.settings) as loan:
+        weights = vault.version(job.candidate, loan)
     expected = (job.report or {}).get("adapter", {}).get("after_sha256", weights.sha256)
     if weights.sha256 != expected:
         raise Conflict(f"job {job.id}: the candidate's files changed since they were judged; try again")
@@ -95,20 +95,38 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hook
             f"{job.base_version}; try again"
         )
     number = adapters.newest(session, adapter.id) + 1
-    if not weights.path.name.startswith(f"v{number}."):
+    if not weights.place.rpartition("/")[2].startswith(f"v{number}."):
         raise Conflict(f"job {job.id}: version {number - 1} was made since the candidate was; try again")
     previous = adapter.current
     adapters.add_version(session, adapter.id, number, weights, job.id, now)
     adapter.current = number
     telling.deployed(session, adapter, hooks, now, previous=previous)
-    waiting = jobs.requests_of(session, job.id)
-    hashes = frozenset(request.subject_hash for request in waiting)
+    waiting = jobs.shares(session, job.id)
+    for its, _ in waiting:
+        its.verdict, its.erased = "released", True
+    hashes = frozenset(request.subject_hash for _, request in waiting)
     adapters.mark_erased(session, adapter.id, hashes, now)
     job.verdict = "released"
-    ids = [request.id for request in waiting]
+    ids = [request.id for _, request in waiting]
     facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
     ledger.append(session, now, "version_released", facts, ids)
     endings.settle(session, job, ids, now)
+
+
+def accept(session: Session, job: Job, request: Request, now: datetime) -> None:
+    """Let a request's subject count as erased by a version that serves, though the gates refused her alone.
+
+    Raises:
+        Conflict: what serves now was not made from that version, or the adapter is retired.
+    """
+    adapter = session.get_one(Adapter, job.adapter_id)
+    _serving(adapter)
+    if not adapters.stems_from(session, adapter, job.id):
+        raise Conflict(f"job {job.id}: its version serves no more, nor does one that was made from it; try again")
+    its = jobs.share(session, job.id, request.id)
+    its.verdict, its.erased = "released", True
+    adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
+    endings.settle(session, job, [request.id], now)
 
 
 def _serving(adapter: Adapter) -> None:

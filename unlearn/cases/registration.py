@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from unlearn.cases.views import AdapterView
@@ -19,6 +18,7 @@ from unlearn.corpus.splits import check_disjoint
 from unlearn.errors import BadInput, Conflict, CorpusError
 from unlearn.policy import parse_policy
 from unlearn.settings import Settings
+from unlearn.storage import Loan
 from unlearn.weights import RECIPE, AdapterFiles, check_lengths, check_pair, read_adapter, read_base
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -35,6 +35,7 @@ class Registration:
 
 def examine(
     settings: Settings,
+    loan: Loan,
     hashed: Callable[[str], str],
     *,
     name: str,
@@ -46,8 +47,10 @@ def examine(
 ) -> Registration:
     """Check everything about an adapter that is to be registered; changes nothing.
 
+    What is in an object store is lent by `loan`: the weights are there as long as that is.
+
     Raises:
-        PathNotAllowed: a path outside the allowed roots.
+        PathNotAllowed: a path or URL outside the allowed roots.
         BadInput: anything else that can't be used, by name.
     """
     if not NAME.fullmatch(name):
@@ -56,13 +59,13 @@ def examine(
             "beginning with a letter or a digit"
         )
     rules = parse_policy({} if policy is None else dict(policy), "policy")
-    paths = {
-        key: settings.allowed_path(value, key)
+    places = {
+        key: settings.allowed_place(value, key)
         for key, value in {"base": base, "adapter": adapter, "train": train, "holdout": holdout}.items()
     }
-    base_files, weights = read_base(paths["base"]), read_adapter(paths["adapter"])
+    base_files, weights = read_base(loan.base(places["base"])), read_adapter(loan.adapter(places["adapter"]))
     check_pair(base_files, weights)
-    learned, unseen = read_corpus(paths["train"]), read_corpus(paths["holdout"])
+    learned, unseen = read_corpus(loan.corpus(places["train"])), read_corpus(loan.corpus(places["holdout"]))
     check_disjoint(learned, unseen)
     _check_people(unseen)
     for corpus in (learned, unseen):
@@ -71,11 +74,11 @@ def examine(
         _check_folds(weights, learned, rules.targets.shadow_folds)
     row = {
         "name": name,
-        "base": str(paths["base"]),
+        "base": places["base"],
         "base_sha256": base_files.sha256,
         "policy": rules.model_dump(mode="json"),
-        **_file("train", paths["train"], learned),
-        **_file("holdout", paths["holdout"], unseen),
+        **_file("train", places["train"], learned),
+        **_file("holdout", places["holdout"], unseen),
     }
     return Registration(row, weights, _count(learned, hashed))
 
@@ -90,8 +93,8 @@ def the_same(taken: AdapterView, found: Registration) -> AdapterView:
     )
 
 
-def _file(key: str, path: Path, corpus: Corpus) -> dict[str, Any]:
-    return {key: str(path), f"{key}_sha256": corpus.sha256, f"{key}_records": len(corpus.records)}
+def _file(key: str, place: str, corpus: Corpus) -> dict[str, Any]:
+    return {key: place, f"{key}_sha256": corpus.sha256, f"{key}_records": len(corpus.records)}
 
 
 def _check_people(holdout: Corpus) -> None:

@@ -133,15 +133,19 @@ def reject(session: Session, request: Request, ground: str, reason: str, by: Act
 
 
 def candidates(session: Session, request: Request) -> list[Job]:
-    """The jobs whose candidate a person may release as it is: the last of each adapter, which the guards held back.
+    """The jobs that a person may let pass as they are: the last of each adapter, where the guards refuse the request.
+
+    Either nothing was released, and the job's candidate waits; or the version serves, for the sake of others.
 
     Raises:
         Conflict: the request waits for no decision, or a job has no candidate.
     """
     _check(request, ("needs_review",), "released as it is")
     last = {job.adapter_id: job for job in jobs.of_request(session, request.id)}
-    held = [job for job in last.values() if not (job.state == "done" and job.verdict == "released")]
+    held = [job for job in last.values() if jobs.share(session, job.id, request.id).verdict != "released"]
     for job in held:
+        if job.state == "done" and job.verdict == "released":
+            continue
         if job.state != "done" or job.candidate is None:
             raise Conflict(f"job {job.id} left no candidate to release; try it again, or reject the request")
         others = [other.id for other in jobs.requests_of(session, job.id) if other.id != request.id]

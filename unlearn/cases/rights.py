@@ -27,7 +27,8 @@ audit            exports and the ledger
 admin            keys and callbacks; and everything else
 """
 
-TOKEN = re.compile(r"unl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+PREFIX = "unl_"
+TOKEN = re.compile(rf"{PREFIX}([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
 
 HERE = "ctl_default"
 """The controller of a service that serves one company."""
@@ -38,7 +39,7 @@ class Actor:
     """Who acts, for which controller.
 
     Attributes:
-        name: "key:<id>", "oidc:<issuer's subject, hashed>" or "operator"; what decisions record.
+        name: "key:<id>", "oidc:<keyed hash of issuer and subject>" or "operator"; what decisions record.
         controller: id of the controller (tenant) whose rows it may see.
         scopes: what it may do there.
     """
@@ -55,7 +56,9 @@ class Actor:
         """
         if self.scopes.isdisjoint({*any_of, "admin"}):
             need = " or ".join(f"'{scope}'" for scope in any_of)
-            raise NotAllowed(f"this key lacks the scope {need}; ask who gives out keys, with `unlearn key create`")
+            oidc = self.name.startswith("oidc:")
+            what, how = ("token", "at its issuer") if oidc else ("key", "with `unlearn key create`")
+            raise NotAllowed(f"this {what} lacks the scope {need}; ask who gives out {what}s, {how}")
 
 
 OPERATOR = Actor("operator", HERE, frozenset({"admin"}))

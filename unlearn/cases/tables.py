@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     DateTime,
     Dialect,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -189,7 +191,8 @@ class Job(Table):
     """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it.
 
     `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it. `policy` is used in
-    the place of the adapter's; `candidate` is the directory of weights that the guards did not release.
+    the place of the adapter's; `candidate` is the directory of weights that the guards did not release. `stages` are
+    the seconds that its attempts spent in each stage they left, `stage_since` is when the present one began.
     """
 
     __tablename__ = "jobs"
@@ -212,6 +215,8 @@ class Job(Table):
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     candidate: Mapped[str | None] = mapped_column(Text)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    stages: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    stage_since: Mapped[datetime | None]
     verdict: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[str | None] = mapped_column(Text)
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -222,13 +227,20 @@ class Job(Table):
 
 
 class JobRequest(Table):
-    """Which requests a job is for, and how many records of the adapter name the request's subject."""
+    """Which requests a job is for, and how many records of the adapter name the request's subject.
+
+    `verdict` is the request's own, `findings` what the gates found of its subject alone, where others share the job.
+    `erased` says that the version which the job made counts as one without the subject.
+    """
 
     __tablename__ = "job_requests"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True, index=True)
     records: Mapped[int] = mapped_column(Integer)
+    verdict: Mapped[str | None] = mapped_column(String(20))
+    findings: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON(none_as_null=True))
+    erased: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class Doorbell(Table):
@@ -246,7 +258,10 @@ class Doorbell(Table):
 
 
 class Endpoint(Table):
-    """An address of a controller that is told what becomes of its requests; its signing secret is sealed."""
+    """An address of a controller that is told what becomes of its requests; its signing secrets are sealed.
+
+    The old secret signs beside the other until `old_secret_until`.
+    """
 
     __tablename__ = "endpoints"
 
@@ -254,6 +269,8 @@ class Endpoint(Table):
     controller_id: Mapped[str] = mapped_column(ForeignKey("controllers.id"), index=True)
     url: Mapped[str] = mapped_column(Text)
     sealed_secret: Mapped[str] = mapped_column(Text)
+    sealed_old_secret: Mapped[str | None] = mapped_column(Text)
+    old_secret_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(80))
     disabled_at: Mapped[datetime | None]

@@ -7,7 +7,7 @@ of its own and calls nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, cast
 
@@ -53,6 +53,25 @@ def add_endpoint(
     session.flush()
     ledger.append(session, now, "endpoint_added", {"endpoint": row.id, "by": by.name})
     return endpoint_view(row), secret
+
+
+def rotate(session: Session, row: Endpoint, overlap: timedelta, by: Actor, key: bytes, now: datetime) -> str:
+    """Give an address a new secret, which comes back this once; the one before signs beside it for the overlap.
+
+    One that an earlier change left signing ends now: a message has two signatures at most.
+
+    Raises:
+        Conflict: the address takes no more.
+    """
+    if row.disabled_at is not None:
+        raise Conflict("this address was taken away; add it again, which makes a new secret")
+    secret, until = new_secret(), now + overlap
+    row.sealed_old_secret, row.old_secret_until = row.sealed_secret, until
+    row.sealed_secret = seal(key, secret, row.id)
+    session.flush()
+    facts = {"endpoint": row.id, "old_secret_until": until.isoformat(), "by": by.name}
+    ledger.append(session, now, "endpoint_secret_rotated", facts)
+    return secret
 
 
 def disable(session: Session, row: Endpoint, reason: str, by: str, now: datetime) -> None:
@@ -108,10 +127,10 @@ def take(session: Session, key: bytes, now: datetime) -> Task | None:
     errand = errands.take(session, now)
     if errand is None:
         return None
-    url, secret = None, None
+    url, secrets = None, tuple[str, ...]()
     if errand.kind == "callback":
         row = session.get_one(Endpoint, errand.target)
-        url, secret = row.url, unseal(key, row.sealed_secret, row.id)
+        url, secrets = row.url, _secrets(row, key, now)
     assert errand.first_attempt_at is not None  # noqa: S101
     return Task(
         id=errand.id,
@@ -120,9 +139,17 @@ def take(session: Session, key: bytes, now: datetime) -> Task | None:
         target=errand.target,
         payload=errand.payload,
         url=url,
-        secret=secret,
+        secrets=secrets,
         first_attempt_at=errand.first_attempt_at,
     )
+
+
+def _secrets(row: Endpoint, key: bytes, now: datetime) -> tuple[str, ...]:
+    """What signs for the address, the newest first; an old secret whose time is over is forgotten."""
+    if row.old_secret_until is not None and row.old_secret_until <= now:
+        row.sealed_old_secret, row.old_secret_until = None, None
+    sealed = (row.sealed_secret, row.sealed_old_secret)
+    return tuple(unseal(key, one, row.id) for one in sealed if one is not None)
 
 
 def done(session: Session, task: Task, now: datetime) -> None:
@@ -189,7 +216,15 @@ def message_view(errand: Errand) -> MessageView:
 
 def endpoint_view(row: Endpoint) -> EndpointView:
     """An address without its secret."""
-    return EndpointView(row.id, row.url, row.created_at, row.created_by, row.disabled_at, row.disabled_reason)
+    return EndpointView(
+        id=row.id,
+        url=row.url,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        old_secret_until=row.old_secret_until,
+        disabled_at=row.disabled_at,
+        disabled_reason=row.disabled_reason,
+    )
 
 
 def _end(errand: Errand, state: ErrandState, why: Any, now: datetime) -> None:

@@ -78,7 +78,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class JobSummary:
-    """A job as its request shows it."""
+    """A job as its request shows it.
+
+    Where several requests share it, `verdict` is the request's own and `findings` are what the gates found of its
+    subject alone; the job's report is about all of them.
+    """
 
     id: str
     adapter: str
@@ -86,6 +90,18 @@ class JobSummary:
     verdict: str | None
     progress: Progress | None
     records: int
+    findings: tuple[dict[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the gates say of one subject of a job that several share: her verdict, and each gate's finding as JSON.
+
+    The verdict is never better than the job's.
+    """
+
+    verdict: Literal["released", "refused", "inconclusive"]
+    findings: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -126,12 +142,16 @@ class Touched:
 
 @dataclass(frozen=True)
 class EndpointView:
-    """An address that is told what becomes of a company's requests, without its secret."""
+    """An address that is told what becomes of a company's requests, without its secrets.
+
+    `old_secret_until` is when the secret of before stops signing, or stopped; None if there was none.
+    """
 
     id: str
     url: str
     created_at: datetime
     created_by: str
+    old_secret_until: datetime | None
     disabled_at: datetime | None
     disabled_reason: str | None
 
@@ -155,7 +175,7 @@ class MessageView:
 
 @dataclass(frozen=True)
 class Task:
-    """A leased errand, with what it takes to run it; `attempt` is its fence."""
+    """A leased errand, with what it takes to run it; `attempt` is its fence, each of `secrets` signs."""
 
     id: str
     attempt: int
@@ -163,7 +183,7 @@ class Task:
     target: str
     payload: dict[str, Any]
     url: str | None
-    secret: str | None
+    secrets: tuple[str, ...]
     first_attempt_at: datetime
 
 
@@ -227,6 +247,7 @@ class Figures:
         verdicts: of the gates, by verdict and method.
         attempts: starts of jobs, by kind.
         job_seconds: from first start to end, of each job that ended within the last day, by kind.
+        stage_seconds: what each of those spent in a stage, over all its attempts, by stage.
     """
 
     requests: dict[str, int]
@@ -242,6 +263,7 @@ class Figures:
     verdicts: dict[tuple[str, str], int]
     attempts: dict[str, int]
     job_seconds: dict[str, tuple[float, ...]]
+    stage_seconds: dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)

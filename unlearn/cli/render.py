@@ -195,7 +195,9 @@ def request_view(request: dict[str, Any], reports: list[dict[str, Any]]) -> Rend
         where = "" if at is None else f"{at['stage']} {at['step']}/{at['steps']}" if at["steps"] else at["stage"]
         verdict = Text(job["verdict"] or "", style=VERDICT_STYLE.get(job["verdict"], ""))
         table.add_row(job["id"], job["adapter"], job["state"], verdict, str(job["records"]), where)
-    return Group(head, "", table, *(part for report in reports for part in ("", before_after_table(report))))
+    alone = [job for job in request["jobs"] if job["findings"]]
+    own = [part for job in alone for part in ("", f"{job['adapter']}: this subject alone", *_findings(job))]
+    return Group(head, "", table, *(part for report in reports for part in ("", before_after_table(report))), *own)
 
 
 def follow(requests: Iterable[dict[str, Any]], *, silent: bool = False) -> dict[str, Any]:

@@ -18,6 +18,7 @@ EFFECTIVE = {
     "database_url": "effective_database_url",
     "broker_url": "effective_broker_url",
     "mlflow_tracking_uri": "effective_mlflow_uri",
+    "store": "effective_store",
 }
 """Settings that say nothing by default, and what holds then."""
 

@@ -52,6 +52,9 @@ class VllmSettings(_Named):
     prefix_cache: PrefixCache = Field(
         default="try", description="'reset' must empty the prefix cache, 'try' may fail to, 'off' does not ask."
     )
+    directory: Path | None = Field(
+        default=None, description="Where versions of an object store are put, seen by the server at the same path."
+    )
 
 
 SETTINGS: Mapping[str, type[_Named]] = MappingProxyType(
@@ -79,8 +82,9 @@ def parse_hooks(config: Sequence[Mapping[str, Any]]) -> tuple[Hook, ...]:
 
 def _hook(place: int, settings: LinkSettings | MlflowSettings | VllmSettings) -> Hook:
     given = {name: getattr(settings, name) for name in type(settings).model_fields if name != "kind"}
-    if isinstance(settings, LinkSettings) and not settings.directory.is_absolute():
-        raise BadInput(f"hooks.{place}.directory: '{settings.directory}' is relative; give an absolute path")
+    directory = given.get("directory")
+    if directory is not None and not directory.is_absolute():
+        raise BadInput(f"hooks.{place}.directory: '{directory}' is relative; give an absolute path")
     try:
         return HOOKS[settings.kind](**given)
     except BadInput as error:

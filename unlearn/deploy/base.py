@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar, Protocol
 
 from unlearn.errors import Unavailable
@@ -31,21 +31,24 @@ class Release:
         adapter: its name, under which clients ask for it.
         adapter_id: its id.
         number: of the version, from 1.
-        path: the version's directory, named v<number> with or without a suffix after a dot.
+        path: the version's directory, named v<number> with or without a suffix after a dot; None when it is in an
+            object store, and nowhere that the server could read.
         sha256: of its weights.
         previous: number of the version that was served before; None for the first.
         forced: a rollback, which may lead from `previous` back to an older number.
         run_id: the MLflow run that logged the weights as the artifact `adapter`; None when none did.
+        url: of the version in an object store; None when it is a directory alone.
     """
 
     adapter: str
     adapter_id: str
     number: int
-    path: Path
+    path: Path | None
     sha256: str
     previous: int | None
     forced: bool = False
     run_id: str | None = None
+    url: str | None = None
 
     def __post_init__(self) -> None:
         """Check what no server should have to.
@@ -56,10 +59,13 @@ class Release:
         for what, value in (("name", self.adapter), ("id", self.adapter_id)):
             if not PLAIN.fullmatch(value):
                 raise ValueError(f"{value!r} can't be the {what} of an adapter")
-        if not self.path.is_absolute():
+        if self.path is None and self.url is None:
+            raise ValueError(f"version {self.number} is nowhere; a release names its path or its URL")
+        if self.path is not None and not self.path.is_absolute():
             raise ValueError(f"'{self.path}' is relative; a release names the whole path of its version")
-        if number_of(self.path) != self.number:
-            raise ValueError(f"'{self.path}' can't hold version {self.number}; its directory is named v{self.number}")
+        for place in (self.path, self.url):
+            if place is not None and number_of(PurePath(place)) != self.number:
+                raise ValueError(f"'{place}' can't hold version {self.number}; its directory is named v{self.number}")
 
     def may_replace(self, deployed: int | None) -> bool:
         """Whether a server that has version `deployed` is to change over to this one.
@@ -97,7 +103,7 @@ class Hook(Protocol):
         ...
 
 
-def number_of(path: Path) -> int | None:
+def number_of(path: PurePath) -> int | None:
     """The number of the version in the directory `path`, by its name; None if it is not named like a version."""
     named = DIRECTORY.fullmatch(path.name)
     return None if named is None else int(named[1])

@@ -35,10 +35,10 @@ class CurrentLink:
     def __call__(self, release: Release) -> None:
         """Move the link to the release, unless it is at a newer one."""
         link = self.directory / release.adapter_id / LINK
-        if not release.path.is_dir():
+        if release.path is None or not release.path.is_dir():
             raise HookFailed(
-                f"link '{link}': version {release.number} of adapter '{release.adapter}' is not at '{release.path}'; "
-                "restore that directory"
+                f"link '{link}': version {release.number} of adapter '{release.adapter}' is no directory at "
+                f"'{release.path or release.url}'; restore that directory"
             )
         with _alone(link, "moved"):
             deployed = _deployed(link, release)

@@ -1,7 +1,8 @@
 """MLflow's model registry: a model per adapter, a version per release, and the alias `champion` on the one to serve.
 
 Speaks MlflowClient with explicit URIs: no active run, no global tracking URI. The registry is a view for people and
-for servers that load by alias; it never says what is released. It holds ids, numbers and digests, no person's data.
+for servers that load by alias; it never says what is released. It holds ids, numbers, digests and, on a server, the
+weights themselves; no person's data beside them.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ ADAPTER_ID, NUMBER, SHA256, REVOKED = "adapter_id", "adapter_version", "sha256",
 ARTIFACT = "adapter"
 """Where in its run an adapter's weights were logged."""
 
+EXPERIMENT = "unlearn-releases"
+"""Of the runs that were made to register weights with a server."""
+
 
 @dataclass(frozen=True)
 class Registry:
     """Registers a release as a model version and moves the alias to it; older ones get the tag `revoked`.
 
-    MLflow counts its own versions, so ours is found by its tags. A version's source is its run where there is one,
-    for an MLflow server refuses local paths that are not a run's; a database store takes the version's path too.
+    MLflow counts its own versions, so ours is found by its tags. A version's source is its run where there is one. A
+    database store takes the version's path in its place; a server refuses paths that are not a run's artifacts, so one
+    is made and the weights are logged there.
 
     Attributes:
         uri: MLflow tracking and registry URI; kept out of the repr, because it may hold a password.
@@ -52,7 +57,7 @@ class Registry:
         with self._client(release, "registered") as client:
             _create_model(client, release)
             versions = _versions(client, release)
-            own = _find(versions, release) or _create(client, release)
+            own = _find(versions, release) or self._create(client, release)
             _check_weights(own, release)
             champion = _champion(client, release, versions)
             deployed = None if champion is None else _number(champion)
@@ -76,6 +81,13 @@ class Registry:
                 client.delete_registered_model_alias(release.adapter, CHAMPION)
             _revoke(client, release, versions)
 
+    def _create(self, client: MlflowClient, release: Release) -> ModelVersion:
+        here = self.uri.startswith(("http:", "https:")) and release.path is not None
+        run_id = release.run_id or (_logged(client, release) if here else None)
+        source = f"runs:/{run_id}/{ARTIFACT}" if run_id else release.url or str(release.path)
+        tags = _tags(release)
+        return client.create_model_version(release.adapter, source, run_id=run_id, tags=tags, await_creation_for=0)
+
     @contextmanager
     def _client(self, release: Release, done: str) -> Iterator[MlflowClient]:
         """A client of the registry.
@@ -92,7 +104,7 @@ class Registry:
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise HookFailed(
                 f"MLflow at {_shown(self.uri)}: version {release.number} of adapter '{release.adapter}' was not {done} "
-                f"({self._reason(error)}); {_next_step(self.uri, release)}"
+                f"({self._reason(error)}); see that it can be reached and written to"
             ) from None
 
     def _reason(self, error: Exception) -> str:
@@ -113,10 +125,34 @@ def _create_model(client: MlflowClient, release: Release) -> None:
             raise
 
 
-def _create(client: MlflowClient, release: Release) -> ModelVersion:
-    source = f"runs:/{release.run_id}/{ARTIFACT}" if release.run_id else str(release.path)
-    tags = {ADAPTER_ID: release.adapter_id, NUMBER: str(release.number), SHA256: release.sha256}
-    return client.create_model_version(release.adapter, source, run_id=release.run_id, tags=tags, await_creation_for=0)
+def _tags(release: Release) -> dict[str, str]:
+    return {ADAPTER_ID: release.adapter_id, NUMBER: str(release.number), SHA256: release.sha256}
+
+
+def _logged(client: MlflowClient, release: Release) -> str:
+    """Id of a run with the weights as its artifact; one that an earlier call broke off in is finished."""
+    tags, experiment = _tags(release), _experiment(client)
+    query = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
+    found = client.search_runs([experiment], query, max_results=1)
+    run = (
+        found[0] if found else client.create_run(experiment, tags=tags, run_name=f"{release.adapter} {release.number}")
+    )
+    run_id = str(run.info.run_id)
+    client.log_artifacts(run_id, str(release.path), ARTIFACT)
+    client.set_terminated(run_id)
+    return run_id
+
+
+def _experiment(client: MlflowClient) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(EXPERIMENT))
+    except MlflowException as error:
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def _versions(client: MlflowClient, release: Release) -> list[ModelVersion]:
@@ -164,12 +200,6 @@ def _revoke(client: MlflowClient, release: Release, versions: list[ModelVersion]
 
 def _number(version: ModelVersion) -> int:
     return int(version.tags[NUMBER])
-
-
-def _next_step(uri: str, release: Release) -> str:
-    if release.run_id is None and uri.startswith(("http:", "https:")):
-        return "a server takes no path without a run: name the run that logged the weights, and see that it runs"
-    return "see that it can be reached and written to"
 
 
 def _holds_secret(uri: str) -> bool:

@@ -51,12 +51,15 @@ class Vllm:
             VLLM_SERVER_DEV_MODE=1, and does not say whether it did. "reset" fails without that route; "try" leaves a
             warning in the log; "off" does not ask. Sure is only a server without such a cache
             (--no-enable-prefix-caching), with "off" here.
+        directory: where versions that live in an object store are put for the server, which reads directories alone:
+            writable here, and seen by the server at the same path. What it does not serve any more is taken away.
     """
 
     url: str
     api_key: SecretStr | None = None
     inplace: bool = True
     prefix_cache: PrefixCache = "try"
+    directory: Path | None = None
 
     def __post_init__(self) -> None:
         """Check URL and key, and take a slash off the URL's end.
@@ -81,14 +84,15 @@ class Vllm:
     def __call__(self, release: Release) -> None:
         """Load the release, unless a newer one is loaded; then have the prefix cache emptied."""
         with self._client() as client:
+            path = self._path(release)
             roots = self._roots(client, release)
-            newer = [root for root in roots if not release.may_replace(_number_beside(root, release))]
+            newer = [root for root in roots if not release.may_replace(_number_beside(root, path))]
             if newer:
                 log.info("vLLM at %s serves '%s' from '%s' already", self.url, release.adapter, newer[0])
                 return
-            if str(release.path) not in roots:
-                self._load(client, release, loaded=bool(roots))
-                if str(release.path) not in self._roots(client, release):
+            if str(path) not in roots:
+                self._load(client, release, path, loaded=bool(roots))
+                if str(path) not in self._roots(client, release):
                     raise self._failed(
                         f"took version {release.number} of '{release.adapter}', but does not list it",
                         "see that the URL is that of one server, not of several behind it",
@@ -127,9 +131,17 @@ class Vllm:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._failed("does not list models as vLLM does", "see that the URL is that of vLLM") from None
 
-    def _load(self, client: httpx.Client, release: Release, *, loaded: bool) -> None:
+    def _path(self, release: Release) -> Path:
+        if release.path is None:
+            raise self._failed(
+                f"reads directories, and version {release.number} of '{release.adapter}' is at '{release.url}'",
+                "give the hook a `directory` that this process may write to and the server sees at the same path",
+            )
+        return release.path
+
+    def _load(self, client: httpx.Client, release: Release, path: Path, *, loaded: bool) -> None:
         """Load the release under a name that is `loaded`, or is not."""
-        body: dict[str, Any] = {"lora_name": release.adapter, "lora_path": str(release.path)}
+        body: dict[str, Any] = {"lora_name": release.adapter, "lora_path": str(path)}
         response = self._send(
             client, "POST", "/v1/load_lora_adapter", body | ({"load_inplace": True} if loaded and self.inplace else {})
         )
@@ -193,10 +205,10 @@ class Vllm:
         return (text.replace(key, "…") if key else text)[:MOST_CHARS_QUOTED]
 
 
-def _number_beside(root: str, release: Release) -> int | None:
+def _number_beside(root: str, version: Path) -> int | None:
     """The number of the version at `root`, if it is one of the same adapter's."""
     path = Path(root)
-    return number_of(path) if path.parent == release.path.parent else None
+    return number_of(path) if path.parent == version.parent else None
 
 
 def _switches(path: str) -> str:

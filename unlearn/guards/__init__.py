@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from unlearn.guards.alarm import AlarmGate
+from unlearn.guards.among_others import among_others, own_verdict
 from unlearn.guards.base import Finding, Gate, Governor, Intervention, Verdict, verdict
 from unlearn.guards.budget import Budget
 from unlearn.guards.extraction import ExtractionGate
@@ -84,5 +85,7 @@ __all__ = [
     "RobustnessGate",
     "SequenceDriftGate",
     "Verdict",
+    "among_others",
+    "own_verdict",
     "verdict",
 ]

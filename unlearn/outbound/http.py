@@ -1,4 +1,4 @@
-"""One guarded POST to an address that a stranger chose. Knows HTTP and sockets; not what is sent, nor why.
+"""One guarded call to an address that others chose. Knows HTTP and sockets; not what is sent or fetched, nor why.
 
 The name is resolved once, here, and the connection goes to exactly the address that was vetted, so that a name
 server that answers differently a moment later (DNS rebinding) gains nothing. TLS still speaks to, and verifies, the
@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -95,6 +95,57 @@ def post(
         CallbackRefused: the address is not allowed; nothing was connected.
         CallbackFailed: no answer within the time.
     """
+    with _calling("POST", url, body, headers, allow_private, timeout_seconds, network) as answer:
+        retry_after = next((v for k, v in answer.headers if k.lower() == b"retry-after"), None)
+        _drain(answer, most_bytes)
+        return Answer(answer.status, _seconds(retry_after, datetime.now(UTC)))
+
+
+def fetch(
+    url: str,
+    *,
+    allow_private: bool,
+    timeout_seconds: float = 5,
+    most_bytes: int = 256 * 1024,
+    network: Network = INTERNET,
+) -> bytes:
+    """GET `url` and return the whole body.
+
+    Args:
+        url: checked as `post` does.
+        allow_private: see `check_url`.
+        timeout_seconds: for everything together.
+        most_bytes: of the body.
+        network: the ways out; tests give their own.
+
+    Raises:
+        CallbackRefused: the address is not allowed; nothing was connected.
+        CallbackFailed: no whole answer within the time, another status than 200, or too long a body.
+    """
+    accept = {"accept": "application/json"}
+    with _calling("GET", url, None, accept, allow_private, timeout_seconds, network) as answer:
+        host = httpx.URL(url).host
+        if answer.status != httpx.codes.OK:
+            raise CallbackFailed(f"'{host}' answered {answer.status}")
+        body = bytearray()
+        for chunk in answer.iter_stream():
+            body += chunk
+            if len(body) > most_bytes:
+                raise CallbackFailed(f"'{host}' answered with more than {most_bytes} bytes")
+        return bytes(body)
+
+
+@contextlib.contextmanager
+def _calling(
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    allow_private: bool,
+    timeout_seconds: float,
+    network: Network,
+) -> Iterator[httpcore.Response]:
+    """The answer to one call, its body still to be read."""
     target = check_url(url, allow_private=allow_private)
     guard = _Guard(network, allow_private, time.monotonic() + timeout_seconds)
     name = target.raw_host.removesuffix(b".")  # certificates and SNI have no trailing dot (RFC 6066, section 3)
@@ -103,10 +154,8 @@ def post(
     pool = httpcore.ConnectionPool(ssl_context=network.trust or _trust(), network_backend=guard, max_connections=1)
     shown = name.decode("ascii")
     try:
-        with pool, pool.stream("POST", wire, headers=sent, content=body) as answer:
-            retry_after = next((v for k, v in answer.headers if k.lower() == b"retry-after"), None)
-            _drain(answer, most_bytes)
-            return Answer(answer.status, _seconds(retry_after, datetime.now(UTC)))
+        with pool, pool.stream(method, wire, headers=sent, content=body) as answer:
+            yield answer
     except httpcore.TimeoutException:
         raise CallbackFailed(f"'{shown}' did not answer within {timeout_seconds:g} s") from None
     except _BROKEN as error:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import InitVar, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
@@ -53,7 +54,8 @@ class Signer:
 
     Args:
         private_key_pem: without a passphrase; RSA of 2048 bits or more, or EC P-256.
-        certificate_pem: X.509, of that key, with the domain among its DNS names.
+        certificate_pem: X.509, of that key, with the domain among its DNS names; those that issued it may follow, each
+            by the next. Afterwards these certificates alone, whatever else stood between them.
         domain: the processor's, as receivers know it.
         now: the moment at which the certificate must be in date; by default the present one.
 
@@ -66,17 +68,28 @@ class Signer:
     domain: str
     now: InitVar[datetime | None] = None
     not_after: datetime = field(init=False)
-    """End of the certificate. A signature made later would not be believed; renew it before."""
+    """End of the certificate, or of the first of its issuers to end. A signature made later would not be believed."""
     _key: PrivateKey = field(init=False, repr=False)
 
     def __post_init__(self, private_key_pem: bytes, now: datetime | None) -> None:
         key = _private_key(private_key_pem)
-        certificate = _certificate(self.certificate_pem)
-        if _public_key(certificate) != key.public_key():
-            raise SigningKeyError("the private key and the certificate don't belong together; give the pair")
-        _check(certificate, self.domain, now or datetime.now(UTC))
-        object.__setattr__(self, "not_after", certificate.not_valid_after_utc)
+        now = now or datetime.now(UTC)
+        chain = _certificates(self.certificate_pem)
+        if _public_key(chain[0]) != key.public_key():
+            raise SigningKeyError(
+                "the private key and the certificate don't belong together; give the pair, with the key's own "
+                "certificate first in its file"
+            )
+        _check(chain[0], self.domain, now)
+        _check_issuers(chain, now)
+        published = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+        object.__setattr__(self, "certificate_pem", published)
+        object.__setattr__(self, "not_after", min(one.not_valid_after_utc for one in chain))
         object.__setattr__(self, "_key", key)
+
+    def days_left(self, now: datetime | None = None) -> float:
+        """Until the certificate must have been renewed; below 0 once it ended."""
+        return (self.not_after - (now or datetime.now(UTC))) / timedelta(days=1)
 
     def sign(self, body: bytes) -> str:
         """Base64 of the signature over the SHA-256 of `body`; ECDSA signatures are DER (RFC 3279, section 2.2.3)."""
@@ -96,13 +109,14 @@ def verify(
 ) -> None:
     """Check that the processor `domain` signed the raw `body`.
 
-    The certificate must come from that domain over HTTPS: its chain is not checked here.
+    The certificate must come from that domain over HTTPS; whether it, and the issuers that may follow it, lead to an
+    authority is not checked here.
 
     Raises:
         SigningKeyError: the certificate can't be used, is out of date at `now`, or does not name `domain`.
         BadSignature: the signature is not of this body by this certificate.
     """
-    certificate = _certificate(certificate_pem)
+    certificate = _certificates(certificate_pem)[0]
     key = _public_key(certificate)
     _check(certificate, domain, now or datetime.now(UTC))
     try:
@@ -127,9 +141,10 @@ def _private_key(pem: bytes) -> PrivateKey:
     return key
 
 
-def _certificate(pem: bytes) -> x509.Certificate:
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    """Those in a file, in its order; at least one."""
     try:
-        return x509.load_pem_x509_certificate(pem)
+        return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise SigningKeyError("the certificate can't be read; give it as X.509 PEM") from None
 
@@ -153,15 +168,32 @@ def _public_key(certificate: x509.Certificate) -> PublicKey:
 
 def _check(certificate: x509.Certificate, domain: str, now: datetime) -> None:
     """Refuse a certificate that is out of date or does not name the domain."""
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not start <= now <= end:
-        raise SigningKeyError(f"the certificate holds from {start:%Y-%m-%d} to {end:%Y-%m-%d} only; renew it")
+    _check_dates(certificate, "the certificate", now)
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         raise SigningKeyError("the certificate has no subject alternative names that can be read") from None
     if not any(_names(pattern, domain) for pattern in names.get_values_for_type(x509.DNSName)):
         raise SigningKeyError(f"the certificate does not name '{domain}' among its subject alternative names")
+
+
+def _check_dates(certificate: x509.Certificate, which: str, now: datetime) -> None:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not start <= now <= end:
+        raise SigningKeyError(f"{which} holds from {start:%Y-%m-%d} to {end:%Y-%m-%d} only; renew it")
+
+
+def _check_issuers(chain: list[x509.Certificate], now: datetime) -> None:
+    """Refuse a chain in which one did not issue the one before it, or is out of date."""
+    for place, (issued, issuer) in enumerate(pairwise(chain), 2):
+        _check_dates(issuer, f"certificate {place} of the file", now)
+        try:
+            issued.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            raise SigningKeyError(
+                f"certificate {place} of the file did not issue the one before it; put the key's own first, then its "
+                "issuer, and so on"
+            ) from None
 
 
 def _names(pattern: str, domain: str) -> bool:

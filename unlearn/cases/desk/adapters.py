@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -13,7 +12,7 @@ from unlearn.cases.ids import new_id
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, jobs
 from unlearn.cases.views import AdapterView
-from unlearn.weights import copy_adapter
+from unlearn.storage import Loan
 
 
 class Adapters(Core):
@@ -39,24 +38,29 @@ class Adapters(Core):
             Conflict: the name belongs to something else.
         """
         by.check("adapters:write")
-        found = registration.examine(
-            self.settings,
-            self._hash,
-            name=name,
-            base=base,
-            adapter=adapter,
-            train=train,
-            holdout=holdout,
-            policy=policy,
-        )
-        with self.store.reading() as session:
-            taken = adapters.by_name(session, by.controller, name)
-        if taken is not None:
-            return registration.the_same(taken, found)
+        with Loan(self.settings) as loan:
+            found = registration.examine(
+                self.settings,
+                loan,
+                self._hash,
+                name=name,
+                base=base,
+                adapter=adapter,
+                train=train,
+                holdout=holdout,
+                policy=policy,
+            )
+            with self.store.reading() as session:
+                taken = adapters.by_name(session, by.controller, name)
+            if taken is not None:
+                return registration.the_same(taken, found)
+            return self._add(name, found, by)
+
+    def _add(self, name: str, found: registration.Registration, by: Actor) -> AdapterView:
+        """Put the weights into the store, and the adapter into the database; or neither."""
         id_, now = new_id("adp"), self._clock()
-        shelf = self.settings.home / "adapters" / id_
         try:
-            weights = copy_adapter(found.weights, shelf / "v1")
+            weights = self.vault.shelve(found.weights, self.vault.place(id_, "v1"))
             with self.store.writing() as session:
                 row = {"id": id_, "controller_id": by.controller, **found.row}
                 adapters.add(session, row, weights, found.subjects, now)
@@ -76,10 +80,10 @@ class Adapters(Core):
                     self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
                 return adapters.by_id(session, id_)
         except IntegrityError:  # somebody else took the name since we looked
-            shutil.rmtree(shelf, ignore_errors=True)
+            self.vault.discard(self.vault.place(id_))
             return registration.the_same(self.adapter(name, by), found)
         except BaseException:
-            shutil.rmtree(shelf, ignore_errors=True)
+            self.vault.discard(self.vault.place(id_))
             raise
 
     def adapter(self, name: str, by: Actor = OPERATOR) -> AdapterView:

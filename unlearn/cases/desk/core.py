@@ -13,10 +13,12 @@ from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Adapter, Job, Request
+from unlearn.cases.tokens import issuer_of
 from unlearn.cases.views import Claim
 from unlearn.errors import LeaseLost, NotFound
 from unlearn.evidence.ledger import Action
 from unlearn.settings import Settings
+from unlearn.storage import Vault
 
 T = TypeVar("T")
 
@@ -32,7 +34,9 @@ class Core:
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.settings = settings
         self.store = Store(settings.effective_database_url)
+        self.vault = Vault(settings)
         self._clock = clock
+        self._issuer = issuer_of(settings)
 
     def migrate(self) -> None:
         """Bring the database to the newest revision; safe when several processes start at once."""
@@ -57,8 +61,9 @@ class Core:
 
     @property
     def _hooks(self) -> list[str]:
-        """Names of the deployment hooks: the link under home, and those of the settings by their place."""
-        return ["link", *(f"{place}:{hook.get('kind')}" for place, hook in enumerate(self.settings.hooks))]
+        """Names of the deployment hooks: the link beside versions on this machine, those of the settings by place."""
+        link = ["link"] if self.vault.is_local else []
+        return [*link, *(f"{place}:{hook.get('kind')}" for place, hook in enumerate(self.settings.hooks))]
 
     def _lease(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.settings.lease_seconds)

@@ -76,7 +76,10 @@ class Decisions(Core):
             held = review.candidates(session, request)
             review.released(session, request, reason, by, now)
             for job in held:
-                lifecycle.release_candidate(session, job, by, now, self._hooks)
+                if job.verdict == "released":
+                    lifecycle.accept(session, job, request, now)
+                else:
+                    lifecycle.release_candidate(session, job, by, now, self._hooks, self.vault)
             return there(requests.by_id(session, by.controller, request_id), "request")
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:

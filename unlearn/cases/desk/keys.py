@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from unlearn.cases import rights
 from unlearn.cases.desk.core import Core
 from unlearn.cases.ids import new_id
-from unlearn.cases.rights import OPERATOR, Actor
+from unlearn.cases.rights import HERE, OPERATOR, Actor
 from unlearn.cases.store import keys
 from unlearn.cases.tables import ApiKey
+from unlearn.cases.tokens import Holder, holder_of
 from unlearn.cases.views import KeyView
 from unlearn.errors import BadInput, NotAllowed, NotFound, Unauthenticated
 
@@ -24,7 +25,15 @@ class Keys(Core):
     """API keys and companies."""
 
     def authenticate(self, token: str) -> Actor:
-        """Who holds this API key; Unauthenticated if nobody does (any more)."""
+        """Who holds this API key, or this token of the issuer.
+
+        Raises:
+            Unauthenticated: nobody does (any more).
+            NotAllowed: the token is for a company that is not known here.
+            Unavailable: the issuer can't be asked for its key.
+        """
+        if self._issuer is not None and not token.startswith(rights.PREFIX):
+            return self._actor(holder_of(token, self._issuer, self.settings))
         key_id = rights.key_id(token)
         with self.store.reading() as session:
             key = keys.key(session, key_id)
@@ -33,6 +42,19 @@ class Keys(Core):
         rights.check_secret(token, stored, *ends, self._clock())
         assert key is not None  # noqa: S101 - no secret has an empty digest
         return Actor(f"key:{key.id}", key.controller_id, rights.parse_scopes(key.scopes))
+
+    def _actor(self, holder: Holder) -> Actor:
+        """A token's holder in the company that it names."""
+        if holder.controller is None:
+            return Actor(holder.name, HERE, holder.scopes)
+        with self.store.reading() as session:
+            found = keys.controller(session, holder.controller)
+        if found is None:
+            raise NotAllowed(
+                "this service does not know the company that the token is for; who runs it adds one, with "
+                "`unlearn key create --company NAME`"
+            )
+        return Actor(holder.name, found.id, holder.scopes)
 
     def create_key(
         self,

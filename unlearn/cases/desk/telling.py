@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import Random
 
 from unlearn.cases import telling
@@ -9,6 +10,9 @@ from unlearn.cases.desk.core import Core, there
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import errands
 from unlearn.cases.views import EndpointView, MessageView, Task
+
+OVERLAP = timedelta(hours=24)
+"""How long a receiver has to take up a new secret."""
 
 
 class Telling(Core):
@@ -31,6 +35,26 @@ class Telling(Core):
         by.check("admin")
         with self.store.reading() as session:
             return [telling.endpoint_view(row) for row in errands.endpoints(session, by.controller)]
+
+    def rotate_secret(
+        self, endpoint_id: str, overlap: timedelta = OVERLAP, by: Actor = OPERATOR
+    ) -> tuple[EndpointView, str]:
+        """Give an address a new signing secret, which comes back this once.
+
+        Args:
+            endpoint_id: of the address.
+            overlap: for how long the secret of before signs beside it.
+            by: an admin.
+
+        Raises:
+            NotFound: there is no such address.
+            Conflict: it takes no more.
+        """
+        by.check("admin")
+        with self.store.writing() as session:
+            row = there(errands.endpoint(session, by.controller, endpoint_id), "callback")
+            secret = telling.rotate(session, row, overlap, by, self.settings.identity_hash_key, self._clock())
+            return telling.endpoint_view(row), secret
 
     def disable_endpoint(self, endpoint_id: str, by: Actor = OPERATOR) -> EndpointView:
         """Send no more to an address; NotFound if there is none."""

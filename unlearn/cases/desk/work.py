@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, cast
 
 from unlearn.cases import clock, endings, telling
 from unlearn.cases.desk.core import Core, lost
 from unlearn.cases.store import adapters, errands, jobs, keys, requests
 from unlearn.cases.tables import Adapter
-from unlearn.cases.views import Claim, JobKind
+from unlearn.cases.views import Claim, JobKind, Own
 from unlearn.weights import AdapterFiles
 
+NOBODY: Mapping[str, Own] = MappingProxyType({})
 SILENT = "its worker fell silent and the lease ran out"
 
 RING_AGAIN = timedelta(seconds=60)
@@ -58,14 +60,28 @@ class Work(Core):
 
     def progress(self, claim: Claim, stage: str, step: int, steps: int) -> None:
         """Note where the job is; LeaseLost if the lease is over."""
-        self._note(claim, progress={"stage": stage, "step": step, "steps": steps})
+        now = self._clock()
+        with self.store.writing() as session:
+            jobs.enter_stage(self._held(session, claim), stage, step, steps, now)
 
     def started_run(self, claim: Claim, mlflow_run_id: str) -> None:
         """Note the MLflow run before the work starts; LeaseLost if the lease is over."""
         self._note(claim, mlflow_run_id=mlflow_run_id)
 
-    def release(self, claim: Claim, weights: AdapterFiles, report: dict[str, Any]) -> None:
+    def release(
+        self, claim: Claim, weights: AdapterFiles, report: dict[str, Any], own: Mapping[str, Own] = NOBODY
+    ) -> frozenset[str]:
         """Let `weights`, already in their final place, serve, and end the job.
+
+        Args:
+            claim: the job.
+            weights: the version to be.
+            report: on all subjects together.
+            own: of each alone, by its hash, where several share the job. A request whose own verdict is another than
+                released stays open.
+
+        Returns:
+            Hashes of the subjects that count as erased now.
 
         Raises:
             LeaseLost: the lease is over, or another version serves by now; nothing was changed.
@@ -77,13 +93,14 @@ class Work(Core):
             adapters.add_version(session, job.adapter_id, number, weights, job.id, now)
             if not adapters.move_current(session, job.adapter_id, claim.adapter.current.number, number):
                 raise lost(claim)
-            adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
+            erased = endings.judge(session, job, claim.request_ids, report, own, now)
+            adapters.mark_erased(session, job.adapter_id, erased, now)
             adapter = session.get_one(Adapter, job.adapter_id, populate_existing=True)
             telling.deployed(session, adapter, self._hooks, now, previous=claim.adapter.current.number)
-            endings.judge(session, job, claim.request_ids, report, now)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
             endings.settle(session, job, claim.request_ids, now)
+            return erased
 
     def finish_shadows(self, claim: Claim, sha256: str) -> None:
         """End the making of a shadow table, which is whole and in its place; LeaseLost if the lease is over."""
@@ -95,19 +112,26 @@ class Work(Core):
             self._enter(session, "shadows_made", facts)
             endings.settle(session, job, (), now)
 
-    def hold(self, claim: Claim, candidate: AdapterFiles | None, report: dict[str, Any]) -> None:
+    def hold(
+        self,
+        claim: Claim,
+        candidate: AdapterFiles | None,
+        report: dict[str, Any],
+        own: Mapping[str, Own] = NOBODY,
+    ) -> None:
         """End a job whose candidate the guards did not release: the old version serves on, a person decides.
 
         Args:
             claim: the job.
             candidate: its weights, already where they stay until then; None if there is none to release.
             report: why.
+            own: what the gates found of each subject alone, by its hash, where several share the job.
         """
         now = self._clock()
         with self.store.writing() as session:
             job = self._held(session, claim)
-            job.candidate = None if candidate is None else str(candidate.path)
-            endings.judge(session, job, claim.request_ids, report, now)
+            job.candidate = None if candidate is None else candidate.place
+            endings.judge(session, job, claim.request_ids, report, own, now)
             endings.settle(session, job, claim.request_ids, now)
 
     def fail(self, claim: Claim, reason: str, *, final: bool) -> None:

@@ -38,7 +38,7 @@ def add_version(
             adapter_id=adapter_id,
             number=number,
             sha256=weights.sha256,
-            path=str(weights.path),
+            path=weights.place,
             job_id=job_id,
             created_at=now,
         )
@@ -116,10 +116,19 @@ def known_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
     version = session.get_one(AdapterVersion, (adapter_id, number))
     while version.job_id is not None:
         query = select(Request.subject_hash).join(JobRequest, JobRequest.request_id == Request.id)
-        erased |= set(session.scalars(query.where(JobRequest.job_id == version.job_id)))
+        erased |= set(session.scalars(query.where(JobRequest.job_id == version.job_id, JobRequest.erased)))
         made_from = session.get_one(Job, version.job_id).base_version
         version = session.get_one(AdapterVersion, (adapter_id, made_from))
     return erased_hashes(session, adapter_id) - erased
+
+
+def stems_from(session: Session, adapter: Adapter, job_id: str) -> bool:
+    """Whether the version that serves is the job's, or was made from it."""
+    version = session.get_one(AdapterVersion, (adapter.id, adapter.current))
+    while version.job_id is not None and version.job_id != job_id:
+        made_from = session.get_one(Job, version.job_id).base_version
+        version = session.get_one(AdapterVersion, (adapter.id, made_from))
+    return version.job_id == job_id
 
 
 def mark_known(session: Session, adapter_id: str, subject_hashes: frozenset[str]) -> None:

@@ -20,12 +20,7 @@ def count(session: Session, controller: str | None, now: datetime) -> Figures:
     """The figures of a controller, or of all."""
     waits = Request.state.in_(UNANSWERED)
     ready = or_(Job.ready_at.is_(None), Job.ready_at <= now)
-    ended = _jobs(controller, Job.kind, Job.started_at, Job.finished_at)
-    seconds: dict[str, list[float]] = {}
-    for kind, started, finished in session.execute(
-        ended.where(Job.finished_at > now - DAY, Job.started_at.is_not(None))
-    ):
-        seconds.setdefault(kind, []).append((finished - started).total_seconds())
+    seconds, stages = _seconds(session, controller, now)
     queued = _jobs(controller, func.count(), func.min(func.coalesce(Job.ready_at, Job.created_at)))
     unsent = _jobs(controller, func.count(), func.min(Doorbell.created_at)).join(Doorbell, Doorbell.job_id == Job.id)
     expired = _jobs(controller, func.count()).where(Job.state == "running", Job.lease_until < now)
@@ -52,8 +47,30 @@ def count(session: Session, controller: str | None, now: datetime) -> Figures:
         ),
         verdicts=_verdicts(session, controller),
         attempts=_grouped(session, _jobs(controller, Job.kind, func.sum(Job.fence)).group_by(Job.kind)),
-        job_seconds={kind: tuple(found) for kind, found in seconds.items()},
+        job_seconds=seconds,
+        stage_seconds=stages,
     )
+
+
+Seconds = dict[str, tuple[float, ...]]
+
+
+def _seconds(session: Session, controller: str | None, now: datetime) -> tuple[Seconds, Seconds]:
+    """How long each job took that ended within the last day: in all, by kind; and in each stage, by stage."""
+    whole: dict[str, list[float]] = {}
+    parts: dict[str, list[float]] = {}
+    ended = _jobs(controller, Job.kind, Job.started_at, Job.finished_at, Job.stages)
+    for kind, started, finished, stages in session.execute(
+        ended.where(Job.finished_at > now - DAY, Job.started_at.is_not(None))
+    ):
+        whole.setdefault(kind, []).append((finished - started).total_seconds())
+        for stage, spent in (stages or {}).items():
+            parts.setdefault(stage, []).append(spent)
+    return _frozen(whole), _frozen(parts)
+
+
+def _frozen(found: dict[str, list[float]]) -> Seconds:
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def _verdicts(session: Session, controller: str | None) -> dict[Any, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -12,6 +13,9 @@ from sqlalchemy.orm import Session, aliased
 
 from unlearn.cases.tables import Adapter, Doorbell, Job, JobRequest, Request
 from unlearn.cases.views import JobKind, JobState, JobView, Progress
+
+NUMBERED = re.compile(r" \d+ of \d+$")
+"""What parts of one stage are told apart by: their seconds are the stage's."""
 
 
 def add(
@@ -94,6 +98,7 @@ def claim(session: Session, job_id: str, owner: str, until: datetime, now: datet
             started_at=func.coalesce(Job.started_at, now),
             error=None,
             progress=null(),
+            stage_since=null(),
         )
         .returning(Job.id)
         .execution_options(synchronize_session=False)
@@ -134,6 +139,24 @@ def renew(session: Session, job_id: str, fence: int, until: datetime) -> bool:
     return bool(session.execute(statement.values(lease_until=until)).rowcount == 1)  # type: ignore[attr-defined]
 
 
+def enter_stage(job: Job, stage: str, step: int, steps: int, now: datetime) -> None:
+    """Note where the job is; a change of stage ends the seconds of the one before."""
+    if job.progress is None or job.progress["stage"] != stage:
+        leave_stage(job, now)
+        job.stage_since = now
+    job.progress = {"stage": stage, "step": step, "steps": steps}
+
+
+def leave_stage(job: Job, now: datetime) -> None:
+    """Add the seconds of the job's stage, if it is in one, to what its attempts spent there."""
+    if job.stage_since is None or job.progress is None:
+        return
+    stage = NUMBERED.sub("", job.progress["stage"])
+    spent = dict(job.stages or {})
+    spent[stage] = round(spent.get(stage, 0.0) + max(0.0, (now - job.stage_since).total_seconds()), 3)
+    job.stages, job.stage_since = spent, None
+
+
 def note(session: Session, job_id: str, fence: int, **values: Any) -> bool:
     """Write columns of the job; False if the fence does not hold it any more."""
     statement = update(Job).where(Job.id == job_id, Job.fence == fence, Job.state == "running").values(**values)
@@ -142,6 +165,7 @@ def note(session: Session, job_id: str, fence: int, **values: Any) -> bool:
 
 def end(session: Session, job: Job, state: JobState, now: datetime, **values: Any) -> None:
     """Take the job from its worker: to queued, done, failed or cancelled. Its fence holds it no more."""
+    leave_stage(job, now)
     job.state, job.lease_owner, job.lease_until = state, None, None
     job.finished_at = None if state == "queued" else now
     for key, value in values.items():
@@ -159,6 +183,20 @@ def of_request(session: Session, request_id: str) -> list[Job]:
     """The jobs of a request, oldest first."""
     query = select(Job).join(JobRequest, JobRequest.job_id == Job.id).where(JobRequest.request_id == request_id)
     return list(session.scalars(query.order_by(Job.created_at, Job.id)))
+
+
+def shares(session: Session, job_id: str) -> list[tuple[JobRequest, Request]]:
+    """The requests of a job, each with its share in it."""
+    query = select(JobRequest, Request).join(Request, Request.id == JobRequest.request_id)
+    return [
+        (its, request)
+        for its, request in session.execute(query.where(JobRequest.job_id == job_id).order_by(Request.id))
+    ]
+
+
+def share(session: Session, job_id: str, request_id: str) -> JobRequest:
+    """A request's share in one of its jobs."""
+    return session.get_one(JobRequest, (job_id, request_id))
 
 
 def next_queued(session: Session, adapter_id: str, now: datetime) -> str | None:

@@ -168,17 +168,18 @@ def views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
     """The requests with their jobs."""
     rows = list(rows)
     query = (
-        select(JobRequest.request_id, JobRequest.records, Job.id, Job.state, Job.verdict, Job.progress, Adapter.name)
+        select(JobRequest, Job.state, Job.progress, Adapter.name)
         .join(Job, Job.id == JobRequest.job_id)
         .join(Adapter, Adapter.id == Job.adapter_id)
         .where(JobRequest.request_id.in_([row.id for row in rows]))
         .order_by(Job.created_at, Job.id)
     )
     jobs: dict[str, list[JobSummary]] = {}
-    for request_id, records, job_id, state, verdict, place, name in session.execute(query):
+    for its, state, place, name in session.execute(query):
         progress = None if place is None else Progress(**place)
-        summary = JobSummary(job_id, name, cast("JobState", state), verdict, progress, records)
-        jobs.setdefault(request_id, []).append(summary)
+        findings = None if its.findings is None else tuple(its.findings)
+        summary = JobSummary(its.job_id, name, cast("JobState", state), its.verdict, progress, its.records, findings)
+        jobs.setdefault(its.request_id, []).append(summary)
     return [
         RequestView(
             id=row.id,

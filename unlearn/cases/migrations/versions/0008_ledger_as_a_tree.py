@@ -17,8 +17,8 @@ from alembic import op
 
 from unlearn.evidence.ledger import LedgerBroken
 
-revision = "0007"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,287 @@
+"""Several machines share a database and an S3 store, and nothing else: what one writes another reads.
+
+Each machine is a `Settings` with a home of its own; no path of one is given to another.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from like_vllm import LikeVllm
+from unlearn.cases.desk import Desk
+from unlearn.erasure.shadows import COLUMNS, SCHEMA, drop_rows, read_shadows
+from unlearn.errands import run_errands
+from unlearn.errors import BadInput, Conflict, CorpusError, ModelError, Unavailable
+from unlearn.fulfilment import fulfil
+from unlearn.settings import Settings
+from unlearn.storage import Loan, objects
+from unlearn.storage.loans import LENT
+from unlearn.weights import read_adapter
+
+WIDE = {
+    "ladder": [{"method": "ascent", "steps": 2}],
+    "sequence": {"retain_drift": 9.0},
+    "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0, "extraction_queries": 1},
+    "audit": {"preset": "quick"},
+}
+REPORT: dict = {"verdict": "released", "method": "ascent", "findings": [], "before": {}, "after": {}, "trace": []}
+
+
+@pytest.fixture
+def bucket(versioned_bucket):
+    return versioned_bucket
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """MLflow's store of all machines of this file, since making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('runs') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def machine(tmp_path, bucket, runs):
+    """Makes a machine: its desk; closed at the end."""
+    desks = []
+
+    def machine(name: str, **given) -> Desk:
+        settings = Settings(
+            home=tmp_path / name,
+            roots=[f"s3://{bucket.name}/in"],
+            store=bucket.url,
+            database_url=f"sqlite:///{tmp_path / 'shared.db'}",
+            mlflow_tracking_uri=runs,
+            identity_key="k" * 32,
+            **given,
+        )
+        desk = Desk(settings)
+        desk.migrate()
+        desks.append(desk)
+        return desk
+
+    yield machine
+    for desk in desks:
+        desk.close()
+
+
+@pytest.fixture
+def inputs(bucket, company):
+    """The company's files as objects."""
+    places = {key: bucket.put_directory(company.path / key, f"in/{key}") for key in ("base", "adapter")}
+    for key in ("train", "holdout"):
+        bucket.put(f"in/{key}.jsonl", (company.path / f"{key}.jsonl").read_bytes())
+        places[key] = f"s3://{bucket.name}/in/{key}.jsonl"
+    return places
+
+
+@pytest.fixture
+def people(company):
+    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+
+
+def files(desk: Desk) -> list[Path]:
+    """What lies under a machine's home, without MLflow's artifacts and locks."""
+    home = desk.settings.home
+    found = [file.relative_to(home) for file in home.rglob("*") if file.is_file()]
+    return [file for file in found if file.parts[0] != "mlartifacts" and file.suffix != ".lock"]
+
+
+def test_an_adapter_is_registered_from_s3_into_s3_and_no_copy_of_a_person_stays(machine, inputs, bucket, company):
+    desk = machine("api")
+    view = desk.register_adapter("bot", **inputs)
+    assert {key: getattr(view, key) for key in ("base", "train", "holdout")} == {
+        key: inputs[key] for key in ("base", "train", "holdout")
+    }
+    assert view.current.path == f"{bucket.url}/{view.id}/v1"
+    assert view.current.sha256 == read_adapter(company.adapter).sha256
+    assert {file.parts[0] for file in files(desk)} == {"cache"}
+    assert not any("jsonl" in file.name or "adapter" in file.name for file in files(desk))
+    assert desk.register_adapter("bot", **inputs) == view
+    assert len([key for key in bucket.keys() if key.endswith("manifest.json")]) == 1  # noqa: SIM118
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "match"),
+    [
+        ({"base": "{root}/nothing"}, ModelError, "base: nothing at 's3://"),
+        ({"train": "{root}/nothing.jsonl"}, CorpusError, "nothing at 's3://"),
+        ({"train": "{root}/bad.jsonl"}, CorpusError, r"s3://[\w-]+/in/bad.jsonl, line 1: "),
+        ({"adapter": "{root}/base"}, ModelError, "has no weights"),
+        ({"holdout": "{root}/train.jsonl"}, CorpusError, "s3://.*in/train.jsonl"),
+    ],
+)
+def test_a_bad_input_is_refused_by_the_name_it_was_given_and_nothing_is_written(
+    machine, inputs, bucket, change, kind, match
+):
+    bucket.put("in/bad.jsonl", b"no json")
+    desk = machine("api")
+    given = {key: value.format(root=f"s3://{bucket.name}/in") for key, value in change.items()}
+    with pytest.raises(kind, match=match) as told:
+        desk.register_adapter("bot", **inputs | given)
+    assert LENT not in str(told.value)
+    assert desk.adapters() == []
+    assert not any(key.startswith("store/") for key in bucket.versions())
+
+
+def test_what_a_failed_registration_stored_is_removed(machine, inputs, bucket, monkeypatch):
+    desk = machine("api")
+    monkeypatch.setattr(desk, "_enter", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        desk.register_adapter("bot", **inputs)
+    assert not any(key.startswith("store/") for key in bucket.versions())
+
+
+def test_a_worker_of_another_machine_carries_a_request_out_and_a_third_reads_the_version(
+    machine, inputs, bucket, people, monkeypatch
+):
+    monkeypatch.setattr("unlearn.fulfilment.write_review", lambda *given: None)  # figures take seconds
+    api, worker, third = machine("api"), machine("worker"), machine("third")
+    adapter = api.register_adapter("bot", **inputs, policy=WIDE)
+    request = api.submit(people[0])
+    fulfil(request.jobs[0].id, desk=worker, settings=worker.settings, owner="w")
+    job = api.job(request.jobs[0].id)
+    assert (job.state, job.verdict, job.error) == ("done", "released", None)
+    version = third.adapter("bot").current
+    assert version.number == 2
+    assert version.path.startswith(f"{bucket.url}/{adapter.id}/v2.")
+    with Loan(third.settings) as loan:
+        weights = third.vault.version(version.path, loan)
+        assert weights.sha256 == version.sha256 == job.report["adapter"]["after_sha256"]
+        assert len(weights.lineage) == 1
+    assert {file.parts[0] for file in files(worker)} == {"cache"}
+    assert bucket.versions(f"store/{adapter.id}/")
+    assert [m for m in api.messages() if m.kind == "deploy"] == []  # a link is for a directory
+
+
+def new_version(desk, request):
+    """Release the same weights again, as a worker of `desk` would."""
+    claim = desk.claim(desk.request(request.id).jobs[0].id, "w")
+    place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    with Loan(desk.settings) as loan:
+        version = desk.vault.shelve(desk.vault.version(claim.adapter.current.path, loan), place)
+    desk.release(claim, version, REPORT)
+    return place.rpartition("/")[2]
+
+
+def test_vllm_gets_a_version_as_a_directory_that_goes_when_it_serves_another(machine, inputs, people, tmp_path):
+    server = LikeVllm()
+    try:
+        hooks = [
+            {"kind": "vllm", "url": server.url, "directory": str(tmp_path / "served")},
+            {"kind": "vllm", "url": server.url},
+        ]
+        api, errands = machine("api", hooks=hooks), machine("errands", hooks=hooks)
+        shelf = tmp_path / "served" / api.register_adapter("bot", **inputs).id
+        for number, person in enumerate(people[:2], 2):
+            name = new_version(api, api.submit(person))
+            run_errands(errands, errands.settings)
+            assert server.loaded == {"bot": str(shelf / name)}
+            assert [path.name for path in shelf.iterdir()] == [name]
+            assert read_adapter(shelf / name).sha256 == api.adapter("bot").versions[number - 1].sha256
+        api.roll_back("bot", 1, reopen=True)
+        run_errands(errands, errands.settings)
+        assert [path.name for path in shelf.iterdir()] == ["v1"]
+        api.retire("bot")
+        run_errands(errands, errands.settings)
+        assert server.loaded == {}
+        assert list(shelf.iterdir()) == []
+        told = [m.last_error for m in api.messages() if m.target == "1:vllm" and m.last_error]
+        assert any("give the hook a `directory`" in error for error in told)
+    finally:
+        server.stop()
+
+
+def test_mlflow_is_told_the_url_of_a_version(machine, inputs, people, runs):
+    from mlflow.tracking import MlflowClient
+
+    hooks = [{"kind": "mlflow", "uri": runs}]
+    api = machine("api", hooks=hooks)
+    api.register_adapter("registered", **inputs)
+    new_version(api, api.submit(people[0]))
+    run_errands(api, api.settings)
+    champion = MlflowClient(runs, runs).get_model_version_by_alias("registered", "champion")
+    assert champion.source == api.adapter("registered").current.path
+
+
+def test_a_candidate_that_was_held_back_is_released_by_a_person_on_another_machine(machine, inputs, people):
+    api, worker = machine("api"), machine("worker")
+    api.register_adapter("bot", **inputs)
+    request = api.submit(people[0])
+    claim = worker.claim(request.jobs[0].id, "w")
+    place = worker.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    with Loan(worker.settings) as loan:
+        candidate = worker.vault.shelve(worker.vault.version(claim.adapter.current.path, loan), place)
+    worker.hold(claim, candidate, REPORT | {"verdict": "refused"})
+    worker.vault.remove(place)
+    with pytest.raises(Conflict, match="files are gone"):
+        api.release_as_it_is(request.id, "checked by hand")
+    with Loan(worker.settings) as loan:
+        worker.vault.shelve(worker.vault.version(claim.adapter.current.path, loan), place)
+    assert api.release_as_it_is(request.id, "checked by hand").state == "completed"
+    assert worker.adapter("bot").current.path == place
+
+
+def test_an_input_that_changed_in_the_store_since_is_not_used(machine, inputs, bucket, people, company):
+    api, worker = machine("api"), machine("worker")
+    api.register_adapter("bot", **inputs)
+    request = api.submit(people[0])
+    config = json.loads((company.base / "config.json").read_text())
+    bucket.put("in/base/config.json", json.dumps(config | {"rope_theta": 5.0}).encode())
+    fulfil(request.jobs[0].id, desk=worker, settings=worker.settings, owner="w")
+    job = api.job(request.jobs[0].id)
+    assert job.state == "failed"
+    assert f"base '{inputs['base']}' changed since" in job.error
+
+
+def test_a_store_that_is_away_delays_a_job_and_spoils_none(machine, inputs, people, monkeypatch):
+    api, worker = machine("api"), machine("worker")
+    api.register_adapter("bot", **inputs, policy=WIDE)
+    request = api.submit(people[0])
+
+    def away(*_given, **_more):
+        raise Unavailable("the object store can't be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "read", away)
+        fulfil(request.jobs[0].id, desk=worker, settings=worker.settings, owner="w")
+    job = api.job(request.jobs[0].id)
+    assert (job.state, job.attempt) == ("queued", 1)
+
+
+def test_a_shadow_table_is_shared_and_rows_of_who_is_gone_are_in_no_version_of_it(machine, bucket, tmp_path):
+    api, worker = machine("api"), machine("worker")
+    place = worker.vault.place("adp_1", "shadows.parquet")
+    signals = {"log_probs": [-1.0], "top_tokens": [7], "top_log_probs": [-0.5], "scores": []}
+    rows = [{"record": record, "place": 0, "fold": fold, **signals} for fold, record in enumerate(("hers", "his"))]
+    table = pa.Table.from_pylist(rows, schema=COLUMNS).replace_schema_metadata({"unlearn": f'{{"schema": "{SCHEMA}"}}'})
+    pq.write_table(table, tmp_path / "made.parquet")
+    worker.vault.replace(tmp_path / "made.parquet", place)
+    with Loan(api.settings) as loan:
+        lent = api.vault.lend(place, loan)
+        assert read_shadows(lent).rows.keys() == {("hers", 0), ("his", 0)}
+        assert drop_rows(lent, ["hers"]) == 1
+        api.vault.replace(lent, place)
+    with Loan(worker.settings) as loan:
+        assert read_shadows(worker.vault.lend(place, loan)).rows.keys() == {("his", 0)}
+    assert bucket.versions("store/") == ["store/adp_1/shadows.parquet"]
+
+
+def test_no_secret_of_the_store_is_in_what_the_program_wrote_or_says(machine, inputs, people, run, monkeypatch, caplog):
+    caplog.set_level("DEBUG", logger="unlearn")
+    desk = machine("api")
+    desk.register_adapter("bot", **inputs)
+    with pytest.raises(BadInput) as told:
+        desk.register_adapter("two", **inputs | {"base": "s3://me:canary@bucket/x"})
+    monkeypatch.setenv("UNLEARN_STORE", desk.settings.store)
+    monkeypatch.setenv("UNLEARN_ROOTS", inputs["base"])
+    code, out, err = run("settings", "--json")
+    assert code == 0
+    shown = {one["variable"]: one["value"] for one in json.loads(out)}
+    assert (shown["UNLEARN_STORE"], shown["UNLEARN_ROOTS"]) == (desk.settings.store, inputs["base"])
+    written = b"".join(file.read_bytes() for file in desk.settings.home.parent.rglob("*.db*"))
+    for text in (str(told.value), out, err, caplog.text, written.decode("latin-1")):
+        assert "canary" not in text

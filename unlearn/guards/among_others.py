@@ -1,0 +1,73 @@
+"""One among several: does a person of a shared erasing still stand out, whom the others' figures would hide?
+
+What several people show together is surer than what one of them shows, and hides her. Knows each person's figures
+alone; decides nothing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from unlearn.guards.base import Finding, Verdict
+from unlearn.measurement import Measurement
+
+ALPHA = 0.05
+"""How often one person or more of a clean erasing may be said to stand out, whatever their number."""
+
+NAME = "among_others"
+
+
+def among_others(people: Mapping[str, Measurement], attacks: Sequence[str]) -> dict[str, Finding]:
+    """Who is surely nearer to members than the never seen are: p-values of the subject tests under Holm's rule.
+
+    A person's p-value is the smallest of her attacks', times their number (Bonferroni).
+
+    Args:
+        people: each person's figures after the erasing.
+        attacks: whose subject tests count.
+
+    Returns:
+        A finding a person: pass, or inconclusive for those who stand out, since so little may be within the margin.
+    """
+    smallest = {who: _smallest(found, attacks) for who, found in people.items()}
+    p = {who: one[0] for who, one in smallest.items()}
+    found: dict[str, Finding] = {}
+    still = True
+    for place, who in enumerate(sorted(p, key=lambda one: (p[one], one))):
+        still = still and p[who] * (len(p) - place) <= ALPHA
+        found[who] = _finding(p[who], smallest[who][1], len(p), stands_out=still)
+    return found
+
+
+def own_verdict(findings: Iterable[Finding], of_all: Verdict) -> Verdict:
+    """The verdict for one person of a shared erasing: that of all, unless her own findings say otherwise.
+
+    Refused if a gate refuses her alone; inconclusive if she stands out of those who were released together. That her
+    few records alone show too little is no reason: what all show together speaks for her.
+    """
+    outcomes = {finding.gate: finding.outcome for finding in findings}
+    if "fail" in outcomes.values():
+        return "refused"
+    return "inconclusive" if of_all == "released" and outcomes.get(NAME) == "inconclusive" else of_all
+
+
+def _smallest(found: Measurement, attacks: Sequence[str]) -> tuple[float, float | None]:
+    """The person's p-value and the shift behind it, in standard deviations of a record."""
+    tests = [found.subject_tests[name] for name in attacks if name in found.subject_tests]
+    if not tests:
+        return 1.0, None
+    test = min(tests, key=lambda one: one.p_value)
+    return min(1.0, test.p_value * len(tests)), test.shift
+
+
+def _finding(p_value: float, shift: float | None, people: int, *, stands_out: bool) -> Finding:
+    if shift is None:
+        sentence = f"Nothing tells this person from the other {people - 1}: her records are too short or too few."
+    elif stands_out:
+        sentence = (
+            f"Of {people} people this one surely lies nearer to members than the never seen, by {shift:+.1f} standard "
+            "deviations of a record, which the others' figures hide; somebody should look."
+        )
+    else:
+        sentence = f"Of {people} people this one does not stand out ({shift:+.1f} standard deviations of a record)."
+    return Finding(NAME, "inconclusive" if stands_out else "pass", p_value, None, (ALPHA, None), sentence)
