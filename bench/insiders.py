@@ -76,10 +76,7 @@ def _entries_truncated(real: Real, dice: random.Random) -> bytes:
     """The end is cut off, or the beginning; the statement lists what is left."""
     entries = real.entries
     cut = dice.randrange(1, len(entries))
-    kept = entries[:cut] if dice.random() < 0.5 else [one for one in entries if one["seq"] > entries[cut - 1]["seq"]]
-    if not any(one["action"] == "request_accepted" for one in kept) or len(kept) < len(entries):
-        return _with_entries(real, kept)
-    return _with_entries(real, entries[:-1])
+    return _with_entries(real, dice.choice([entries[:cut], entries[cut:]]))
 
 
 def _a_step_left_out(real: Real, dice: random.Random) -> bytes:
@@ -139,11 +136,19 @@ def _other_weights(real: Real, dice: random.Random) -> bytes:
 def _a_statement_beside_its_files(real: Real, dice: random.Random) -> bytes:
     statement = real.statement
     said = statement["predicate"]
-    what = dice.choice(["state", "subject", "method", "digest", "jobs"])
+    what = dice.choice(["state", "subject", "method", "digest", "jobs", "findings", "metrics", "clock"])
     if what in ("state", "subject"):
         said["request"][what] = f"{dice.randrange(10**6)}"
     elif what == "jobs":
         said["jobs"] = []
+    elif what == "clock":
+        said["clock"][dice.choice(["received_at", "due_at", "completed_at"])] = (
+            f"2026-01-{dice.randrange(10, 30)}T00:00:00Z"
+        )
+    elif what == "findings":
+        dice.choice(said["jobs"][0]["findings"])["figure"] = dice.random()
+    elif what == "metrics":
+        said["jobs"][0]["metrics"]["after"]["forget_nll_nats"] = dice.random()
     elif what == "method":
         said["jobs"][0]["method"] = f"{dice.randrange(10**6)}"
     else:
@@ -194,7 +199,7 @@ INSIDERS = (
     Kind(
         "an entry left out, the statement as it was", "insider", _an_entry_left_out_silently, frozenset({"inclusion"})
     ),
-    Kind("entries cut off, the statement too", "insider", _entries_truncated, frozenset({"story"}), 2),
+    Kind("entries cut off, the statement too", "insider", _entries_truncated, frozenset({"story", "key"}), 2),
     Kind("a step of the story left out, in the statement too", "insider", _a_step_left_out, frozenset({"story"})),
     Kind("proofs swapped", "insider", _proofs_swapped, frozenset({"inclusion"})),
     Kind("one byte of a proof", "insider", _a_proof_edited, frozenset({"inclusion"})),

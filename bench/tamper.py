@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import random
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -103,8 +104,8 @@ def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
         "|---|---|---|---|---|---|",
     ]
     for tally in tallies:
-        said = tally.said.partition(": ")[2].replace("|", "\\|")
-        said = said if len(said) <= 110 else f"{said[:110].rsplit(' ', 1)[0]} …"
+        said = re.sub(r"\+[A-Za-z0-9+/]{40,}=*", "", tally.said.partition(": ")[2]).replace("|", "\\|")
+        said = said if len(said) <= 150 else f"{said[:150].rsplit(' ', 1)[0]} …"
         lines.append(
             f"| {tally.kind.hands} | {tally.kind.name} | {tally.made} | {tally.found} | {', '.join(sorted(tally.kind.checks))} "
             f"| {said} |"
@@ -120,7 +121,7 @@ def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
 
 def write(page: Path, text: str) -> None:
     """Put the section into the page, in the place of the one before; what else is there stays."""
-    old = page.read_text(encoding="utf-8") if page.exists() else "# Evidence\n"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# What the evidence withstands\n"
     head, _, rest = old.partition(SECTION)
     behind = rest.find("\n## ")
     page.write_text(head.rstrip() + "\n\n" + text + ("" if behind < 0 else rest[behind:]), encoding="utf-8")

@@ -16,7 +16,7 @@ from unlearn.evidence.checkpoint import Checkpoint, sign_note
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
-from unlearn.evidence.ledger import Entry, new_entry
+from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.signing import signer_of
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
@@ -68,7 +68,7 @@ REQUEST: dict[str, Any] = {
     "jobs": [{"id": "job_1", "adapter": "bot", "state": "done", "verdict": "released", "records": 3}],
 }
 FACTS: list[tuple[str, dict[str, Any]]] = [
-    ("key_created", {"key": "1"}),
+    ("ledger_key_added", {"ledger_key": "the signer's"}),
     ("adapter_registered", {"adapter": "adp_1", "sha256": OLD}),
     ("request_accepted", {"request": "req_1", "subject": "c" * 64, "by": "key:1"}),
     ("job_planned", {"job": "job_1", "requests": ["req_1"]}),
@@ -99,13 +99,21 @@ def trusted(who=None) -> list[TrustedKey]:
     return [TrustedKey(key.name, key.raw)]
 
 
+def _entry(seq: int, at: str, action: str, facts: dict[str, Any]) -> Entry:
+    return Entry(seq, at, action, facts, merkle.leaf_hash(entry_leaf(seq, at, action, facts)).hex())
+
+
 class Ledger:
     """The entries of a ledger, its tree and its checkpoints."""
 
     def __init__(self, facts=FACTS, times=None, who=None) -> None:
         self.signer = who or signer()
         times = times or [f"2026-03-01T10:{i:02}:00.000Z" for i in range(len(facts))]
-        self.entries: list[Entry] = [new_entry(i + 1, times[i], *one) for i, one in enumerate(facts)]
+        facts = [
+            (action, one | {"ledger_key": self.signer.public.text}) if one == FACTS[0][1] else (action, one)
+            for action, one in facts
+        ]
+        self.entries: list[Entry] = [_entry(i + 1, times[i], *one) for i, one in enumerate(facts)]
         self.leaves = [bytes.fromhex(entry.hash) for entry in self.entries]
 
     def node(self, level: int, index: int) -> bytes:
@@ -128,8 +136,8 @@ def dossier(ledger: Ledger | None = None, size: int = 9, about=ABOUT, request=RE
     made = Dossier(
         request,
         [work],
-        [ledger.entries[seq - 1] for seq in about],
-        {seq: ledger.path(seq, size) for seq in about},
+        [ledger.entries[seq - 1] for seq in (1, *about)],
+        {seq: ledger.path(seq, size) for seq in (1, *about)},
         ledger.checkpoint(size),
         {old: ledger.since(old, size) for old in (2, 5) if old < size},
         [ledger.signer.public],

@@ -39,6 +39,7 @@ def test_the_guides_commands_verify_a_bundle(tmp_path):
     assert done.stdout.count("Signature Verified Successfully") == 2
     told = re.findall(r"^entry +(\d+) \S+ (\w+)$", done.stdout, flags=re.MULTILINE)
     assert [action for _, action in told] == [
+        "ledger_key_added",
         "request_accepted",
         "job_planned",
         "attempt_started",

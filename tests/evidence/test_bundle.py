@@ -63,7 +63,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_made_inert():
 def test_each_line_of_the_ledger_can_be_checked_by_itself():
     files = unpack(bundle())
     told = [json.loads(line) for line in files["ledger/entries.jsonl"].splitlines()]
-    assert [one["seq"] for one in told] == list(ABOUT)
+    assert [one["seq"] for one in told] == [1, *ABOUT]
     for one in told:
         assert one["hash"] == leaf_hash(entry_leaf(one["seq"], one["at"], one["action"], one["facts"])).hex()
         assert all(len(bytes.fromhex(step)) == 32 for step in one["path"])
@@ -109,13 +109,13 @@ def test_figures_that_name_single_records_stay_in_the_report():
 
 
 def test_what_was_purged_is_told_with_its_time():
-    facts = [*FACTS, ("subject_shredded", {"request": "req_1"})]
+    facts = [*FACTS, ("version_purged", {"version": 1})]
     said = predicate_of(bundle(dossier(Tree(facts), size=11, about=(*ABOUT, 11))))
     assert said["purged"] == [
         {
             "seq": 11,
             "at": "2026-03-01T10:10:00.000Z",
-            "action": "subject_shredded",
-            "facts": {"request": "req_1"},
+            "action": "version_purged",
+            "facts": {"version": 1},
         }
     ]

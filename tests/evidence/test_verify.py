@@ -147,6 +147,11 @@ def test_a_key_that_the_ledger_itself_retired_signs_no_more():
     assert list(verify(of_facts(replaced(1, *other), about=(2, *ABOUT)), trusted()))
 
 
+def test_a_key_that_the_ledger_never_took_into_use_is_refused():
+    check, message = refused(of_facts(replaced(0, "key_created", {"key": "1"})))
+    assert (check, "no entry by which the ledger took the key" in message) == ("key", True)
+
+
 def test_a_checkpoint_of_another_ledger_is_refused_though_a_trusted_key_signed_it():
     theirs = Ledger(who=signer(b"o", "other.example/ledger"))
     files = unpack(WHOLE) | {"ledger/checkpoint.txt": theirs.checkpoint(9).encode()}
@@ -157,16 +162,16 @@ def test_a_checkpoint_of_another_ledger_is_refused_though_a_trusted_key_signed_i
 
 def test_an_entry_edited_moved_or_given_anothers_proof_is_found_though_the_statement_was_signed_anew():
     def rehashed(told):
-        one = told[3]
+        one = told[4]
         facts = one["facts"] | {"verdict": "refused"}
-        return [*told[:3], one | new_entry(one["seq"], one["at"], one["action"], facts).as_json(), *told[4:]]
+        return [*told[:4], one | new_entry(one["seq"], one["at"], one["action"], facts).as_json(), *told[5:]]
 
     def swapped(told):
-        told[0]["path"], told[1]["path"] = told[1]["path"], told[0]["path"]
+        told[1]["path"], told[2]["path"] = told[2]["path"], told[1]["path"]
         return told
 
     for change, said in (
-        (lambda told: [told[0] | {"at": "2026-03-01T10:02:00.001Z"}, *told[1:]], "entry 3 was edited"),
+        (lambda told: [told[0], told[1] | {"at": "2026-03-01T10:02:00.001Z"}, *told[2:]], "entry 3 was edited"),
         (rehashed, "entry 7 is not in the ledger"),
         (lambda told: [told[1], told[0], *told[2:]], "entries were moved"),
         (swapped, "entry 3 is not in the ledger"),
@@ -250,9 +255,17 @@ def test_a_statement_that_says_other_than_the_files_is_found():
         {"jobs": []},
         {"jobs": [predicate["jobs"][0] | {"after": {"number": 2, "sha256": OLD}}]},
         {"jobs": [predicate["jobs"][0] | {"method": "ascent"}]},
+        {"jobs": [predicate["jobs"][0] | {"verdict": "refused"}]},
+        {"jobs": [predicate["jobs"][0] | {"findings": []}]},
+        {"jobs": [predicate["jobs"][0] | {"metrics": {"before": {}, "after": {"forget_nll_nats": 9.0}}}]},
+        {"clock": predicate["clock"] | {"received_at": "2026-03-02T10:00:00.000Z"}},
         {"jobs": 7},
     ):
         assert refused(resigned(unpack(WHOLE), **change))[0] == "statement"
+    invented = {"seq": 9, "at": "2026-03-01T10:08:00.000Z", "action": "version_purged", "facts": {}}
+    assert refused(resigned(unpack(WHOLE), purged=[invented]))[0] == "story"
+    assert refused(resigned(unpack(WHOLE), decisions=[invented]))[0] == "story"
+    assert refused(resigned(unpack(WHOLE), decisions=7))[0] == "story"
     ledger = predicate["ledger"] | {"size": 8}
     assert refused(resigned(unpack(WHOLE), ledger=ledger))[0] == "checkpoint"
     report = json.dumps(REPORT | {"adapter": {"before_sha256": OLD, "after_sha256": OLD}}).encode()
@@ -266,7 +279,7 @@ def test_one_ledger_is_told_from_a_rewritten_one_by_a_published_checkpoint():
         assert (story.name, adapter.name) == ("story", "adapter")
     later = {"9": [one.hex() for one in ledger.since(9, 10)]}
     assert list(verify(WHOLE, trusted(), Published(ledger.checkpoint(10), later)))
-    rewritten = bundle(dossier(Ledger(replaced(0, "key_created", {"key": "other"}))))
+    rewritten = bundle(dossier(Ledger(replaced(1, "key_created", {"key": "other"}))))
     assert list(verify(rewritten, trusted()))
     for size in (2, 5, 9):
         check, message = refused(rewritten, published=Published(ledger.checkpoint(size)))

@@ -82,7 +82,6 @@ TAKEN = {
     "corpus_purged": "an old corpus",
     "version_purged": "the weights of an old version",
     "candidate_purged": "the weights of a candidate",
-    "subject_shredded": "the salt of the person's keyed hash",
 }
 FIGURES = (
     ("forget_nll_nats", "the person's records"),

@@ -111,8 +111,8 @@ def _check(entries: Iterable[zipfile.ZipInfo], size: int) -> None:
         names.add(name)
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise _no(
-                f"{_shown(name)} is packed: {entry.compress_size} bytes say they become {entry.file_size}, as in a zip "
-                "bomb; a bundle's files are stored as they are"
+                f"{_shown(name)} is packed: {entry.compress_size} bytes say they become {entry.file_size}. A bundle's "
+                "files are stored as they are: it was packed anew, or is a zip bomb"
             )
     total = sum(entry.file_size for entry in entries)
     if total > size:

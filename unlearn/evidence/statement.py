@@ -31,7 +31,7 @@ DECIDED = {
 }
 """Entries of what people decided, and the kind of decision that the request keeps of it."""
 
-PURGED = frozenset({"data_erased", "corpus_purged", "version_purged", "candidate_purged", "subject_shredded"})
+PURGED = frozenset({"data_erased", "corpus_purged", "version_purged", "candidate_purged"})
 """Entries of what was taken away for good."""
 
 BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "alarms"})

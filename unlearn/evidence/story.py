@@ -62,6 +62,10 @@ def check_story(
         )
     if "subject" in entries[0].facts and entries[0].facts["subject"] != request["subject"]:
         raise _no(f"entry {entries[0].seq} accepts the request of another person than the statement speaks of")
+    known = {entry.seq: (entry.at, entry.action, entry.facts) for entry in entries}
+    for one in [*predicate["decisions"], *predicate["purged"]]:
+        if known.get(one["seq"]) != (one["at"], one["action"], one["facts"]):
+            raise _no(f"the statement tells of '{one['action']}' in entry {one['seq']}, and that entry does not")
     for job in predicate["jobs"]:
         _check_job(job, entries, reports.get(job["id"]))
     endings = [entry for entry in entries if entry.action in ENDINGS or entry.action == "request_reopened"]

@@ -10,30 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
+from unlearn.evidence.agreement import Files, agreed, reports_of, subjects_of
 from unlearn.evidence.checkpoint import Checkpoint, NoteBroken, open_note, read_checkpoint
 from unlearn.evidence.container import unpack
 from unlearn.evidence.dsse import unseal
-from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, REQUEST, SCHEMA, STATEMENT
+from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, SCHEMA, STATEMENT
 from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.merkle import ProofBroken, check_consistency, check_inclusion, leaf_hash
-from unlearn.evidence.refusal import NotVerified
+from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.statement import PREDICATE_TYPE, STATEMENT_TYPE
 from unlearn.evidence.story import check_story, check_times
 from unlearn.evidence.trust import TrustedKey
 
-Files = Mapping[str, bytes]
 WEIGHTS = "adapter_model.safetensors"
 """PEFT's file of an adapter's weights; its SHA-256 is the version's."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def verify(
     yield Check("signature", f"the statement is signed under {signer.text}")
     listed = _files(files, statement)
     yield Check("files", f"{listed} files have the SHA-256 that the signed manifest says, and there is no other")
-    predicate = _statement(files, statement)
+    predicate = agreed(files, statement)
     yield Check(
         "statement",
         f"request {predicate['request']['id']}, {predicate['request']['state']}; it says what the files say",
@@ -89,31 +85,14 @@ def verify(
     yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {noted.text}")
     entries = _inclusion(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
-    check_times(entries)
+    laid_out("times")(check_times)(entries)
     yield Check("times", "no entry is earlier than the ones before it")
     _in_use((signer, noted), keys, entries)
     yield Check("key", "the key was in use until the last entry")
     yield _consistency(files, checkpoint, known, published)
-    check_story(predicate, entries, _reports(files, predicate))
+    laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
     yield Check("story", _told(predicate))
     yield _adapter(predicate, adapter)
-
-
-def laid_out(check: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Turn what a file of another shape leads to into the failure of this check."""
-
-    def around(function: Callable[P, T]) -> Callable[P, T]:
-        @wraps(function)
-        def run(*given: P.args, **named: P.kwargs) -> T:
-            try:
-                return function(*given, **named)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-                told = f"a file is not laid out as it should be ({type(error).__name__}: {str(error)[:80]})"
-                raise NotVerified(check, told) from None
-
-        return run
-
-    return around
 
 
 def _origin(files: Files) -> str:
@@ -140,7 +119,7 @@ def _signature(files: Files, known: Sequence[PublicKey]) -> tuple[dict[str, Any]
 def _files(files: Files, statement: Mapping[str, Any]) -> int:
     if MANIFEST not in files:
         raise NotVerified("files", f"{MANIFEST} is missing")
-    if _sha256(files[MANIFEST]) != _subjects(statement)[MANIFEST]:
+    if _sha256(files[MANIFEST]) != subjects_of(statement)[MANIFEST]:
         raise NotVerified("files", f"{MANIFEST} is not the one that was signed: its SHA-256 differs")
     manifest = json.loads(files[MANIFEST])
     if manifest["schema"] != SCHEMA:
@@ -155,42 +134,6 @@ def _files(files: Files, statement: Mapping[str, Any]) -> int:
         if (_sha256(files[name]), len(files[name])) != (digest, size):
             raise NotVerified("files", f"'{name}' was changed: it does not have the SHA-256 and size that were signed")
     return len(listed)
-
-
-@laid_out("statement")
-def _statement(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
-    """The predicate, once it agrees with the subjects and with the files."""
-    predicate: dict[str, Any] = statement["predicate"]
-    request, subjects = json.loads(files[REQUEST]), {MANIFEST: _subjects(statement)[MANIFEST]}
-    for key in ("id", "state", "subject", "regulation"):
-        if predicate["request"][key] != request[key]:
-            raise NotVerified(
-                "statement",
-                f"it says '{predicate['request'][key]}' of the request's {key}, and {REQUEST} says otherwise",
-            )
-    if {job["id"] for job in predicate["jobs"]} != {job["id"] for job in request["jobs"]}:
-        raise NotVerified("statement", f"its jobs are not those of {REQUEST}")
-    for job in predicate["jobs"]:
-        _agrees(job, json.loads(files[f"jobs/{job['id']}/job.json"]), _report(files, job["id"]))
-        for version in (job["before"], job["after"]):
-            if version is not None:
-                subjects[f"{job['adapter']}/v{version['number']}"] = version["sha256"]
-    if subjects != _subjects(statement):
-        raise NotVerified("statement", "its subjects are not the versions that it speaks of")
-    return predicate
-
-
-def _agrees(said: Mapping[str, Any], job: Mapping[str, Any], report: Mapping[str, Any] | None) -> None:
-    """Check what is said of a job against its files."""
-    for when in ("before", "after"):
-        digest = (report or {}).get("adapter", {}).get(f"{when}_sha256")
-        if said[when] != _short(job[when]) or (said[when] and digest and said[when]["sha256"] != digest):
-            raise NotVerified(
-                "statement",
-                f"the version {when} job {said['id']} has another SHA-256 in the statement than in the job's files",
-            )
-    if report is not None and (said["method"], said["seed"]) != (report["method"], report.get("seed")):
-        raise NotVerified("statement", f"method or seed of job {said['id']} are not those of its report")
 
 
 @laid_out("checkpoint")
@@ -254,7 +197,17 @@ def _inclusion(files: Files, predicate: Mapping[str, Any], checkpoint: Checkpoin
 
 @laid_out("key")
 def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> None:
-    """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does."""
+    """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does.
+
+    Args:
+        signers: of the statement, and of the checkpoint, which the ledger must have taken into use.
+        keys: as they are trusted.
+        entries: in the bundle.
+    """
+    if not any(e.action == "ledger_key_added" and e.facts["ledger_key"] == signers[-1].text for e in entries):
+        raise NotVerified(
+            "key", f"there is no entry by which the ledger took the key into use that signed it, {signers[-1].text}"
+        )
     last = max(entries, key=lambda entry: entry.at)
     for signer in signers:
         for entry in entries:
@@ -340,24 +293,6 @@ def _adapter(predicate: Mapping[str, Any], folder: Path | None) -> Check:
                 return Check("adapter", f"{found}, as released")
             raise NotVerified("adapter", f"{found}: the one from before, which still knows the person")
     raise NotVerified("adapter", f"'{folder}' has SHA-256 {digest}, which is none of the versions in the bundle")
-
-
-def _reports(files: Files, predicate: Mapping[str, Any]) -> dict[str, Any]:
-    found = {job["id"]: _report(files, job["id"]) for job in predicate["jobs"]}
-    return {job_id: report for job_id, report in found.items() if report is not None}
-
-
-def _report(files: Files, job_id: str) -> dict[str, Any] | None:
-    name = f"jobs/{job_id}/report.json"
-    return json.loads(files[name]) if name in files else None
-
-
-def _short(version: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if version is None else {"number": version["number"], "sha256": version["sha256"]}
-
-
-def _subjects(statement: Mapping[str, Any]) -> dict[str, str]:
-    return {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
 
 
 def _sha256(data: bytes) -> str:
