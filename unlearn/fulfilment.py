@@ -30,7 +30,7 @@ from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
-from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
+from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.ladder import Outcome, climb
 from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
@@ -42,6 +42,9 @@ from unlearn.tracking.runs import Run, open_run
 from unlearn.weights import copy_adapter, read_adapter
 
 log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 0.5
+"""Between two tellings of a job's end to a database that does not answer."""
 
 
 def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
@@ -193,17 +196,30 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     """Release the candidate, or hold it for a person."""
     heart.check()
     shelf = settings.home / "adapters" / claim.adapter.id
-    place = shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}"
+    place = shelf / f"v{claim.next_number}.{claim.job_id}.f{claim.fence}"
     version = copy_adapter(outcome.adapter, place)  # beside the old one, whether it is to serve or to wait for a person
     end = desk.release if outcome.verdict == "released" else desk.hold
-    try:
-        end(claim, version, outcome.report)
-    except BaseException:
-        shutil.rmtree(version.path, ignore_errors=True)
-        raise
+    # An error says nothing of what the database took: the copy stays, and `clearing` asks which rows name it.
+    _outlasting(lambda: end(claim, version, outcome.report), settings.lease_seconds)
     if outcome.verdict == "released" and case.shadows is not None:
         _drop(case.shadows.path, case.train, case.is_forgotten)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
+
+
+def _outlasting(tell: Callable[[], None], seconds: float) -> None:
+    """Tell the database how the job ended, again and again for so many seconds when it does not answer.
+
+    If it took the first telling, only its answer being lost, the next finds the lease gone.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return tell()
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("the end of a job can't be told yet: %s", error)
+            time.sleep(AGAIN_SECONDS)
 
 
 def _give_back(desk: Desk, claim: Claim) -> None:
@@ -226,6 +242,8 @@ def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool
         desk.fail(claim, reason, final=final)
     except LeaseLost:
         log.warning("job %s: lease lost before the failure was noted", claim.job_id)
+    except Unavailable as error:
+        log.warning("job %s: the failure could not be noted, its lease will run out: %s", claim.job_id, error)
 
 
 def _open_run(claim: Claim, settings: Settings) -> Run:
@@ -359,5 +377,8 @@ class Follower:
 
     def _note(self, step: int, steps: int) -> None:
         self._heart.check()
-        self._desk.progress(self._claim, self._stage, step, steps)
         self._noted = self._clock()
+        try:
+            self._desk.progress(self._claim, self._stage, step, steps)
+        except Unavailable as error:  # the work goes on; the lease decides whether in vain
+            log.warning("job %s: its progress could not be noted: %s", self._claim.job_id, error)
