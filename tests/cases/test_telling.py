@@ -326,7 +326,8 @@ def test_what_waits_for_an_address_ends_with_it_and_is_not_replayed(desk, settin
 def test_a_courier_says_once_that_the_database_is_away_and_goes_on_when_it_is_back(
     settings, clock, caplog, monkeypatch
 ):
-    desk, looks = Desk(settings, clock), []
+    unprepared = settings.model_copy(update={"database_url": f"sqlite:///{settings.home / 'away.db'}"})
+    desk, looks = Desk(unprepared, clock), []
     look = desk.take_errand
     monkeypatch.setattr(desk, "take_errand", lambda: looks.append(1) or look())
     courier = Courier(desk, settings, 0.01)
