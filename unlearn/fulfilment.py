@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
@@ -44,7 +44,9 @@ from unlearn.weights import copy_adapter, read_adapter
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
-"""Between two tellings of a job's end to a database that does not answer."""
+"""Between two questions to a database that does not answer."""
+
+T = TypeVar("T")
 
 
 def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
@@ -56,7 +58,7 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         settings: where things are.
         owner: name of this worker, for the lease.
     """
-    claim = desk.claim(job_id, owner)
+    claim = _outlasting(lambda: desk.claim(job_id, owner), settings.lease_seconds)  # or the doorbell would be spent
     if claim is None:
         log.info("job %s: nothing to claim", job_id)
         return
@@ -206,19 +208,20 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
 
 
-def _outlasting(tell: Callable[[], None], seconds: float) -> None:
-    """Tell the database how the job ended, again and again for so many seconds when it does not answer.
+def _outlasting(ask: Callable[[], T], seconds: float) -> T:
+    """Ask the database again and again, for so many seconds, when it does not answer.
 
-    If it took the first telling, only its answer being lost, the next finds the lease gone.
+    If it did the first time what it was asked, only its answer being lost, the next time the lease says so: it is held
+    by then, or gone.
     """
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return tell()
+            return ask()
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise
-            log.warning("the end of a job can't be told yet: %s", error)
+            log.warning("waiting for the database: %s", error)
             time.sleep(AGAIN_SECONDS)
 
 

@@ -115,3 +115,12 @@ def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
     clock.forward(91)
     desk.sweep()
     assert desk.job(job_id).state == "queued"
+
+
+def test_a_doorbell_that_rings_while_the_database_is_away_is_not_spent(
+    desk, settings, adapter, company, attempted, monkeypatch
+):
+    request, job_id = submit(desk, company)
+    faltering(desk, monkeypatch, "claim", CUT, after=False)
+    fulfil(job_id, desk=desk, settings=settings, owner="w1")
+    assert (desk.request(request.id).state, desk.job(job_id).attempt) == ("completed", 1)
