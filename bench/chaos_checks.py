@@ -67,7 +67,7 @@ def check_all(desk: Desk, seen: Seen, confirmed: dict[str, str], planned: int) -
         Check("requests that have not ended", [r.id for r in seen.requests if r.state not in ENDED]),
         Check("requests lost or made twice", list(_lost(seen, confirmed))),
         Check("jobs lost or made twice", [] if len(seen.jobs) == planned else [f"{len(seen.jobs)} of {planned}"]),
-        Check("jobs without a verdict", [f"{j.id} {j.state}" for j in seen.jobs if j.state != "done"]),
+        Check("jobs open, or with their attempts spent", list(_unfinished(seen, desk.settings.max_attempts))),
         Check("jobs released twice, or never", list(_releases(seen))),
         Check("adapters half written", list(_half_written(seen))),
         Check("releases that a later one lost", list(_forgotten_releases(seen))),
@@ -90,6 +90,13 @@ def _lost(seen: Seen, confirmed: dict[str, str]) -> Iterator[str]:
     yield from (hash_ for hash_, n in Counter(r.subject_hash for r in seen.requests).items() if n > 1)
 
 
+def _unfinished(seen: Seen, max_attempts: int) -> Iterator[str]:
+    """A job that can't be done for a reason in its input has failed at its first attempt, which is an end."""
+    for job in seen.jobs:
+        if job.state != "done" and not (job.state == "failed" and job.attempt < max_attempts):
+            yield f"{job.id}: {job.state}, attempt {job.attempt}, {job.error}"
+
+
 def _releases(seen: Seen) -> Iterator[str]:
     """One version and one ledger entry a released job, none of others, numbers without a gap."""
     told = Counter(e.facts["job"] for e in seen.entries if e.action == "version_released")
@@ -97,7 +104,7 @@ def _releases(seen: Seen) -> Iterator[str]:
     judged = Counter(e.facts["job"] for e in seen.entries if e.action == "verdict")
     for job in seen.jobs:
         expected = int(job.verdict == "released")
-        if (told[job.id], made[job.id]) != (expected, expected) or judged[job.id] != 1:
+        if (told[job.id], made[job.id]) != (expected, expected) or judged[job.id] != int(job.state == "done"):
             yield f"{job.id}: {made[job.id]} versions, {told[job.id]} entries, {judged[job.id]} verdicts"
     for adapter in seen.adapters:
         numbers = sorted(v.number for v in seen.versions if v.adapter_id == adapter.id)
