@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
@@ -30,7 +30,7 @@ from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
-from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
+from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.guards import own_verdict
 from unlearn.ladder import WORSE, Outcome, climb
 from unlearn.lm.base import load_base
@@ -45,6 +45,11 @@ from unlearn.weights import read_base
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 0.5
+"""Between two questions to a database that does not answer."""
+
+T = TypeVar("T")
+
 
 def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
     """Carry out the job `job_id`, if it is there to be claimed; whatever happens ends in the database.
@@ -55,7 +60,7 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         settings: where things are.
         owner: name of this worker, for the lease.
     """
-    claim = desk.claim(job_id, owner)
+    claim = _outlasting(lambda: desk.claim(job_id, owner), settings.lease_seconds)  # or the doorbell would be spent
     if claim is None:
         log.info("job %s: nothing to claim", job_id)
         return
@@ -212,18 +217,19 @@ def _unchanged_corpus(path: Path, sha256: str) -> Corpus:
 def _decide(desk: Desk, claim: Claim, heart: Heart, case: Case, outcome: Outcome) -> None:
     """Release the candidate, or hold it for a person."""
     heart.check()
-    place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id}.f{claim.fence}")
     version = desk.vault.shelve(outcome.adapter, place)  # beside the old one, to serve or to wait for a person
-    hashed, erased = _hashing(desk.settings), frozenset[str]()
+    hashed = _hashing(desk.settings)
     own = _own(outcome, hashed)
-    try:
+
+    def end() -> frozenset[str]:
         if outcome.verdict == "released":
-            erased = desk.release(claim, version, outcome.report, own)
-        else:
-            desk.hold(claim, version, outcome.report, own)
-    except BaseException:
-        desk.vault.discard(place)
-        raise
+            return desk.release(claim, version, outcome.report, own)
+        desk.hold(claim, version, outcome.report, own)
+        return frozenset()
+
+    # An error says nothing of what the database took: the copy stays, and `clearing` asks which rows name it.
+    erased = _outlasting(end, desk.settings.lease_seconds)
     if erased and case.shadows is not None:
         _drop(desk.vault, claim, case.train, lambda subject: hashed(subject) in erased)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
@@ -238,6 +244,23 @@ def _own(outcome: Outcome, hashed: Callable[[str], str]) -> dict[str, Own]:
         if known is None or WORSE[known.verdict] < WORSE[one.verdict]:
             found[hashed(subject)] = one
     return found
+
+
+def _outlasting(ask: Callable[[], T], seconds: float) -> T:
+    """Ask the database again and again, for so many seconds, when it does not answer.
+
+    If it did the first time what it was asked, only its answer being lost, the next time the lease says so: it is held
+    by then, or gone.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the database: %s", error)
+            time.sleep(AGAIN_SECONDS)
 
 
 def _give_back(desk: Desk, claim: Claim) -> None:
@@ -260,6 +283,8 @@ def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool
         desk.fail(claim, reason, final=final)
     except LeaseLost:
         log.warning("job %s: lease lost before the failure was noted", claim.job_id)
+    except Unavailable as error:
+        log.warning("job %s: the failure could not be noted, its lease will run out: %s", claim.job_id, error)
 
 
 def _open_run(claim: Claim, settings: Settings) -> Run:
@@ -393,5 +418,8 @@ class Follower:
 
     def _note(self, step: int, steps: int) -> None:
         self._heart.check()
-        self._desk.progress(self._claim, self._stage, step, steps)
         self._noted = self._clock()
+        try:
+            self._desk.progress(self._claim, self._stage, step, steps)
+        except Unavailable as error:  # the work goes on; the lease decides whether in vain
+            log.warning("job %s: its progress could not be noted: %s", self._claim.job_id, error)

@@ -30,6 +30,20 @@ OPENDSR_STATUS: dict[RequestState, Literal["pending", "in_progress", "completed"
 
 
 @dataclass(frozen=True)
+class Trace:
+    """Where a job stands, and where weights lie that rows name as its own: versions and a held candidate."""
+
+    state: JobState
+    fence: int
+    places: frozenset[str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody will work on it any more."""
+        return self.state not in ("queued", "running")
+
+
+@dataclass(frozen=True)
 class VersionView:
     """One immutable set of weights of an adapter."""
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unlearn.tracking.store import prepare_store
+
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
 from mlflow.entities import Metric, Param, RunStatus
@@ -69,6 +71,7 @@ def open_run(
         tags: that find it.
         run_id: of an earlier attempt.
     """
+    prepare_store(uri, artifacts)
     client = MlflowClient(tracking_uri=uri)
     if run_id is not None:
         client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))

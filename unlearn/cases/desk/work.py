@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, cast
@@ -11,7 +11,7 @@ from unlearn.cases import clock, endings, telling
 from unlearn.cases.desk.core import Core, lost
 from unlearn.cases.store import adapters, errands, jobs, keys, requests
 from unlearn.cases.tables import Adapter
-from unlearn.cases.views import Claim, JobKind, Own
+from unlearn.cases.views import Claim, JobKind, Own, Trace
 from unlearn.weights import AdapterFiles
 
 NOBODY: Mapping[str, Own] = MappingProxyType({})
@@ -26,8 +26,8 @@ class Work(Core):
 
     def claim(self, job_id: str, owner: str) -> Claim | None:
         """Lease the job for `owner`, or None if it is not there to be claimed (done, held, or not yet its turn)."""
-        now = self._clock()
         with self.store.writing() as session:
+            now = self._clock()  # once it is this writer's turn: a lease must not be spent by waiting for it
             job = jobs.claim(session, job_id, owner, self._lease(now), now, self.settings.max_attempts)
             if job is None:
                 return None
@@ -146,6 +146,11 @@ class Work(Core):
         now = self._clock()
         with self.store.writing() as session:
             endings.interrupt(session, self._held(session, claim), now)
+
+    def traces(self, job_ids: Collection[str]) -> dict[str, Trace]:
+        """What the database knows of these jobs' files; of a job that it does not know, nothing."""
+        with self.store.reading() as session:
+            return jobs.traces(session, job_ids)
 
     def doorbells(self, limit: int = 100) -> list[tuple[int, str]]:
         """Unsent doorbells, oldest first: (outbox id, job id)."""
