@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
     errands: bool = Field(
         default=True,
-        description="Whether the API runs callbacks and hooks itself; no where `python -m workers.errands` does.",
+        description="Whether the API runs callbacks, hooks and purges itself; no where `workers.errands` does.",
     )
     ledger_origin: str | None = Field(
         default=None,
@@ -178,6 +178,14 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after a person's last request ended until nothing needs to link the ledger to her.",
+    )
+    purge_seconds: float = Field(
+        default=3600, gt=0, description="Seconds between two looks for what is due to be purged."
+    )
     max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
 
     def __init__(self, **given: Any) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
+from unlearn.cases.store import adapters
 from unlearn.cases.tables import Adapter, AdapterVersion, Doorbell, Job, JobRequest, Request
-from unlearn.cases.views import JobKind, JobState, JobView, Progress, Trace
+from unlearn.cases.views import JobKind, JobState, JobView, Progress, Superseded, Trace
 
 AT_ONCE = 500
 """Ids asked for in one statement."""
@@ -300,4 +301,16 @@ def view(session: Session, controller: str, job_id: str) -> JobView | None:
         started_at=job.started_at,
         finished_at=job.finished_at,
         report=job.report,
+        erased=job.erased,
+        superseded=_superseded(session, job),
+        purged_at=job.purged_at,
     )
+
+
+def _superseded(session: Session, job: Job) -> tuple[Superseded, ...]:
+    """The versions that the job's own was made from."""
+    own = session.scalars(select(AdapterVersion.number).where(AdapterVersion.job_id == job.id)).first()
+    if own is None:
+        return ()
+    _, *before = adapters.lineage(session, job.adapter_id, own)
+    return tuple(Superseded(v.number, v.sha256, v.quarantined_at, v.purge_after, v.purged_at) for v in before)
