@@ -11,7 +11,7 @@ from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, fingerprints, jobs, requests
 from unlearn.cases.views import RequestView
-from unlearn.errors import Conflict
+from unlearn.errors import Conflict, Unavailable
 from unlearn.policy import parse_policy
 
 
@@ -91,6 +91,8 @@ class Decisions(Data):
                     self._renew(session, job, renewal, about, now)
                     endings.settle(session, job, about, now)
                 return there(requests.by_id(session, by.controller, request_id), "request")
+        except Unavailable:  # which says nothing of what the database took
+            raise
         except BaseException:
             for renewal in renewals.values():
                 self._discard(renewal)
