@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     )
     ledger_key: SecretStr | None = Field(
         default=None,
-        description="Ed25519 key that signs the ledger, as PEM or its seed in base64; by default made under home.",
+        description="Ed25519 key that signs the ledger, as PEM or its seed in base64 or hex; by default made under "
+        "home. Machines that share a database share it.",
     )
     ledger_key_previous: SecretStr | None = Field(
         default=None, description="The key before, which signs as well until it is retired."
