@@ -73,10 +73,14 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
                 _make_shadows(desk, claim, settings, loan, follower, run)
             else:
                 case = _case(desk, claim, settings, loan)
-                outcome = climb(case, workshop / "adapter", follower)
-                _record(run, outcome)
-                shutil.rmtree(_state(claim, settings), ignore_errors=True)
-                _decide(desk, claim, heart, case, outcome)
+                if _nothing_left(case):
+                    recorded = frozenset(map(_hashing(settings), case.train.subjects))
+                    _outlasting(lambda: desk.nothing_left(claim, recorded), settings.lease_seconds)
+                else:
+                    outcome = climb(case, workshop / "adapter", follower)
+                    _record(run, outcome)
+                    shutil.rmtree(_state(claim, settings), ignore_errors=True)
+                    _decide(desk, claim, heart, case, outcome)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
@@ -143,6 +147,14 @@ def _shadows(vault: Vault, path: Path, claim: Claim, case: Case) -> ShadowTable:
     if table.about["train_sha256"] not in own | {claim.adapter.train_sha256}:
         return table
     return replace(table, about={**table.about, "train_sha256": case.train.sha256})
+
+
+def _nothing_left(case: Case) -> bool:
+    """Whether every record that named the subjects went when somebody else, whom it named as well, was erased."""
+    return not any(
+        any(map(case.is_forgotten, record.subjects)) and not any(map(case.already_erased, record.subjects))
+        for record in case.train.records
+    )
 
 
 def _hashing(settings: Settings) -> Callable[[str], str]:

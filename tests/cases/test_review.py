@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.views import Own
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
+from unlearn.fulfilment import fulfil
 from unlearn.weights import copy_adapter, read_adapter
 
 pytestmark = pytest.mark.usefixtures("ticking")
@@ -239,11 +241,8 @@ def test_who_was_refused_alone_is_erased_again_from_the_version_that_serves(desk
 def test_a_person_may_accept_who_was_refused_alone_while_that_version_serves(desk, refused_alone, people):
     known, gone = map(desk.request, refused_alone)
     accepted = desk.release_as_it_is(known.id, "one wording of one record, read by two of us")
-    assert (accepted.state, accepted.jobs[0].verdict, accepted.decision["kind"]) == (
-        "completed",
-        "released",
-        "released",
-    )
+    assert (accepted.state, accepted.decision["kind"]) == ("completed", "released")
+    assert accepted.jobs[0].verdict == "refused"  # what the gates said, whatever a person decides
     assert desk.adapter("bot").current.number == 2
     back = desk.roll_back("bot", 1, reopen=True)
     assert back.current.number == 1
@@ -390,3 +389,42 @@ def test_an_adapter_registered_while_a_request_is_under_way_is_forgotten_too(des
     assert under_way.state == "in_progress"
     released(desk, next(job.id for job in under_way.jobs if job.adapter == "bot-2"))
     assert desk.request(request.id).state == "completed"
+
+
+def test_who_has_nothing_left_is_completed_unless_the_worker_can_not_tell(desk, adapter, people):
+    request = desk.submit(people[0])
+    claim = work(desk, request.jobs[0].id)
+    for strangers in (frozenset(), frozenset({"f" * 64})):
+        with pytest.raises(BadInput, match="UNLEARN_IDENTITY_KEY"):
+            desk.nothing_left(claim, strangers)
+    desk.nothing_left(claim, frozenset({request.subject_hash}))
+    ended = desk.request(request.id)
+    assert (ended.state, ended.jobs[0].state, ended.jobs[0].verdict) == ("completed", "done", None)
+    assert desk.adapter("bot").current.number == 1
+    assert "nothing_left" in actions(desk)
+    assert desk.submit(people[0]).state == "completed"
+
+
+def test_a_person_all_of_whose_records_went_with_somebody_else_has_nothing_left(
+    desk, settings, inputs, company, people
+):
+    """A rollback that brings the shared records back opens both requests."""
+    name, lines = "household:h-1", []
+    for line in (company.path / "train.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if record["subjects"] == [people[0]] and len(lines) < 10_000:
+            record["subjects"].append(name)
+        lines.append(json.dumps(record))
+    train = settings.home / "shared.jsonl"
+    train.parent.mkdir(parents=True, exist_ok=True)
+    train.write_text("\n".join(lines) + "\n")
+    desk.register_adapter("bot", **(inputs | {"train": str(train)}))
+    first = desk.submit(people[0])
+    claim = work(desk, first.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    second = desk.submit(name)
+    fulfil(second.jobs[0].id, desk=desk, settings=settings, owner="w1")
+    assert desk.request(second.id).state == "completed", desk.job(second.jobs[0].id).error
+    assert desk.adapter("bot").current.number == 2
+    desk.roll_back("bot", 1, reopen=True)
+    assert {desk.request(r.id).state for r in (first, second)} == {"pending"}

@@ -84,19 +84,16 @@ def interrupt(session: Session, job: Job, now: datetime) -> None:
 def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:
     """After a job ended: end the requests that wait for nothing more, and ring for the adapter's next job.
 
-    Of an adapter the last job counts, by the request's own verdict; one that was cancelled, because the adapter
-    retired, asks for nothing. Whether nothing is left to forget is asked of the adapters, not of the jobs: one may have
-    been rolled back, or registered, since its job ended, and is planned now.
+    Of an adapter the last job counts, by whether the subject counts as erased by it; one that was cancelled, because
+    the adapter retired, asks for nothing. Whether nothing is left to forget is asked of the adapters, not of the jobs:
+    one may have been rolled back, or registered, since its job ended, and is planned now.
     """
     for request_id in request_ids:
         siblings = jobs.of_request(session, request_id)
         if any(sibling.state in ("queued", "running") for sibling in siblings):
             continue
         last = {sibling.adapter_id: sibling for sibling in siblings}
-        if all(
-            one.state == "cancelled" or jobs.share(session, one.id, request_id).verdict == "released"
-            for one in last.values()
-        ):
+        if all(one.state == "cancelled" or jobs.share(session, one.id, request_id).erased for one in last.values()):
             planning.plan(session, session.get_one(Request, request_id), now)
         else:
             requests.move(session, request_id, "needs_review", now)

@@ -113,7 +113,8 @@ def release_candidate(
     telling.deployed(session, adapter, hooks, now, previous=previous)
     waiting = jobs.shares(session, job.id)
     for its, _ in waiting:
-        its.verdict, its.erased = "released", True
+        its.erased = True
+        its.verdict = its.verdict if its.findings else "released"  # what the gates found of one alone is evidence
     hashes = frozenset(request.subject_hash for _, request in waiting)
     adapters.mark_erased(session, adapter.id, hashes, now)
     job.verdict = "released"
@@ -136,8 +137,7 @@ def accept(session: Session, job: Job, request: Request, now: datetime) -> tuple
     _serving(adapter)
     if not adapters.stems_from(session, adapter, job.id):
         raise Conflict(f"job {job.id}: its version serves no more, nor does one that was made from it; try again")
-    its = jobs.share(session, job.id, request.id)
-    its.verdict, its.erased = "released", True
+    jobs.share(session, job.id, request.id).erased = True
     adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
     return adapter.current, [request.id]
 

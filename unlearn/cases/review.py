@@ -146,7 +146,7 @@ def candidates(session: Session, request: Request) -> list[Job]:
     """
     _check(request, ("needs_review",), "released as it is")
     last = {job.adapter_id: job for job in jobs.of_request(session, request.id)}
-    held = [job for job in last.values() if jobs.share(session, job.id, request.id).verdict != "released"]
+    held = [job for job in last.values() if not jobs.share(session, job.id, request.id).erased]
     for job in held:
         if job.state == "done" and job.verdict == "released":
             continue

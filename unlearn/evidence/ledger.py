@@ -34,6 +34,7 @@ Action = Literal[
     "attempt_interrupted",
     "verdict",
     "verdict_alone",
+    "nothing_left",
     "version_released",
     "request_completed",
     "request_needs_review",

@@ -95,6 +95,10 @@ def _check_job(job: Mapping[str, Any], entries: Sequence[Entry], report: Mapping
                 raise _no(f"entry {entry.seq} has a verdict of job {job['id']} before an attempt of it began")
             _check_verdict(entry, job["id"], report)
             running, verdict = False, entry
+        elif entry.action == "verdict_alone":
+            told = {finding["gate"]: finding["outcome"] for finding in job["findings"]}
+            if (entry.facts["verdict"], entry.facts["findings"]) != (job["verdict"], told):
+                raise _no(f"the request's own verdict in entry {entry.seq} is not that of the statement")
         elif entry.action == "version_released":
             if verdict is None:
                 raise _no(f"entry {entry.seq} releases a version of job {job['id']} before there was a verdict on it")

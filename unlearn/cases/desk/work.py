@@ -13,7 +13,7 @@ from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests
 from unlearn.cases.tables import Adapter
 from unlearn.cases.views import Claim, JobKind, Own, Trace
-from unlearn.errors import Unavailable
+from unlearn.errors import BadInput, Unavailable
 from unlearn.weights import AdapterFiles
 
 NOBODY: Mapping[str, Own] = MappingProxyType({})
@@ -134,6 +134,34 @@ class Work(Data):
             self._renew(session, job, renewal, claim.request_ids, now)
             endings.settle(session, job, claim.request_ids, now)
             return erased
+
+    def nothing_left(self, claim: Claim, recorded: frozenset[str]) -> None:
+        """End a job for people whose every record named somebody else, too, and went with her.
+
+        Args:
+            claim: the job.
+            recorded: hashes of all whom the corpus names; they must be known here, or the worker's identity key is
+                another than ours and it would find nobody.
+
+        Raises:
+            BadInput: they are not; nothing was changed.
+            LeaseLost: the lease is over.
+        """
+        now = self._clock()
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            if not recorded or not recorded <= adapters.learned_hashes(session, job.adapter_id):
+                raise BadInput(
+                    f"no record of the corpora of adapter '{claim.adapter.name}' names the subject, nor anybody else "
+                    "who was counted at its registration: give API and workers the same UNLEARN_IDENTITY_KEY"
+                )
+            jobs.end(session, job, "done", now)
+            for its, _ in jobs.shares(session, job.id):
+                its.erased = True
+            adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
+            facts = {"job": job.id, "adapter": job.adapter_id, "version": claim.adapter.current.number}
+            self._enter(session, "nothing_left", facts, claim.request_ids)
+            endings.settle(session, job, claim.request_ids, now)
 
     def finish_shadows(self, claim: Claim, sha256: str) -> None:
         """End the making of a shadow table, which is whole and in its place; LeaseLost if the lease is over."""

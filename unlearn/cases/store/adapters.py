@@ -189,6 +189,13 @@ def erased_hashes(session: Session, adapter_id: str) -> frozenset[str]:
     return frozenset(session.scalars(query))
 
 
+def learned_hashes(session: Session, adapter_id: str) -> frozenset[str]:
+    """Subjects that the adapter's train corpus named at its registration."""
+    return frozenset(
+        session.scalars(select(AdapterSubject.subject_hash).where(AdapterSubject.adapter_id == adapter_id))
+    )
+
+
 def mark_erased(session: Session, adapter_id: str, subject_hashes: frozenset[str], now: datetime) -> None:
     """Remember that the subjects were erased from the adapter."""
     session.execute(
