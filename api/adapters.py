@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from api.dependencies import Id, TheDesk, TheRelay, Who
 from api.problems import answers
 from api.schemas import AdapterIn, AdapterOut, RollbackIn
+from unlearn.cases.resurrection import Admission
 
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
@@ -16,11 +17,19 @@ def register(body: AdapterIn, desk: TheDesk, who: Who) -> AdapterOut:
     """Register a LoRA adapter with its base, its train corpus and a holdout. Scope: `adapters:write`.
 
     Everything is checked first: that the adapter belongs to the base, that the corpora can be read and share no record,
-    that every record fits the model. The weights are copied. Each place is an absolute path or a URL such as
-    `s3://bucket/prefix`, under a root that the service may read. Registering the same again gives the same answer.
+    that every record fits the model, that none was erased before. Weights and corpora are copied. Each place is an
+    absolute path or a URL such as `s3://bucket/prefix`, under a root that the service may read. With `allow_erased`
+    erased records come in, on the ground that it names; that takes the scope `review` as well. Registering the same
+    again gives the same answer.
     """
-    found = desk.register_adapter(body.name, body.base, body.adapter, body.train, body.holdout, body.policy, by=who)
+    found = desk.register_adapter(
+        body.name, body.base, body.adapter, body.train, body.holdout, body.policy, allow_erased=_admission(body), by=who
+    )
     return AdapterOut.model_validate(found)
+
+
+def _admission(body: AdapterIn) -> Admission | None:
+    return None if body.allow_erased is None else Admission(body.allow_erased.ground, body.allow_erased.reason)
 
 
 @router.get("", summary="List adapters", responses=answers(403))

@@ -18,6 +18,7 @@ from unlearn.cases.desk import Desk
 from unlearn.deploy import parse_hooks
 from unlearn.errands import Courier
 from unlearn.outbound import signer_of
+from unlearn.purging import Sweeper
 from unlearn.settings import Settings
 from workers.queue import Bell
 from workers.relay import Relay
@@ -52,13 +53,16 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.desk, app.state.bell, app.state.relay, app.state.signer = desk, bell, relay, signer
         relay.start()
         courier = Courier(desk, settings, settings.sweep_seconds)
+        sweeper = Sweeper(desk, settings, settings.purge_seconds)
         if settings.errands:
             parse_hooks(settings.hooks)  # a fault is told now, not at the first release
             courier.start()
+            sweeper.start()
         try:
             yield
         finally:
             if settings.errands:
+                sweeper.stop()
                 courier.stop()
             relay.stop()
             bell.close()

@@ -103,6 +103,14 @@ KINDS: dict[str, Kind] = {
         "reached before, an `Idempotency-Key` that was used for another body. Nothing was changed.",
         "look at the thing that `detail` names, and decide again.",
     ),
+    "erased-records": Kind(
+        409,
+        "The corpus holds erased records",
+        "Records of the corpus were erased before on somebody's request, or repeat most of one that was; `detail` "
+        "names the first by their ids. Nothing was registered.",
+        "take them out of the corpus, and have whoever keeps the source erase them there; where the law lets you keep "
+        "them, register with `allow_erased`, its ground and a reason.",
+    ),
     "body-too-large": Kind(
         413,
         "The body is too large",

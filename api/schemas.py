@@ -50,6 +50,8 @@ Ground = Literal[
 Scope = Literal["requests:write", "requests:read", "adapters:write", "review", "audit", "admin"]
 ExternalId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+ReturnGround = Literal["consent", "contract", "legal_obligation", "legal_claims", "not_the_subject"]
+CorpusKind = Literal["train", "holdout"]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
@@ -59,6 +61,13 @@ class _In(BaseModel):
 
 class _Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
+
+
+class AllowErased(_In):
+    """On which ground records may come in that were erased before."""
+
+    ground: ReturnGround = Field(examples=["consent"])
+    reason: Reason = Field(description="Why, for people; kept with the adapter.", examples=["signed up again on 3 May"])
 
 
 class AdapterIn(_In):
@@ -78,10 +87,21 @@ class AdapterIn(_In):
             {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_margin_sd": 3.0}}
         ],
     )
+    allow_erased: AllowErased | None = Field(
+        default=None, description="Lets records in that were erased before; without it they are refused."
+    )
+
+
+class StoredCorpus(_Out):
+    """A corpus that the service keeps, sealed, of a version."""
+
+    kind: CorpusKind
+    sha256: str = Field(description="Of its JSON Lines.", examples=["51d0…"])
+    records: int = Field(examples=[517])
 
 
 class Version(_Out):
-    """One immutable set of weights."""
+    """One immutable set of weights, with its corpora."""
 
     number: int = Field(examples=[2])
     sha256: str = Field(description="Of adapter_model.safetensors.", examples=["9f2c…"])
@@ -90,6 +110,10 @@ class Version(_Out):
     )
     job_id: str | None = Field(description="The job that made it; none for the first.", examples=["job_77aa"])
     created_at: datetime
+    quarantined_at: datetime | None = Field(description="Since when it serves no more.")
+    purge_after: datetime | None = Field(description="From when on it is to be purged.")
+    purged_at: datetime | None = Field(description="When weights and corpora were purged.")
+    corpora: list[StoredCorpus] = Field(description="None of a version from before corpora were kept.")
 
 
 class AdapterOut(_Out):
@@ -345,6 +369,16 @@ class RequestPage(BaseModel):
     next: str | None = Field(description="`after` of the next page; none on the last.")
 
 
+class SupersededVersion(_Out):
+    """A version that still knew whom a job erased."""
+
+    number: int = Field(examples=[1])
+    sha256: str = Field(examples=["9f2c…"])
+    quarantined_at: datetime | None
+    purge_after: datetime | None
+    purged_at: datetime | None = Field(description="When it and its corpora were purged.")
+
+
 class JobOut(_Out):
     """One erasing on one adapter, or the making of its shadow table."""
 
@@ -362,6 +396,14 @@ class JobOut(_Out):
     started_at: datetime | None
     finished_at: datetime | None
     report: dict[str, Any] | None = Field(description="What was measured, and each gate's finding (unlearn/report/v1).")
+    erased: dict[str, list[str]] | None = Field(
+        description="Ids of the records that left each corpus; whoever keeps the source must erase them there.",
+        examples=[{"train": ["r-0017-03"], "holdout": []}],
+    )
+    superseded: list[SupersededVersion] = Field(description="The versions before, the newest first.")
+    purged_at: datetime | None = Field(
+        description="When the job's own files, and a candidate that nobody released, were purged."
+    )
 
 
 class Health(BaseModel):

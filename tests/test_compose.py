@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unlearn.evidence.signing import signer_of
 from unlearn.settings import Settings
 from workers.errands import ALIVE
 
@@ -100,7 +101,8 @@ def test_the_command_that_fills_in_the_secrets_makes_each_another(tmp_path):
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     made = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (tmp_path / ".env").read_text(), flags=re.MULTILINE))
     secrets = [value for value in made.values() if len(value) == 64]
-    assert len(secrets) == len(set(secrets)) == 5
+    assert len(secrets) == len(set(secrets)) == 6
+    assert signer_of(made["LEDGER_KEY"], "ledger.example").public.raw
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
 
 

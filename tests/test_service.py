@@ -65,7 +65,10 @@ def people(company):
 def register(client, company, name, policy=None):
     paths = {"base": company.base, "adapter": company.adapter}
     corpora = {part: company.path / f"{part}.jsonl" for part in ("train", "holdout")}
-    body = {"name": name, "policy": policy} | {key: str(path) for key, path in (paths | corpora).items()}
+    back = {"ground": "consent", "reason": "these people are invented"}  # some were erased by tests before
+    body = {"name": name, "policy": policy, "allow_erased": back} | {
+        key: str(path) for key, path in (paths | corpora).items()
+    }
     return client.post("/v1/adapters", body)
 
 
@@ -214,45 +217,31 @@ def test_a_shadow_table_is_made_at_registration_used_by_the_erasing_and_cleared_
     (job,) = (client.get(f"/v1/jobs/{j['id']}") for j in request["jobs"] if j["adapter"] == "shadowed")
     assert job["verdict"] == "released", job["error"]
     assert job["report"]["targets"]["source"] == "shadows"
-    table = read_shadows(settings.home / "adapters" / adapter["id"] / "shadows.parquet")
+    table = settings.home / "adapters" / adapter["id"] / "shadows.parquet"
     gone = {r.id for r in company.world.train if people[6] in r.subjects}
-    kept = {record for record, _ in table.rows}
-    assert kept == {r.id for r in company.world.train if r.subjects} - gone
+    left = {r.id for r in company.world.train if r.subjects} - gone
+    until(lambda: {record for record, _ in read_shadows(table).rows} == left)  # a moment after the release
 
 
-def test_a_corpus_that_changed_since_registration_fails_the_job_with_the_reason(
-    service, company, tmp_path_factory, people
-):
+def test_a_stored_corpus_that_somebody_changed_fails_the_job_with_the_reason(service, company, people):
     settings, client = service
-    place = settings.home / "changing"
-    place.mkdir()
-    text = (company.path / "train.jsonl").read_text()
-    (place / "train.jsonl").write_text(text)
-    body = {
-        "name": "changing",
-        "base": str(company.base),
-        "adapter": str(company.adapter),
-        "train": str(place / "train.jsonl"),
-        "holdout": str(company.path / "holdout.jsonl"),
-    }
-    client.post("/v1/adapters", body)
-    (place / "train.jsonl").write_text(text + "\n")
+    adapter = register(client, company, "changing")
+    [file] = (settings.home / "adapters" / adapter["id"] / "corpora").glob("train.*")
+    file.write_bytes(file.read_bytes()[:-1])
     *_, request = client.follow(client.submit(people[3])["id"], 120)
     (job,) = (client.get(f"/v1/jobs/{j['id']}") for j in request["jobs"] if j["adapter"] == "changing")
     assert request["state"] == "needs_review"
     assert (job["state"], job["attempt"]) == ("failed", 1)
-    assert "changed since the adapter was registered" in job["error"]
+    assert "was changed" in job["error"]
     client.post("/v1/adapters/changing/retire", None)
 
 
 def test_nothing_the_service_wrote_names_a_person_or_quotes_a_record(service, company, released, people):
-    """Canaries: identities of submitted people, and sentences of records, against every byte but the corpora's own."""
+    """Canaries: identities of submitted people, and sentences of records, against every byte."""
     settings, _ = service
     canaries = [people[0].encode(), people[0].partition(":")[2].encode(), people[1].encode()]
     canaries += [r.content.encode() for r in company.world.train if people[0] in r.subjects]
     for directory, _, names in os.walk(settings.home):
-        if "changing" in directory:
-            continue
         for name in names:
             file = Path(directory) / name
             if file.is_socket():

@@ -21,7 +21,7 @@ from unlearn.cases.desk import Desk
 from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, Vllm, parse_hooks
 from unlearn.deploy.base import number_of
-from unlearn.errors import BadInput, UnlearnError
+from unlearn.errors import BadInput, Unavailable, UnlearnError
 from unlearn.locations import is_url
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
 from unlearn.publishing import publish
@@ -192,11 +192,17 @@ class Courier:
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
+        silent = False
         while not self._stop.wait(self._seconds):
             try:
                 self._keep_checkpoints()
                 while not self._stop.is_set() and run_errands(self._desk, self._settings, 1):
                     pass
+                silent = False
+            except Unavailable as error:
+                if not silent:  # once an outage, not once a look
+                    log.warning("errands wait: %s", error)
+                silent = True
             except Exception:
                 log.exception("errands wait; the next look tries again")
 

@@ -11,6 +11,7 @@
     ├── NotAllowed               known, but not allowed to do this                403
     ├── NotFound                 no such request, adapter, job                    404
     ├── Conflict                 it is there, but not in a state for this         409
+    │   └── ErasedRecords        a corpus holds what was erased before
     ├── Unavailable              a part of the service can't be reached           503
     ├── LeaseLost                another worker has the job now
     └── ErasureFailed            an erasing that must not be released      exit 3
@@ -118,6 +119,13 @@ class Conflict(UnlearnError):
     title = "Not possible in this state"
     status = 409
     exit_code = 2
+
+
+class ErasedRecords(Conflict):
+    """A corpus holds records that were erased before, or near duplicates of such."""
+
+    kind = "erased-records"
+    title = "The corpus holds erased records"
 
 
 class Unavailable(UnlearnError):

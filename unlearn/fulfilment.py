@@ -20,17 +20,15 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim, Own
-from unlearn.corpus.jsonl import read_corpus
-from unlearn.corpus.records import Corpus
 from unlearn.erasure.loop import Step
-from unlearn.erasure.shadows import drop_rows, make_shadows, read_shadows
-from unlearn.errors import BadInput, CorpusError, ErasureFailed, LeaseLost, ModelError
+from unlearn.erasure.shadows import ShadowTable, drop_rows, make_shadows, read_shadows
+from unlearn.errors import BadInput, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.guards import own_verdict
 from unlearn.ladder import WORSE, Outcome, climb
 from unlearn.lm.base import load_base
@@ -45,6 +43,11 @@ from unlearn.weights import read_base
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 0.5
+"""Between two questions to a database that does not answer."""
+
+T = TypeVar("T")
+
 
 def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
     """Carry out the job `job_id`, if it is there to be claimed; whatever happens ends in the database.
@@ -55,7 +58,7 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         settings: where things are.
         owner: name of this worker, for the lease.
     """
-    claim = desk.claim(job_id, owner)
+    claim = _outlasting(lambda: desk.claim(job_id, owner), settings.lease_seconds)  # or the doorbell would be spent
     if claim is None:
         log.info("job %s: nothing to claim", job_id)
         return
@@ -69,7 +72,7 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
             if claim.kind == "shadows":
                 _make_shadows(desk, claim, settings, loan, follower, run)
             else:
-                case = _case(desk.vault, claim, settings, loan)
+                case = _case(desk, claim, settings, loan)
                 outcome = climb(case, workshop / "adapter", follower)
                 _record(run, outcome)
                 shutil.rmtree(_state(claim, settings), ignore_errors=True)
@@ -96,15 +99,15 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
         raise
 
 
-def _case(vault: Vault, claim: Claim, settings: Settings, loan: Loan) -> Case:
+def _case(desk: Desk, claim: Claim, settings: Settings, loan: Loan) -> Case:
     """The attempt's case, its subjects told apart by keyed hashes alone.
 
     Raises:
-        BadInput: a file is not what it was at registration.
+        BadInput: weights or a stored corpus are not what they were.
     """
 
     hashed = _hashing(settings)
-    adapter = vault.version(claim.adapter.current.path, loan)
+    adapter = desk.vault.version(claim.adapter.current.path, loan)
     if adapter.sha256 != claim.adapter.current.sha256:
         raise ModelError(
             f"version {claim.adapter.current.number} of adapter '{claim.adapter.name}' is not what was registered: its "
@@ -116,17 +119,30 @@ def _case(vault: Vault, claim: Claim, settings: Settings, loan: Loan) -> Case:
     case = Case(
         base=base,
         adapter=adapter,
-        train=_unchanged_corpus(loan.corpus(claim.adapter.train), claim.adapter.train_sha256),
-        holdout=_unchanged_corpus(loan.corpus(claim.adapter.holdout), claim.adapter.holdout_sha256),
+        train=desk.corpus(claim.adapter, "train"),
+        holdout=desk.corpus(claim.adapter, "holdout"),
         is_forgotten=lambda subject: hashed(subject) in claim.subject_hashes,
         already_erased=lambda subject: hashed(subject) in claim.erased_hashes,
         policy=_policy(claim),
         device=settings.device,
         state=_state(claim, settings),
     )
-    _drop(vault, claim, case.train, case.already_erased)  # of a case that closed just before its worker ended
-    table = vault.lend(_table(vault, claim), loan)
-    return case if table is None else replace(case, shadows=read_shadows(table))
+    table = desk.vault.lend(_table(desk.vault, claim), loan)
+    return case if table is None else replace(case, shadows=_shadows(desk.vault, table, claim, case))
+
+
+def _shadows(vault: Vault, path: Path, claim: Claim, case: Case) -> ShadowTable:
+    """The adapter's table, for its corpus as it is now: what it was made for, less whoever was erased since."""
+    table = read_shadows(path)
+    stay = {record.id for corpus in (case.train, case.holdout) for record in corpus.records}
+    gone = {record for record, _ in (*table.rows, *table.tests)} - stay
+    if gone and drop_rows(path, gone):  # of a case that closed just before its worker ended
+        vault.replace(path, _table(vault, claim))
+        table = read_shadows(path)
+    own = {kept.sha256 for version in claim.adapter.versions for kept in version.corpora if kept.kind == "train"}
+    if table.about["train_sha256"] not in own | {claim.adapter.train_sha256}:
+        return table
+    return replace(table, about={**table.about, "train_sha256": case.train.sha256})
 
 
 def _hashing(settings: Settings) -> Callable[[str], str]:
@@ -147,11 +163,9 @@ def _table(vault: Vault, claim: Claim) -> str:
     return vault.place(claim.adapter.id, "shadows.parquet")
 
 
-def _drop(vault: Vault, claim: Claim, train: Corpus, is_gone: Callable[[str], bool]) -> None:
+def _drop(vault: Vault, claim: Claim, case: Case, is_gone: Callable[[str], bool]) -> None:
     """What the table keeps of people who are gone goes with them."""
-    records = [record.id for record in train.records if any(map(is_gone, record.subjects))]
-    if not records:
-        return
+    records = [r.id for r in (*case.train.records, *case.holdout.records) if any(map(is_gone, r.subjects))]
     with Loan(vault.settings) as loan:
         table = vault.lend(_table(vault, claim), loan)
         if table is not None and drop_rows(table, records):
@@ -165,7 +179,7 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, foll
         BadInput: a file is not what it was at registration, or the adapter's recipe can't be used.
     """
     vault = desk.vault
-    case, place = _case(vault, claim, settings, loan), _table(vault, claim)
+    case, place = _case(desk, claim, settings, loan), _table(vault, claim)
     recipe = recorded_recipe(case.adapter)
     if recipe is None:
         raise ModelError(f"adapter '{claim.adapter.name}' has no recipe any more; restore it or register it anew")
@@ -202,30 +216,24 @@ def _policy(claim: Claim) -> Policy:
     return parse_policy(claim.policy, f"policy of adapter '{claim.adapter.name}'")
 
 
-def _unchanged_corpus(path: Path, sha256: str) -> Corpus:
-    corpus = read_corpus(path)
-    if corpus.sha256 != sha256:
-        raise CorpusError(f"{path} changed since the adapter was registered; restore it or register the adapter anew")
-    return corpus
-
-
 def _decide(desk: Desk, claim: Claim, heart: Heart, case: Case, outcome: Outcome) -> None:
     """Release the candidate, or hold it for a person."""
     heart.check()
-    place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id}.f{claim.fence}")
     version = desk.vault.shelve(outcome.adapter, place)  # beside the old one, to serve or to wait for a person
-    hashed, erased = _hashing(desk.settings), frozenset[str]()
+    hashed = _hashing(desk.settings)
     own = _own(outcome, hashed)
-    try:
+
+    def end() -> frozenset[str]:
         if outcome.verdict == "released":
-            erased = desk.release(claim, version, outcome.report, own)
-        else:
-            desk.hold(claim, version, outcome.report, own)
-    except BaseException:
-        desk.vault.discard(place)
-        raise
+            return desk.release(claim, version, outcome.report, own)
+        desk.hold(claim, version, outcome.report, own)
+        return frozenset()
+
+    # An error says nothing of what the database took: the copy stays, and `clearing` asks which rows name it.
+    erased = _outlasting(end, desk.settings.lease_seconds)
     if erased and case.shadows is not None:
-        _drop(desk.vault, claim, case.train, lambda subject: hashed(subject) in erased)
+        _drop(desk.vault, claim, case, lambda subject: hashed(subject) in erased)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
 
 
@@ -238,6 +246,23 @@ def _own(outcome: Outcome, hashed: Callable[[str], str]) -> dict[str, Own]:
         if known is None or WORSE[known.verdict] < WORSE[one.verdict]:
             found[hashed(subject)] = one
     return found
+
+
+def _outlasting(ask: Callable[[], T], seconds: float) -> T:
+    """Ask the database again and again, for so many seconds, when it does not answer.
+
+    If it did the first time what it was asked, only its answer being lost, the next time the lease says so: it is held
+    by then, or gone.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the database: %s", error)
+            time.sleep(AGAIN_SECONDS)
 
 
 def _give_back(desk: Desk, claim: Claim) -> None:
@@ -260,6 +285,8 @@ def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool
         desk.fail(claim, reason, final=final)
     except LeaseLost:
         log.warning("job %s: lease lost before the failure was noted", claim.job_id)
+    except Unavailable as error:
+        log.warning("job %s: the failure could not be noted, its lease will run out: %s", claim.job_id, error)
 
 
 def _open_run(claim: Claim, settings: Settings) -> Run:
@@ -393,5 +420,8 @@ class Follower:
 
     def _note(self, step: int, steps: int) -> None:
         self._heart.check()
-        self._desk.progress(self._claim, self._stage, step, steps)
         self._noted = self._clock()
+        try:
+            self._desk.progress(self._claim, self._stage, step, steps)
+        except Unavailable as error:  # the work goes on; the lease decides whether in vain
+            log.warning("job %s: its progress could not be noted: %s", self._claim.job_id, error)

@@ -263,6 +263,18 @@ class SchedulePolicy(Part):
     )
 
 
+class RetentionPolicy(Part):
+    """How long what was replaced can be brought back."""
+
+    grace_days: float = Field(
+        default=30.0,
+        ge=0,
+        le=365,
+        description="Days that a version which serves no more stays in quarantine, with its corpora, before it is "
+        "purged; until then a rollback to it is possible.",
+    )
+
+
 class Policy(Part):
     """One erasing: the methods to try, what they hold on to, and what may be released."""
 
@@ -280,6 +292,9 @@ class Policy(Part):
     sequence: SequencePolicy = Field(default=SequencePolicy(), description="What erasings may add up to.")
     gates: GatePolicy = Field(default=GatePolicy(), description="What may be released.")
     schedule: SchedulePolicy = Field(default=SchedulePolicy(), description="When a job begins.")
+    retention: RetentionPolicy = Field(
+        default=RetentionPolicy(), description="How long what was replaced can be brought back."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
     errands: bool = Field(
         default=True,
-        description="Whether the API runs callbacks and hooks itself; no where `python -m workers.errands` does.",
+        description="Whether the API runs callbacks, hooks and purges itself; no where `workers.errands` does.",
     )
     ledger_origin: str | None = Field(
         default=None,
@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     )
     ledger_key: SecretStr | None = Field(
         default=None,
-        description="Ed25519 key that signs the ledger, as PEM or its seed in base64; by default made under home.",
+        description="Ed25519 key that signs the ledger, as PEM or its seed in base64 or hex; by default made under "
+        "home. Machines that share a database share it.",
     )
     ledger_key_previous: SecretStr | None = Field(
         default=None, description="The key before, which signs as well until it is retired."
@@ -178,6 +179,14 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=90, gt=0, description="How long a job's lease lasts without a heartbeat.")
     heartbeat_seconds: float = Field(default=20, gt=0, description="Seconds between two heartbeats of a job.")
     sweep_seconds: float = Field(default=2, gt=0, description="Seconds between two sweeps of outbox and leases.")
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after a person's last request ended until nothing needs to link the ledger to her.",
+    )
+    purge_seconds: float = Field(
+        default=3600, gt=0, description="Seconds between two looks for what is due to be purged."
+    )
     max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
 
     def __init__(self, **given: Any) -> None:

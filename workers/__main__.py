@@ -14,6 +14,8 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # read when billiard is impor
 
 from celery.signals import worker_ready
 
+from unlearn.cases.desk import Desk
+from unlearn.clearing import clear
 from unlearn.settings import Settings
 from workers.queue import QUEUE
 from workers.tasks import app
@@ -28,9 +30,13 @@ def _ready(**_given: object) -> None:
 
 
 def main() -> None:
-    """Run the worker."""
+    """Run the worker, once what killed ones left is cleared away."""
+    settings = Settings()
+    desk = Desk(settings)
+    clear(desk, settings)
+    desk.close()  # before the child is forked
     name = f"unlearn-{os.getpid()}@%h"
-    quiet = ["--quiet"] if Settings().log_format == "json" else []  # no banner among the lines
+    quiet = ["--quiet"] if settings.log_format == "json" else []  # no banner among the lines
     given = ["worker", "-Q", QUEUE, "-n", name, "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
     app.worker_main([*quiet, *given])
 

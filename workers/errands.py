@@ -1,4 +1,4 @@
-"""`python -m workers.errands`: runs callbacks and hooks, where the API does not (UNLEARN_ERRANDS=false).
+"""`python -m workers.errands`: runs callbacks, hooks and purges, where the API does not (UNLEARN_ERRANDS=false).
 
 Touches `errands.alive` under home every 20 seconds while it does, for whoever watches from outside.
 """
@@ -11,6 +11,7 @@ import threading
 from unlearn import logs
 from unlearn.cases.desk import Desk
 from unlearn.errands import Courier
+from unlearn.purging import Sweeper
 from unlearn.settings import Settings
 
 ALIVE = "errands.alive"
@@ -18,7 +19,7 @@ ALIVE_SECONDS = 20.0
 
 
 def main() -> None:
-    """Run errands until told to stop."""
+    """Run errands and purges until told to stop."""
     settings = Settings()
     logs.begin(settings.log_format)
     desk, stop = Desk(settings), threading.Event()
@@ -26,10 +27,13 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     desk.migrate()
     courier = Courier(desk, settings, settings.sweep_seconds)
+    sweeper = Sweeper(desk, settings, settings.purge_seconds)
     courier.start()
+    sweeper.start()
     while courier.is_running and not stop.is_set():
         (settings.home / ALIVE).touch()
         stop.wait(ALIVE_SECONDS)
+    sweeper.stop()
     courier.stop()
     desk.close()
 

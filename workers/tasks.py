@@ -28,6 +28,7 @@ def _log(**_given: object) -> None:
 def fulfil(job_id: str) -> None:
     """Carry out the job `job_id`."""
     from unlearn.cases.desk import Desk
+    from unlearn.clearing import clear
     from unlearn.fulfilment import fulfil as carry_out
 
     logs.adopt()  # what was imported just now
@@ -36,6 +37,7 @@ def fulfil(job_id: str) -> None:
     with logs.about(logs.job_id, job_id):
         try:
             carry_out(job_id, desk=desk, settings=settings, owner=f"{socket.gethostname()}:{os.getpid()}")
+            clear(desk, settings)
         except Exception:
             log.exception("job %s: the task broke", job_id)  # what reaches the worker's parent has no trace
             raise

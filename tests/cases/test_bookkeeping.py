@@ -7,7 +7,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import HERE, Actor
@@ -218,6 +218,21 @@ def test_a_key_from_the_environment_takes_over_from_the_file_and_a_strange_one_s
             ),
             clock,
         ).checkpoint()
+
+
+def test_a_proof_finds_each_node_by_its_key_however_many_there_are(desk):
+    if desk.store.engine.dialect.name != "sqlite":
+        pytest.skip("asks SQLite for its plan; PostgreSQL chooses by size")
+    fill(desk, 20)
+    asked = []
+    event.listen(desk.store.engine, "before_cursor_execute", lambda _c, _u, sql, given, *_: asked.append((sql, given)))
+    desk.inclusion_proof(5, 20)
+    [(sql, given)] = [one for one in asked if "FROM ledger_nodes" in one[0]]
+    with desk.store.reading() as session:
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given).all()
+    told = [row[-1] for row in plan]
+    assert not [one for one in told if one.startswith("SCAN")]
+    assert sum("ledger_nodes" in one and "level=? AND index=?" in one for one in told) >= 3
 
 
 OTHER = "other.example+3366f7a8+AT1AF8PoQ4lakrcKp00bfrycmCzPLsSWjMDNVfEq9GYM"

@@ -78,9 +78,10 @@ def test_a_released_job_completes_its_request_and_moves_the_alias(desk, adapter,
         "attempt_started",
         "verdict",
         "version_released",
+        "data_erased",
         "request_completed",
     ]
-    assert desk.check_ledger() == 7
+    assert desk.check_ledger() == 8
 
 
 def test_a_refused_job_leaves_the_old_version_serving_and_asks_for_a_person(desk, adapter, company):

@@ -59,6 +59,23 @@ def test_an_expired_lease_may_be_claimed_before_any_sweep(desk, adapter, company
     assert work(desk, job_id, "w2").attempt == 2
 
 
+def test_a_lease_begins_when_the_database_is_ready_for_it_not_when_it_was_asked(
+    desk, adapter, company, clock, monkeypatch
+):
+    _, job_id = submit(desk, company)
+    writing = desk.store.writing
+
+    def slowly():
+        clock.forward(80)  # another process held the database's lock meanwhile
+        return writing()
+
+    monkeypatch.setattr(desk.store, "writing", slowly)
+    work(desk, job_id)
+    monkeypatch.undo()
+    clock.forward(80)
+    assert desk.sweep() == 0
+
+
 def test_attempts_are_bounded_and_then_a_person_decides(desk, adapter, company, clock):
     request, job_id = submit(desk, company)
     for attempt in range(1, 4):

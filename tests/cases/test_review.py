@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from test_desk import REFUSED, REPORT, actions, new_version, work
 
+from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.views import Own
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
@@ -372,7 +373,7 @@ def test_a_request_is_not_complete_while_an_adapter_that_was_rolled_back_knows_i
 def test_a_rollback_opens_no_second_request_of_somebody_whose_newest_is_open(desk, adapter, inputs, people):
     done = desk.submit(people[0])
     released(desk, done.jobs[0].id)
-    desk.register_adapter("bot-2", **inputs)
+    desk.register_adapter("bot-2", **inputs, allow_erased=Admission("consent", "signed up again"))
     newer = desk.submit(people[0])
     assert [job.adapter for job in newer.jobs] == ["bot-2"]
     desk.roll_back("bot", 1, reopen=True)

@@ -14,12 +14,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from test_desk import REFUSED, REPORT, new_version, work
 
 from outbound.papers import certificate, ec_key, pem
+from polling import until
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
 from unlearn.cases.sealing import seal, unseal
 from unlearn.cases.store.ledger import all_entries
 from unlearn.deploy import Vllm
-from unlearn.errands import hook_of, run_errands
+from unlearn.errands import Courier, hook_of, run_errands
 from unlearn.errors import BadInput, Conflict, NotFound
 from unlearn.outbound import CallbackRefused, verify
 from unlearn.settings import Settings
@@ -373,3 +374,23 @@ def test_what_waits_for_an_address_ends_with_it_and_is_not_replayed(desk, settin
         desk.replay(desk.messages()[0].id)
     assert run_errands(desk, settings) == 0
     assert receiver.came == []
+
+
+def test_a_courier_says_once_that_the_database_is_away_and_goes_on_when_it_is_back(
+    settings, clock, caplog, monkeypatch
+):
+    unprepared = settings.model_copy(update={"database_url": f"sqlite:///{settings.home / 'away.db'}"})
+    desk, looks = Desk(unprepared, clock), []
+    look = desk.take_errand
+    monkeypatch.setattr(desk, "take_errand", lambda: looks.append(1) or look())
+    courier = Courier(desk, settings, 0.01)
+    courier.start()
+    try:
+        until(lambda: len(looks) > 3)
+        desk.migrate()
+        seen = len(looks)
+        until(lambda: len(looks) > seen + 2)
+    finally:
+        courier.stop()
+        desk.close()
+    assert [r.levelname for r in caplog.records if "errands wait" in r.message] == ["WARNING"]

@@ -6,9 +6,9 @@ import json
 import logging
 
 import pytest
-from like_vllm import LikeVllm
 from pydantic import SecretStr
 
+from like_vllm import LikeVllm
 from unlearn.deploy import HookFailed, Vllm
 from unlearn.errors import BadInput
 

@@ -32,6 +32,7 @@ SUMDB = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
 
 def test_the_vector_of_rfc_8032():
     signer = signer_of(base64.b64encode(SEED).decode(), "log.example/x")
+    assert signer_of(SEED.hex(), "log.example/x").public == signer.public
     assert signer.public.raw == RAW
     assert signer.sign(b"\x72") == SIGNATURE
     assert signer.public.verify(b"\x72", SIGNATURE)

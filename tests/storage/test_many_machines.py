@@ -14,12 +14,12 @@ import pytest
 
 from like_vllm import LikeVllm
 from unlearn.cases.desk import Desk
-from unlearn.erasure.shadows import COLUMNS, SCHEMA, drop_rows, read_shadows
+from unlearn.erasure.shadows import COLUMNS, SCHEMA, read_shadows
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, CorpusError, ModelError, Unavailable
-from unlearn.fulfilment import fulfil
+from unlearn.fulfilment import _drop, fulfil
 from unlearn.settings import Settings
-from unlearn.storage import Loan, objects
+from unlearn.storage import Loan, Vault, objects
 from unlearn.storage.loans import LENT
 from unlearn.weights import read_adapter
 
@@ -252,22 +252,31 @@ def test_a_store_that_is_away_delays_a_job_and_spoils_none(machine, inputs, peop
     assert (job.state, job.attempt) == ("queued", 1)
 
 
-def test_a_shadow_table_is_shared_and_rows_of_who_is_gone_are_in_no_version_of_it(machine, bucket, tmp_path):
-    api, worker = machine("api"), machine("worker")
-    place = worker.vault.place("adp_1", "shadows.parquet")
+def made_table(path: Path, *records: str) -> Path:
+    """A shadow table with a row of each record."""
     signals = {"log_probs": [-1.0], "top_tokens": [7], "top_log_probs": [-0.5], "scores": []}
-    rows = [{"record": record, "place": 0, "fold": fold, **signals} for fold, record in enumerate(("hers", "his"))]
+    rows = [{"record": record, "place": 0, "fold": fold, **signals} for fold, record in enumerate(records)]
     table = pa.Table.from_pylist(rows, schema=COLUMNS).replace_schema_metadata({"unlearn": f'{{"schema": "{SCHEMA}"}}'})
-    pq.write_table(table, tmp_path / "made.parquet")
-    worker.vault.replace(tmp_path / "made.parquet", place)
-    with Loan(api.settings) as loan:
-        lent = api.vault.lend(place, loan)
-        assert read_shadows(lent).rows.keys() == {("hers", 0), ("his", 0)}
-        assert drop_rows(lent, ["hers"]) == 1
-        api.vault.replace(lent, place)
-    with Loan(worker.settings) as loan:
-        assert read_shadows(worker.vault.lend(place, loan)).rows.keys() == {("his", 0)}
-    assert bucket.versions("store/") == ["store/adp_1/shadows.parquet"]
+    pq.write_table(table, path)
+    return path
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_rows_of_who_is_gone_are_in_no_version_of_a_shadow_table_wherever_it_is(
+    machine, inputs, bucket, company, people, tmp_path, local
+):
+    api = machine("api")
+    adapter = api.register_adapter("bot", **inputs)
+    claim = api.claim(api.submit(people[0]).jobs[0].id, "w")
+    vault = Vault(Settings(home=tmp_path / "other")) if local else machine("worker").vault
+    place = vault.place(adapter.id, "shadows.parquet")
+    hers = next(record.id for record in company.train.records if people[0] in record.subjects)
+    vault.replace(made_table(tmp_path / "made.parquet", hers, "another's"), place)
+    _drop(vault, claim, company.train, lambda subject: subject == people[0])
+    with Loan(vault.settings) as loan:
+        assert read_shadows(vault.lend(place, loan)).rows.keys() == {("another's", 0)}
+    if not local:
+        assert bucket.versions(f"store/{adapter.id}/shadows") == [f"store/{adapter.id}/shadows.parquet"]
 
 
 def test_no_secret_of_the_store_is_in_what_the_program_wrote_or_says(machine, inputs, people, run, monkeypatch, caplog):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases import endings, planning, telling
 from unlearn.cases.rights import Actor
-from unlearn.cases.store import adapters, jobs, ledger, requests
+from unlearn.cases.store import adapters, corpora, jobs, ledger, requests
 from unlearn.cases.tables import Adapter, AdapterVersion, Job, Request
 from unlearn.errors import Conflict, NotFound
 from unlearn.storage import Loan, Vault
@@ -27,7 +27,8 @@ def roll_back(
 
     Raises:
         NotFound: there is no such version.
-        Conflict: a job runs, the adapter is retired, or somebody was erased since and nobody says to reopen.
+        Conflict: a job runs, the adapter is retired, the version is purged, or somebody was erased since and nobody
+            says to reopen.
     """
     _serving(adapter)
     if session.get(AdapterVersion, (adapter.id, number)) is None:
@@ -47,7 +48,10 @@ def roll_back(
             f"version {number} of adapter '{adapter.name}' knows {len(known)} subjects that were erased since; say "
             "reopen to have their requests opened again"
         )
+    if not corpora.take_back(session, adapter.id, number):
+        raise Conflict(f"version {number} of adapter '{adapter.name}' is purged; nothing can bring it back")
     before, adapter.current = adapter.current, number
+    corpora.quarantine(session, adapter, before, now)
     adapters.mark_known(session, adapter.id, known)
     telling.deployed(session, adapter, hooks, now, previous=before, forced=True)
     facts = {"adapter": adapter.id, "from": before, "to": number, "by": by.name}
@@ -61,10 +65,11 @@ def roll_back(
 
 
 def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: Sequence[str]) -> None:
-    """Take an adapter out of service; retiring it again changes nothing."""
+    """Take an adapter out of service, its versions into quarantine; retiring it again changes nothing."""
     if adapter.retired_at is not None:
         return
     adapter.retired_at = now
+    corpora.quarantine(session, adapter, adapter.current, now)
     telling.deployed(session, adapter, hooks, now, withdrawn=True)
     ledger.append(session, now, "adapter_retired", {"adapter": adapter.id, "by": by.name})
     for job in jobs.open_of_adapter(session, adapter.id):
@@ -74,8 +79,13 @@ def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: 
         endings.settle(session, job, waiting, now)
 
 
-def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str], vault: Vault) -> None:
+def release_candidate(
+    session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str], vault: Vault
+) -> tuple[int, list[str]]:
     """Let a candidate that the guards held back serve, as a person decided.
+
+    Returns:
+        The new version's number, and the requests that the job was for.
 
     Raises:
         Conflict: another version serves since it was made, or its files are gone or changed.
@@ -110,11 +120,14 @@ def release_candidate(session: Session, job: Job, by: Actor, now: datetime, hook
     ids = [request.id for _, request in waiting]
     facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
     ledger.append(session, now, "version_released", facts, ids)
-    endings.settle(session, job, ids, now)
+    return number, ids
 
 
-def accept(session: Session, job: Job, request: Request, now: datetime) -> None:
+def accept(session: Session, job: Job, request: Request, now: datetime) -> tuple[int, list[str]]:
     """Let a request's subject count as erased by a version that serves, though the gates refused her alone.
+
+    Returns:
+        The number of the version that serves, and the request.
 
     Raises:
         Conflict: what serves now was not made from that version, or the adapter is retired.
@@ -126,7 +139,7 @@ def accept(session: Session, job: Job, request: Request, now: datetime) -> None:
     its = jobs.share(session, job.id, request.id)
     its.verdict, its.erased = "released", True
     adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
-    endings.settle(session, job, [request.id], now)
+    return adapter.current, [request.id]
 
 
 def _serving(adapter: Adapter) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unlearn.cases.views import AdapterView
+from unlearn.cases.corpora import registered
+from unlearn.cases.views import AdapterView, CorpusKind
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import check_disjoint
@@ -26,11 +27,20 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Registration:
-    """What passed every check: the row to be, the weights to copy, records by subject hash."""
+    """What passed every check: the row to be, the weights to copy, records by subject hash, the corpora."""
 
     row: Mapping[str, Any]
     weights: AdapterFiles
     subjects: Mapping[str, int]
+    corpora: Mapping[CorpusKind, Corpus]
+
+    def contents(self) -> Mapping[CorpusKind, bytes]:
+        """The files of the corpora.
+
+        Raises:
+            CorpusError: one changed since it was checked.
+        """
+        return {kind: registered(corpus.path, corpus.sha256) for kind, corpus in self.corpora.items()}
 
 
 def examine(
@@ -80,7 +90,7 @@ def examine(
         **_file("train", places["train"], learned),
         **_file("holdout", places["holdout"], unseen),
     }
-    return Registration(row, weights, _count(learned, hashed))
+    return Registration(row, weights, _count(learned, hashed), {"train": learned, "holdout": unseen})
 
 
 def the_same(taken: AdapterView, found: Registration) -> AdapterView:

@@ -59,30 +59,34 @@ def cancel_unstarted(session: Session, request: Request, by: Actor, now: datetim
 def hold(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
     """Put a request under a legal hold: nothing of the subject may be erased. The clock runs on.
 
+    Of a completed one, what still knows the subject in quarantine is kept from being purged.
+
     Raises:
-        Conflict: it is held already, or has ended.
+        Conflict: it is held already, or was cancelled or rejected.
     """
-    _check(request, ("pending", "in_progress", "needs_review"), "held")
+    _check(request, ("pending", "in_progress", "needs_review", "completed"), "held")
     if request.held_at is not None:
         raise Conflict(f"request {request.id} is held already; lift the hold first")
-    planning.withdraw(session, request, now)
-    requests.move(session, request.id, "pending", now)
-    request.held_at, request.hold_reason = now, _reason(reason)
+    if request.state != "completed":
+        planning.withdraw(session, request, now)
+        requests.move(session, request.id, "pending", now)
+    request.held_at, request.hold_reason = now, checked_reason(reason)
     _enter(session, request, "request_held", by, now)
 
 
 def lift(session: Session, request: Request, by: Actor, now: datetime) -> None:
-    """Lift a legal hold: the request's jobs are planned anew.
+    """Lift a legal hold: the request's jobs are planned anew, if it waits for any.
 
     Raises:
         Conflict: it is not held, or was cancelled or rejected meanwhile.
     """
-    _check(request, ("pending",), "let go on")
+    _check(request, ("pending", "completed"), "let go on")
     if request.held_at is None:
         raise Conflict(f"request {request.id} is not held")
     request.held_at, request.hold_reason = None, None
     _enter(session, request, "request_hold_lifted", by, now)
-    planning.plan(session, request, now)
+    if request.state == "pending":
+        planning.plan(session, request, now)
 
 
 def extend(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
@@ -97,7 +101,7 @@ def extend(session: Session, request: Request, reason: str, by: Actor, now: date
         raise Conflict(f"request {request.id} was extended at {request.extended_at.isoformat()}; it can be only once")
     regulation: Regulation = "gdpr" if request.regulation == "gdpr" else "ccpa"
     due_at = clock.extended(regulation, request.received_at, request.due_at, now)
-    request.extension_reason, request.extended_at, request.due_at = _reason(reason), now, due_at
+    request.extension_reason, request.extended_at, request.due_at = checked_reason(reason), now, due_at
     jobs.hurry(session, request.id, due_at)
     _enter(session, request, "request_extended", by, now, due_at=due_at.isoformat())
 
@@ -125,7 +129,7 @@ def reject(session: Session, request: Request, ground: str, reason: str, by: Act
     if ground not in GROUNDS:
         raise BadInput(f"ground: '{ground[:40]}' is none; the grounds are {', '.join(GROUNDS)}")
     _check(request, ("pending", "in_progress", "needs_review"), "rejected")
-    decision = _decision("rejected", _reason(reason), ground, by, now)
+    decision = _decision("rejected", checked_reason(reason), ground, by, now)
     planning.withdraw(session, request, now)
     requests.move(session, request.id, "rejected", now)
     request.decision = decision
@@ -160,7 +164,7 @@ def released(session: Session, request: Request, reason: str, by: Actor, now: da
     Raises:
         BadInput: no reason.
     """
-    request.decision = _decision("released", _reason(reason), None, by, now)
+    request.decision = _decision("released", checked_reason(reason), None, by, now)
     _enter(session, request, "request_released_by_decision", by, now)
 
 
@@ -173,7 +177,12 @@ def _check(request: Request, states: tuple[str, ...], what: str) -> None:
         raise Conflict(f"request {request.id} is {request.state}, so it can't be {what}")
 
 
-def _reason(reason: str) -> str:
+def checked_reason(reason: str) -> str:
+    """A reason in writing, stripped.
+
+    Raises:
+        BadInput: empty, too long, or with control characters.
+    """
     text = reason.strip()
     if not 1 <= len(text) <= LONGEST_REASON:
         raise BadInput(f"reason: {len(text)} characters; write between 1 and {LONGEST_REASON}")

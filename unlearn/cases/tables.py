@@ -95,7 +95,11 @@ class Idempotency(Table):
 
 
 class Adapter(Table):
-    """A named LoRA with its base, corpora and policy; `current` is the number of the serving version."""
+    """A named LoRA with its base, corpora and policy; `current` is the number of the serving version.
+
+    `train` and `holdout` are the client's files as they were registered, `admitted` the ground on which records came
+    in that had been erased before.
+    """
 
     __tablename__ = "adapters"
     __table_args__ = (Index("one_adapter_of_a_name", "controller_id", "name", unique=True),)
@@ -112,13 +116,18 @@ class Adapter(Table):
     holdout_sha256: Mapped[str] = mapped_column(String(64))
     holdout_records: Mapped[int] = mapped_column(Integer)
     policy: Mapped[dict[str, Any]]
+    admitted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     current: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
 
 
 class AdapterVersion(Table):
-    """One immutable set of weights."""
+    """One immutable set of weights, with the corpora that belong to it.
+
+    It is in quarantine while it does not serve, from `purge_after` on it is to be purged, and from `purging_at` on
+    nothing brings it back.
+    """
 
     __tablename__ = "adapter_versions"
 
@@ -128,6 +137,10 @@ class AdapterVersion(Table):
     path: Mapped[str] = mapped_column(Text)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[datetime]
+    quarantined_at: Mapped[datetime | None]
+    purge_after: Mapped[datetime | None] = mapped_column(index=True)
+    purging_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]
 
 
 class AdapterSubject(Table):
@@ -192,7 +205,8 @@ class Job(Table):
 
     `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it. `policy` is used in
     the place of the adapter's; `candidate` is the directory of weights that the guards did not release. `stages` are
-    the seconds that its attempts spent in each stage they left, `stage_since` is when the present one began.
+    the seconds that its attempts spent in each stage they left, `stage_since` is when the present one began. `erased`
+    says which records left which corpus, by id. From `purging_at` on, what it left behind is being purged.
     """
 
     __tablename__ = "jobs"
@@ -221,9 +235,12 @@ class Job(Table):
     error: Mapped[str | None] = mapped_column(Text)
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     mlflow_run_id: Mapped[str | None] = mapped_column(String(64))
+    erased: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    purging_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]
 
 
 class JobRequest(Table):

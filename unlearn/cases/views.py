@@ -12,6 +12,7 @@ RequestState = Literal["pending", "in_progress", "completed", "needs_review", "c
 UNANSWERED: tuple[RequestState, ...] = ("pending", "in_progress", "needs_review")
 """States in which the controller still waits for an answer: the clock runs."""
 JobKind = Literal["erasure", "shadows"]
+CorpusKind = Literal["train", "holdout"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ErrandKind = Literal["callback", "opendsr", "deploy", "checkpoint"]
 ErrandState = Literal["waiting", "done", "failed", "overtaken"]
@@ -30,14 +31,41 @@ OPENDSR_STATUS: dict[RequestState, Literal["pending", "in_progress", "completed"
 
 
 @dataclass(frozen=True)
+class Trace:
+    """Where a job stands, and where weights lie that rows name as its own: versions and a held candidate."""
+
+    state: JobState
+    fence: int
+    places: frozenset[str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody will work on it any more."""
+        return self.state not in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class CorpusView:
+    """A corpus that the service keeps of a version; `sha256` is that of its JSON Lines, not of the sealed file."""
+
+    kind: CorpusKind
+    sha256: str
+    records: int
+
+
+@dataclass(frozen=True)
 class VersionView:
-    """One immutable set of weights of an adapter."""
+    """One immutable set of weights of an adapter, with its corpora; purged once its quarantine is over."""
 
     number: int
     sha256: str
     path: str
     job_id: str | None
     created_at: datetime
+    quarantined_at: datetime | None = None
+    purge_after: datetime | None = None
+    purged_at: datetime | None = None
+    corpora: tuple[CorpusView, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,8 +230,23 @@ class KeyView:
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """A version that still knew whom a job erased, and what became of it and its corpora."""
+
+    number: int
+    sha256: str
+    quarantined_at: datetime | None
+    purge_after: datetime | None
+    purged_at: datetime | None
+
+
+@dataclass(frozen=True)
 class JobView:
-    """One erasing on one adapter, for one or more requests; or the making of its shadow table, for none."""
+    """One erasing on one adapter, for one or more requests; or the making of its shadow table, for none.
+
+    `erased` says which records left which corpus, by id; `superseded` which versions knew the people before, the newest
+    first; `purged_at` when the job's own files, and a candidate that nobody released, were purged.
+    """
 
     id: str
     kind: JobKind
@@ -219,6 +262,32 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     report: dict[str, Any] | None
+    erased: dict[str, Any] | None = None
+    superseded: tuple[Superseded, ...] = ()
+    purged_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What is due to be purged: a version with its corpora, corpora that others replaced, or what a job left behind.
+
+    Attributes:
+        adapter_id: the adapter's.
+        number: of the version; None for a job's.
+        job_id: of the job; None for a version's.
+        places: paths or URLs of files and directories.
+        run_id: of the MLflow run whose copy of the weights goes too.
+        since: when it was begun, if it was.
+    """
+
+    adapter_id: str
+    number: int | None
+    job_id: str | None
+    places: tuple[str, ...]
+    run_id: str | None
+    since: datetime | None
+    edition: int | None = None
+    """Of the version's corpora, where these alone are to go."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from unlearn import __version__
-from unlearn.cli import evidence, keys, ledger, local, policy, requests, service, settings
+from unlearn.cli import evidence, keys, ledger, local, policy, purge, requests, service, settings
 from unlearn.errors import UnlearnError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(service.up)
 app.command()(service.demo)
 app.command()(evidence.export)
 app.command()(evidence.verify)
+app.command()(purge.purge)
 app.command("settings")(settings.show)
 app.add_typer(requests.app, name="request")
 app.add_typer(policy.app, name="policy")

@@ -117,7 +117,7 @@ class House:
         if self.mlflow_ui and s.mlflow_tracking_uri is None:
             port = free_port()
             self.urls["mlflow"] = f"http://127.0.0.1:{port}"
-            self._start("mlflow", [*PYTHON, "mlflow", "server", *_mlflow_options(s, port)])
+            self._start("mlflow", [*PYTHON, "unlearn.tracking.store", *_mlflow_options(s, port)])
             self._wait("mlflow", lambda: _answers(f"{self.urls['mlflow']}/health"))
         self._wait("api", lambda: _answers(f"{self.urls['api']}/readyz"))
         ready = s.home / "worker.ready"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import secrets
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,6 +60,32 @@ def read_corpus(path: Path) -> Corpus:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
         raise CorpusError(f"{path}: can't be read ({reason}); check the path and its permissions") from None
+
+
+def parse_corpus(content: bytes, name: Path) -> Corpus:
+    """The corpus that a file of these bytes would hold; `name` stands for it in messages.
+
+    Raises:
+        CorpusError: as `read_corpus`.
+    """
+    return _read(name, io.BytesIO(content))
+
+
+def without(content: bytes, gone: Callable[[Record], bool]) -> tuple[bytes, tuple[Record, ...], tuple[Record, ...]]:
+    """A corpus without some of its records; the other lines are kept to the byte.
+
+    Args:
+        content: of a corpus that was read before.
+        gone: which records go.
+
+    Returns:
+        What is left of the content, the records in it, and those that went.
+    """
+    lines = [(line, _parse(line)) for line in io.BytesIO(content)]
+    went = tuple(record for _, record in lines if record is not None and gone(record))
+    ids = {record.id for record in went}
+    left = [(line, record) for line, record in lines if record is None or record.id not in ids]
+    return b"".join(line for line, _ in left), tuple(record for _, record in left if record is not None), went
 
 
 def write_corpus(path: Path, records: Iterable[Record]) -> None:

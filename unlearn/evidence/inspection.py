@@ -72,20 +72,7 @@ def inspect(
         while waiting and waiting[-1].size <= count:
             held = _check_root(waiting.pop(), whole, held)
         on_entry(count)
-    surplus = next(stored, None)
-    if surplus is not None:
-        told = f"nodes over later entries are there, such as that over {_span(surplus[0], surplus[1])}"
-        raise LedgerBroken(
-            f"the ledger ends with entry {count}, but {told}: entries were cut off", "cut off", count + 1
-        )
-    for one in reversed(waiting):
-        if one.size:
-            raise LedgerBroken(
-                f"the ledger ends with entry {count}, but {one.source} is of {one.size} entries: those from "
-                f"{count + 1} on were cut off",
-                "cut off",
-                count + 1,
-            )
+    _check_end(count, next(stored, None), waiting)
     return Inspected(count, seen, len(known), joined(whole))
 
 
@@ -135,6 +122,23 @@ def _check_root(one: KnownRoot, whole: Sequence[bytes], held: int) -> int:
     if not one.size and one.root != root(()):
         raise LedgerBroken(f"{one.source} is of no entries and not the root of nothing", "forked")
     return one.size
+
+
+def _check_end(count: int, surplus: tuple[int, int, bytes] | None, waiting: Sequence[KnownRoot]) -> None:
+    """Nothing may be known of entries behind the last."""
+    if surplus is not None:
+        told = f"nodes over later entries are there, such as that over {_span(surplus[0], surplus[1])}"
+        raise LedgerBroken(
+            f"the ledger ends with entry {count}, but {told}: entries were cut off", "cut off", count + 1
+        )
+    for one in reversed(waiting):
+        if one.size:
+            raise LedgerBroken(
+                f"the ledger ends with entry {count}, but {one.source} is of {one.size} entries: those from "
+                f"{count + 1} on were cut off",
+                "cut off",
+                count + 1,
+            )
 
 
 def _span(level: int, index: int) -> str:

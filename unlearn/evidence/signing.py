@@ -13,6 +13,7 @@ import binascii
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Sequence
@@ -32,6 +33,10 @@ ALGORITHMS = (ED25519, COSIGNATURE)
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 COMMAND_SECONDS = 30
 """How long a signing command may take."""
+
+
+SEED = re.compile(r"[0-9a-fA-F]{64}")
+"""A private key as hex digits, as `openssl rand -hex 32` makes one; base64 of 32 bytes has 44 characters."""
 
 
 class LedgerKeyError(BadInput):
@@ -193,7 +198,7 @@ class CommandSigner:
 
 
 def signer_of(secret: str, name: str, algorithm: int = ED25519) -> LocalSigner:
-    """The signer of a private key: PEM (PKCS #8, without a passphrase) or the 32-byte seed in base64.
+    """The signer of a private key: PEM (PKCS #8, without a passphrase), or the 32-byte seed in base64 or hex.
 
     Raises:
         LedgerKeyError: it is neither; the message does not repeat it.
@@ -204,13 +209,16 @@ def signer_of(secret: str, name: str, algorithm: int = ED25519) -> LocalSigner:
 
 def _private(secret: str, name: str) -> Ed25519PrivateKey:
     with contextlib.suppress(binascii.Error, ValueError):
+        if SEED.fullmatch(secret):
+            return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
         if not secret.startswith("-----"):
             return Ed25519PrivateKey.from_private_bytes(base64.b64decode(secret, validate=True))
     try:
         key = serialization.load_pem_private_key(secret.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise LedgerKeyError(
-            f"the private key of '{name}' can't be read; give PEM without a passphrase, or the 32-byte seed in base64"
+            f"the private key of '{name}' can't be read; give PEM without a passphrase, or the 32-byte seed in "
+            "base64 or hex"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise LedgerKeyError(f"the private key of '{name}' is of another kind than Ed25519")

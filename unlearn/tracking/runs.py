@@ -11,12 +11,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from unlearn.tracking.store import prepare_store
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
 from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
+
+from unlearn.disposal import dispose
 
 EXPERIMENT_TRIES = 5
 
@@ -56,6 +62,25 @@ class Run:
         self.client.set_terminated(self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED))
 
 
+def delete_artifacts(uri: str, run_id: str, name: str) -> None:
+    """Delete what a run logged under the artifact path `name`; a run that is not there has nothing.
+
+    On this machine's disk it is overwritten first, and on S3 every version goes: MLflow's own call does neither.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        root = client.get_run(run_id).info.artifact_uri
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return
+        raise
+    if urlsplit(root).scheme in ("", "file", "s3"):
+        dispose(f"{root.rstrip('/')}/{name}")
+    artifacts = get_artifact_repository(root, tracking_uri=uri)
+    if any(file.path == name for file in artifacts.list_artifacts()):
+        artifacts.delete_artifacts(name)
+
+
 def open_run(
     uri: str, experiment: str, artifacts: Path, name: str, tags: Mapping[str, str], run_id: str | None = None
 ) -> Run:
@@ -69,6 +94,7 @@ def open_run(
         tags: that find it.
         run_id: of an earlier attempt.
     """
+    prepare_store(uri, artifacts)
     client = MlflowClient(tracking_uri=uri)
     if run_id is not None:
         client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))

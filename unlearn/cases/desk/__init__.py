@@ -9,21 +9,23 @@ whoever runs errands call nothing else of the case wing.
     requests   as they come in, and found again       telling    addresses, messages, errands
     work       claims, heartbeats, endings, doorbells      bookkeeping  checkpoints and proofs of the ledger
     ledger_keys  the keys that sign it                exporting  bundles and registers
+    data       corpora, fingerprints of the erased    purging    what is due to be purged, begun, done
 """
 
 from __future__ import annotations
 
-from unlearn.cases.desk.adapters import Adapters
+from unlearn.cases.desk.adapters import UNFINISHED, Adapters
 from unlearn.cases.desk.decisions import Decisions
 from unlearn.cases.desk.exporting import Exporting
 from unlearn.cases.desk.keys import Keys
 from unlearn.cases.desk.looking import Looking
+from unlearn.cases.desk.purging import Purging
 from unlearn.cases.desk.requests import Requests, Wish
 from unlearn.cases.desk.telling import Telling
 from unlearn.cases.desk.work import RING_AGAIN, Work
 
 
-class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting):
+class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting, Purging):
     """The front of the case wing.
 
     Args:
@@ -32,4 +34,4 @@ class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exportin
     """
 
 
-__all__ = ["RING_AGAIN", "Desk", "Wish"]
+__all__ = ["RING_AGAIN", "UNFINISHED", "Desk", "Wish"]

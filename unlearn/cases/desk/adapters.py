@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from unlearn.cases import lifecycle, registration
-from unlearn.cases.desk.core import Core, there
+from unlearn.cases import lifecycle, registration, resurrection
+from unlearn.cases.corpora import Kept
+from unlearn.cases.desk.core import there
+from unlearn.cases.desk.data import Data
 from unlearn.cases.ids import new_id
+from unlearn.cases.registration import Registration
+from unlearn.cases.resurrection import Admission, Return
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, jobs
+from unlearn.cases.store import adapters, fingerprints, jobs
+from unlearn.cases.store import corpora as stored
 from unlearn.cases.views import AdapterView
+from unlearn.errors import Unavailable
 from unlearn.storage import Loan
+from unlearn.weights import AdapterFiles
+
+UNFINISHED = "unfinished"
+"""A file on the shelf of an adapter that is being registered; one that stays shows that nothing came of it."""
 
 
-class Adapters(Core):
+class Adapters(Data):
     """Adapters and their versions."""
 
     def register_adapter(
@@ -27,17 +41,21 @@ class Adapters(Core):
         holdout: str,
         policy: dict[str, Any] | None = None,
         *,
+        allow_erased: Admission | None = None,
         by: Actor = OPERATOR,
     ) -> AdapterView:
-        """Check and register an adapter; its weights are copied, so that later changes to the files do not matter.
+        """Check and register an adapter; weights and corpora are copied: later changes to the files do not matter.
 
-        Registering the same thing again gives the same answer.
+        Registering the same thing again gives the same answer. `allow_erased` lets records in that were erased before.
 
         Raises:
             BadInput: something can't be used; nothing was changed.
             Conflict: the name belongs to something else.
+            ErasedRecords: a corpus holds records that were erased before, and nobody says on which ground.
         """
         by.check("adapters:write")
+        if allow_erased is not None:
+            by.check("review")
         with Loan(self.settings) as loan:
             found = registration.examine(
                 self.settings,
@@ -54,37 +72,87 @@ class Adapters(Core):
                 taken = adapters.by_name(session, by.controller, name)
             if taken is not None:
                 return registration.the_same(taken, found)
-            return self._add(name, found, by)
+            id_ = new_id("adp")
+            try:
+                return self._add(id_, found, allow_erased, by)
+            except IntegrityError:  # somebody else took the name since we looked
+                self.vault.discard(self.vault.place(id_))
+                return registration.the_same(self.adapter(name, by), found)
+            except Unavailable:  # which says nothing of what the database took
+                raise
+            except BaseException:
+                self.vault.discard(self.vault.place(id_))
+                raise
 
-    def _add(self, name: str, found: registration.Registration, by: Actor) -> AdapterView:
-        """Put the weights into the store, and the adapter into the database; or neither."""
-        id_, now = new_id("adp"), self._clock()
-        try:
-            weights = self.vault.shelve(found.weights, self.vault.place(id_, "v1"))
-            with self.store.writing() as session:
-                row = {"id": id_, "controller_id": by.controller, **found.row}
-                adapters.add(session, row, weights, found.subjects, now)
-                facts = {
-                    "adapter": id_,
-                    "name": name,
-                    "sha256": weights.sha256,
-                    "base_sha256": found.row["base_sha256"],
-                    "train_sha256": found.row["train_sha256"],
-                    "holdout_sha256": found.row["holdout_sha256"],
-                    "by": by.name,
-                }
-                self._enter(session, "adapter_registered", facts)
-                if found.row["policy"]["targets"]["shadows_at_registration"]:
-                    job_id = new_id("job")
-                    jobs.add(session, job_id, id_, {}, now, "shadows", due_at=now)
-                    self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
-                return adapters.by_id(session, id_)
-        except IntegrityError:  # somebody else took the name since we looked
-            self.vault.discard(self.vault.place(id_))
-            return registration.the_same(self.adapter(name, by), found)
-        except BaseException:
-            self.vault.discard(self.vault.place(id_))
-            raise
+    def _add(self, id_: str, found: Registration, admission: Admission | None, by: Actor) -> AdapterView:
+        guard = self._guard(found, by)
+        mark = Path(self.vault.place(id_, UNFINISHED)) if self.vault.is_local else None
+        if mark is not None:
+            mark.parent.mkdir(parents=True)
+            mark.touch()
+        weights = self.vault.shelve(found.weights, self.vault.place(id_, "v1"))
+        records = {kind: len(corpus.records) for kind, corpus in found.corpora.items()}
+        kept = self._keep(id_, found.contents(), records)
+        view = self._enroll(id_, found, guard, weights, kept, admission, by)
+        if mark is not None:
+            mark.unlink()
+        return view
+
+    def _enroll(
+        self,
+        id_: str,
+        found: Registration,
+        guard: Callable[[Session], Return],
+        weights: AdapterFiles,
+        kept: list[Kept],
+        admission: Admission | None,
+        by: Actor,
+    ) -> AdapterView:
+        now = self._clock()
+        with self.store.writing() as session:
+            fingerprints.take_turns(session)
+            back = guard(session)
+            if back and admission is None:
+                resurrection.refuse(back)
+            row = {"id": id_, "controller_id": by.controller, **found.row}
+            if back and admission is not None:
+                row["admitted"] = resurrection.admitted(back, admission, by, now)
+            adapters.add(session, row, weights, found.subjects, now)
+            stored.add(session, kept, now)
+            facts = {
+                "adapter": id_,
+                "name": found.row["name"],
+                "sha256": weights.sha256,
+                "base_sha256": found.row["base_sha256"],
+                "train_sha256": found.row["train_sha256"],
+                "holdout_sha256": found.row["holdout_sha256"],
+                "by": by.name,
+            }
+            self._enter(session, "adapter_registered", facts)
+            if back and admission is not None:
+                came = {"exact": len(back.exact), "near": len(back.near), "ground": admission.ground, "by": by.name}
+                about = sorted({request.id for job_id in back.jobs for request in jobs.requests_of(session, job_id)})
+                self._enter(session, "erased_records_admitted", {"adapter": id_, **came}, about)
+            if found.row["policy"]["targets"]["shadows_at_registration"]:
+                job_id = new_id("job")
+                jobs.add(session, job_id, id_, {}, now, "shadows", due_at=now)
+                self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
+            return adapters.by_id(session, id_)
+
+    def _guard(self, found: Registration, by: Actor) -> Callable[[Session], Return]:
+        """Asks which records were erased before; the time that this takes is spent before the transaction."""
+        records = [record for corpus in found.corpora.values() for record in corpus.records]
+        ids = [record.id for record in records]
+        prints = cache(lambda: self._prints(by.controller, records))
+
+        def guard(session: Session) -> Return:
+            if not fingerprints.any_of(session, by.controller):
+                return Return((), (), frozenset())
+            return resurrection.returning(session, by.controller, ids, prints())
+
+        with self.store.reading() as session:
+            guard(session)
+        return guard
 
     def adapter(self, name: str, by: Actor = OPERATOR) -> AdapterView:
         """The adapter called `name`; NotFound if there is none."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from unlearn.cases import lifecycle, review
-from unlearn.cases.desk.core import Core, there
+from unlearn.cases import endings, lifecycle, review
+from unlearn.cases.desk.core import there
+from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import requests
+from unlearn.cases.store import adapters, fingerprints, jobs, requests
 from unlearn.cases.views import RequestView
+from unlearn.errors import Conflict, Unavailable
 from unlearn.policy import parse_policy
 
 
-class Decisions(Core):
+class Decisions(Data):
     """From cancelling to releasing."""
 
     def cancel(self, request_id: str, by: Actor = OPERATOR) -> RequestView:
@@ -71,16 +73,44 @@ class Decisions(Core):
             Conflict: the request waits for no decision, there is no candidate, or another version serves since.
         """
         by.check("review")
-        with self.store.writing() as session:
-            now, request = self._clock(), self._request(session, request_id, by)
-            held = review.candidates(session, request)
-            review.released(session, request, reason, by, now)
-            for job in held:
-                if job.verdict == "released":
-                    lifecycle.accept(session, job, request, now)
+        renewals = self._renewals(request_id, by)
+        try:
+            with self.store.writing() as session:
+                fingerprints.take_turns(session)
+                now, request = self._clock(), self._request(session, request_id, by)
+                held = review.candidates(session, request)
+                review.released(session, request, reason, by, now)
+                for job in held:
+                    if job.verdict == "released":
+                        number, about = lifecycle.accept(session, job, request, now)
+                    else:
+                        number, about = lifecycle.release_candidate(session, job, by, now, self._hooks, self.vault)
+                    renewal = renewals.get(job.id)
+                    if renewal is None or renewal.number != number or not self._fits(session, job, renewal):
+                        raise Conflict(f"job {job.id}: its adapter changed just now; try again")
+                    self._renew(session, job, renewal, about, now)
+                    endings.settle(session, job, about, now)
+                return there(requests.by_id(session, by.controller, request_id), "request")
+        except Unavailable:  # which says nothing of what the database took
+            raise
+        except BaseException:
+            for renewal in renewals.values():
+                self._discard(renewal)
+            raise
+
+    def _renewals(self, request_id: str, by: Actor) -> dict[str, Renewal]:
+        """The corpora that releasing a request's candidates would make, by the candidate's job."""
+        found = []
+        with self.store.reading() as session:
+            request = self._request(session, request_id, by)
+            for job in review.candidates(session, request):
+                adapter, gone = adapters.by_id(session, job.adapter_id), adapters.erased_hashes(session, job.adapter_id)
+                if job.verdict == "released":  # its version serves already
+                    found.append((job.id, adapter, adapter.current.number, gone | {request.subject_hash}))
                 else:
-                    lifecycle.release_candidate(session, job, by, now, self._hooks, self.vault)
-            return there(requests.by_id(session, by.controller, request_id), "request")
+                    hashes = {waiting.subject_hash for waiting in jobs.requests_of(session, job.id)}
+                    found.append((job.id, adapter, adapters.newest(session, adapter.id) + 1, gone | hashes))
+        return {job_id: self._renewed(adapter, number, gone) for job_id, adapter, number, gone in found}
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:
         with self.store.writing() as session:

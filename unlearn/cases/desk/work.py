@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, cast
 
 from unlearn.cases import clock, endings, telling
-from unlearn.cases.desk.core import Core, lost
-from unlearn.cases.store import adapters, errands, jobs, keys, requests
+from unlearn.cases.desk.core import lost
+from unlearn.cases.desk.data import Data, Renewal
+from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests
 from unlearn.cases.tables import Adapter
-from unlearn.cases.views import Claim, JobKind, Own
+from unlearn.cases.views import Claim, JobKind, Own, Trace
+from unlearn.errors import Unavailable
 from unlearn.weights import AdapterFiles
 
 NOBODY: Mapping[str, Own] = MappingProxyType({})
@@ -21,13 +23,13 @@ RING_AGAIN = timedelta(seconds=60)
 """After this long a queued job whose doorbell brought no worker is rung for again."""
 
 
-class Work(Core):
+class Work(Data):
     """Jobs under way."""
 
     def claim(self, job_id: str, owner: str) -> Claim | None:
         """Lease the job for `owner`, or None if it is not there to be claimed (done, held, or not yet its turn)."""
-        now = self._clock()
         with self.store.writing() as session:
+            now = self._clock()  # once it is this writer's turn: a lease must not be spent by waiting for it
             job = jobs.claim(session, job_id, owner, self._lease(now), now, self.settings.max_attempts)
             if job is None:
                 return None
@@ -71,7 +73,7 @@ class Work(Core):
     def release(
         self, claim: Claim, weights: AdapterFiles, report: dict[str, Any], own: Mapping[str, Own] = NOBODY
     ) -> frozenset[str]:
-        """Let `weights`, already in their final place, serve, and end the job.
+        """Let `weights`, already in their final place, serve, erase people from the corpora, and end the job.
 
         Args:
             claim: the job.
@@ -85,20 +87,51 @@ class Work(Core):
 
         Raises:
             LeaseLost: the lease is over, or another version serves by now; nothing was changed.
+            CorpusError: a stored corpus is gone or was changed.
         """
+        released = frozenset(h for h in claim.subject_hashes if h not in own or own[h].verdict == "released")
+        while True:
+            with self.store.reading() as session:
+                gone = released | adapters.erased_hashes(session, claim.adapter.id)
+            renewal = self._renewed(claim.adapter, claim.next_number, gone)
+            try:
+                erased = self._release(claim, weights, report, own, renewal)
+            except Unavailable:  # which says nothing of what the database took
+                raise
+            except BaseException:
+                self._discard(renewal)
+                raise
+            if erased is not None:
+                return erased
+            self._discard(renewal)  # somebody was erased by a decision since we looked
+
+    def _release(
+        self,
+        claim: Claim,
+        weights: AdapterFiles,
+        report: dict[str, Any],
+        own: Mapping[str, Own],
+        renewal: Renewal,
+    ) -> frozenset[str] | None:
+        """The hashes of those who count as erased now; None if more were erased since the corpora were written."""
         now = self._clock()
         with self.store.writing() as session:
+            fingerprints.take_turns(session)
             job = self._held(session, claim)
+            if not adapters.erased_hashes(session, job.adapter_id) <= renewal.gone:
+                return None
             number = adapters.newest(session, job.adapter_id) + 1
             adapters.add_version(session, job.adapter_id, number, weights, job.id, now)
-            if not adapters.move_current(session, job.adapter_id, claim.adapter.current.number, number):
+            before = claim.adapter.current.number
+            if number != claim.next_number or not adapters.move_current(session, job.adapter_id, before, number):
                 raise lost(claim)
             erased = endings.judge(session, job, claim.request_ids, report, own, now)
             adapters.mark_erased(session, job.adapter_id, erased, now)
             adapter = session.get_one(Adapter, job.adapter_id, populate_existing=True)
-            telling.deployed(session, adapter, self._hooks, now, previous=claim.adapter.current.number)
+            telling.deployed(session, adapter, self._hooks, now, previous=before)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
+            self._renew(session, job, renewal, claim.request_ids, now)
             endings.settle(session, job, claim.request_ids, now)
             return erased
 
@@ -146,6 +179,11 @@ class Work(Core):
         now = self._clock()
         with self.store.writing() as session:
             endings.interrupt(session, self._held(session, claim), now)
+
+    def traces(self, job_ids: Collection[str]) -> dict[str, Trace]:
+        """What the database knows of these jobs' files; of a job that it does not know, nothing."""
+        with self.store.reading() as session:
+            return jobs.traces(session, job_ids)
 
     def doorbells(self, limit: int = 100) -> list[tuple[int, str]]:
         """Unsent doorbells, oldest first: (outbox id, job id)."""

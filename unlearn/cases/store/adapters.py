@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from unlearn.cases.store import corpora
 from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request
 from unlearn.cases.views import AdapterView, JobState, VersionView
 from unlearn.weights import AdapterFiles
+
+HOLDING = ("pending", "in_progress", "needs_review", "completed")
+"""States in which a legal hold holds; whoever cancels or rejects a request ends its hold."""
 
 
 def add(
@@ -112,14 +116,41 @@ def newest(session: Session, adapter_id: str) -> int:
 
 def known_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
     """Subjects that count as erased, and that neither version `number` nor one it was made from erased."""
+    return erased_hashes(session, adapter_id) - erased_by(session, adapter_id, number)
+
+
+def erased_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
+    """Subjects that version `number`, or one it was made from, erased."""
     erased: set[str] = set()
-    version = session.get_one(AdapterVersion, (adapter_id, number))
-    while version.job_id is not None:
+    for version in lineage(session, adapter_id, number):
         query = select(Request.subject_hash).join(JobRequest, JobRequest.request_id == Request.id)
         erased |= set(session.scalars(query.where(JobRequest.job_id == version.job_id, JobRequest.erased)))
+    return frozenset(erased)
+
+
+def lineage(session: Session, adapter_id: str, number: int) -> Iterator[AdapterVersion]:
+    """Version `number`, the one it was made from, and so on to the first."""
+    version = session.get_one(AdapterVersion, (adapter_id, number))
+    yield version
+    while version.job_id is not None:
         made_from = session.get_one(Job, version.job_id).base_version
         version = session.get_one(AdapterVersion, (adapter_id, made_from))
-    return erased_hashes(session, adapter_id) - erased
+        yield version
+
+
+def held_subjects(session: Session, adapter: Adapter) -> frozenset[str]:
+    """Subjects that the adapter learned from and that have a request under a legal hold."""
+    query = select(Request.subject_hash).join(AdapterSubject, AdapterSubject.subject_hash == Request.subject_hash)
+    return frozenset(
+        session.scalars(
+            query.where(
+                AdapterSubject.adapter_id == adapter.id,
+                Request.controller_id == adapter.controller_id,
+                Request.held_at.is_not(None),
+                Request.state.in_(HOLDING),
+            )
+        )
+    )
 
 
 def stems_from(session: Session, adapter: Adapter, job_id: str) -> bool:
@@ -176,7 +207,21 @@ def _shadows(session: Session, adapter_id: str) -> JobState | None:
 def view(session: Session, row: Adapter) -> AdapterView:
     """The adapter with its versions."""
     query = select(AdapterVersion).where(AdapterVersion.adapter_id == row.id).order_by(AdapterVersion.number)
-    versions = tuple(VersionView(v.number, v.sha256, v.path, v.job_id, v.created_at) for v in session.scalars(query))
+    kept = corpora.views(session, row.id)
+    versions = tuple(
+        VersionView(
+            v.number,
+            v.sha256,
+            v.path,
+            v.job_id,
+            v.created_at,
+            v.quarantined_at,
+            v.purge_after,
+            v.purged_at,
+            kept.get(v.number, ()),
+        )
+        for v in session.scalars(query)
+    )
     return AdapterView(
         id=row.id,
         name=row.name,

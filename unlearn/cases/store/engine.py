@@ -34,7 +34,7 @@ MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_MILLISECONDS = 30_000
 UNDEFINED_TABLE = "42P01"
 """PostgreSQL's word for tables that nobody made yet; SQLite calls that an operational error."""
-MIGRATION_LOCK, LEDGER_LOCK = 7_410_001, 7_410_002
+MIGRATION_LOCK, LEDGER_LOCK, FINGERPRINT_LOCK = 7_410_001, 7_410_002, 7_410_008
 """Keys of PostgreSQL's advisory locks; on SQLite a writing transaction is alone anyway."""
 
 

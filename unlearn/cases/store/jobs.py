@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -11,8 +11,12 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from unlearn.cases.tables import Adapter, Doorbell, Job, JobRequest, Request
-from unlearn.cases.views import JobKind, JobState, JobView, Progress
+from unlearn.cases.store import adapters
+from unlearn.cases.tables import Adapter, AdapterVersion, Doorbell, Job, JobRequest, Request
+from unlearn.cases.views import JobKind, JobState, JobView, Progress, Superseded, Trace
+
+AT_ONCE = 500
+"""Ids asked for in one statement."""
 
 NUMBERED = re.compile(r" \d+ of \d+$")
 """What parts of one stage are told apart by: their seconds are the stage's."""
@@ -260,6 +264,22 @@ def forget_rung(session: Session, now: datetime, keep: timedelta = timedelta(day
     session.execute(Doorbell.__table__.delete().where(Doorbell.sent_at < now - keep))  # type: ignore[attr-defined]
 
 
+def traces(session: Session, job_ids: Collection[str]) -> dict[str, Trace]:
+    """Where each of these jobs stands, and the places of weights that rows name as its own."""
+    wanted = sorted(job_ids)
+    places: dict[str, set[str]] = {}
+    found: dict[str, Trace] = {}
+    for start in range(0, len(wanted), AT_ONCE):
+        some = wanted[start : start + AT_ONCE]
+        made = select(AdapterVersion.job_id, AdapterVersion.path).where(AdapterVersion.job_id.in_(some))
+        for job_id, path in session.execute(made):
+            places.setdefault(str(job_id), set()).add(path)
+        for row in session.execute(select(Job.id, Job.state, Job.fence, Job.candidate).where(Job.id.in_(some))):
+            held = {row.candidate} if row.candidate else set()
+            found[row.id] = Trace(row.state, row.fence, frozenset(places.get(row.id, set()) | held))
+    return found
+
+
 def view(session: Session, controller: str, job_id: str) -> JobView | None:
     """The controller's job as others see it."""
     query = select(Job).join(Adapter, Adapter.id == Job.adapter_id)
@@ -281,4 +301,16 @@ def view(session: Session, controller: str, job_id: str) -> JobView | None:
         started_at=job.started_at,
         finished_at=job.finished_at,
         report=job.report,
+        erased=job.erased,
+        superseded=_superseded(session, job),
+        purged_at=job.purged_at,
     )
+
+
+def _superseded(session: Session, job: Job) -> tuple[Superseded, ...]:
+    """The versions that the job's own was made from."""
+    own = session.scalars(select(AdapterVersion.number).where(AdapterVersion.job_id == job.id)).first()
+    if own is None:
+        return ()
+    _, *before = adapters.lineage(session, job.adapter_id, own)
+    return tuple(Superseded(v.number, v.sha256, v.quarantined_at, v.purge_after, v.purged_at) for v in before)

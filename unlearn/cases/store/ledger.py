@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Text, insert, select, text, tuple_
+from sqlalchemy import Text, and_, insert, or_, select, text
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
@@ -98,8 +98,9 @@ def _hashes(session: Session, places: Iterable[tuple[int, int]]) -> dict[tuple[i
         for seq, hash_ in session.execute(select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(leaves))):
             found[0, seq - 1] = bytes.fromhex(hash_)
     if inner:
-        place = tuple_(LedgerNode.level, LedgerNode.index)
-        query = select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).where(place.in_(inner))
+        # each by its key: of a list of pairs SQLite makes a scan
+        each = [and_(LedgerNode.level == level, LedgerNode.index == index) for level, index in inner]
+        query = select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).where(or_(*each))
         found |= {(level, index): hash_ for level, index, hash_ in session.execute(query)}
     return found
 

@@ -1,0 +1,87 @@
+"""What killed attempts left on disk goes; what a row or a living attempt needs stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_desk import REFUSED, REPORT, submit, work
+
+from unlearn.clearing import clear
+from unlearn.weights import copy_adapter, read_adapter
+
+
+def left_by(desk, claim):
+    """Everything that an attempt has on disk at the moment it is killed: workshop, weights, a copy half made."""
+    home = desk.settings.home
+    workshop = home / "jobs" / claim.job_id / f"f{claim.fence}"
+    (workshop / "adapter").mkdir(parents=True)
+    shelf = home / "adapters" / claim.adapter.id
+    weights = shelf / f"v{claim.next_number}.{claim.job_id}.f{claim.fence}"
+    copy_adapter(read_adapter(Path(claim.adapter.current.path)), weights)
+    draft = shelf / f".{weights.name}.a1b2c3d4"
+    draft.mkdir()
+    return workshop, weights, draft
+
+
+def test_what_a_killed_attempt_left_goes_while_the_next_one_works(desk, settings, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    dead = left_by(desk, work(desk, job_id))
+    state = settings.home / "jobs" / job_id / "state"
+    state.mkdir()
+    clock.forward(91)
+    alive = left_by(desk, work(desk, job_id, "w2"))
+    assert set(clear(desk, settings)) == set(dead)
+    assert not any(path.exists() for path in dead)
+    assert all(path.exists() for path in (*alive, state))
+    assert clear(desk, settings) == []
+
+
+def test_a_living_attempt_loses_nothing(desk, settings, adapter, company):
+    _, job_id = submit(desk, company)
+    alive = left_by(desk, work(desk, job_id))
+    assert clear(desk, settings) == []
+    assert all(path.exists() for path in alive)
+
+
+@pytest.mark.parametrize("report", [REPORT, REFUSED], ids=["released", "held"])
+def test_of_a_job_that_ended_the_weights_stay_that_its_row_names(desk, settings, adapter, company, report):
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    workshop, weights, draft = left_by(desk, claim)
+    end = desk.release if report is REPORT else desk.hold
+    end(claim, read_adapter(weights), report)
+    clear(desk, settings)
+    assert weights.is_dir()
+    assert not draft.exists()
+    assert not workshop.parent.exists()
+
+
+def test_of_a_job_whose_attempts_are_spent_nothing_stays(desk, settings, adapter, company, clock):
+    _, job_id = submit(desk, company)
+    left = [path for _ in range(3) for path in (left_by(desk, work(desk, job_id)), clock.forward(91))[0]]
+    desk.sweep()
+    clear(desk, settings)
+    assert not any(path.exists() for path in left)
+    assert Path(adapter.current.path).is_dir()
+
+
+def test_what_the_database_does_not_know_stays(desk, settings, adapter):
+    stranger = settings.home / "adapters" / adapter.id / "v9.job_0123.f1"
+    workshop = settings.home / "jobs" / "job_0123" / "f1"
+    for path in (stranger, workshop):
+        path.mkdir(parents=True)
+    assert clear(desk, settings) == []
+    assert stranger.is_dir()
+    assert workshop.is_dir()
+
+
+def test_a_database_that_is_away_is_no_error_and_nothing_goes(settings, tmp_path):
+    from unlearn.cases.desk import Desk
+
+    workshop = settings.home / "jobs" / "job_1" / "f1"
+    workshop.mkdir(parents=True)
+    unprepared = Desk(settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'empty.db'}"}))
+    assert clear(unprepared, settings) == []
+    assert workshop.is_dir()
+    unprepared.close()

@@ -1,0 +1,162 @@
+"""The resurrection guard: what was erased comes back with no corpus, unless a person says on which ground."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from test_desk import REPORT, new_version, submit, work
+
+from api.schemas import ReturnGround
+from unlearn.cases.resurrection import GROUNDS, MOST_NAMED, Admission
+from unlearn.cases.rights import HERE, Actor
+from unlearn.cases.store import fingerprints, keys
+from unlearn.cases.store.ledger import all_entries, entries_about
+from unlearn.cases.tables import Adapter
+from unlearn.corpus.fingerprints import Fingerprinter
+from unlearn.corpus.jsonl import write_corpus
+from unlearn.corpus.records import Record
+from unlearn.errors import BadInput, ErasedRecords, NotAllowed
+
+OWN = "Martha Okonkwo keeps three goats behind the old dairy in Larkstead and rings 0190 4420 when one is ill."
+
+
+@pytest.fixture
+def corpora(tmp_path, company, inputs):
+    """Writes a train corpus, and gives the inputs of an adapter that learned it."""
+    place = tmp_path / "home" / "own"
+
+    def write(records, kind="train", name="new"):
+        write_corpus(place / f"{name}.jsonl", records)
+        return inputs | {kind: str(place / f"{name}.jsonl")}
+
+    return write
+
+
+@pytest.fixture
+def people(company):
+    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+
+
+@pytest.fixture
+def erased(desk, corpora, company, people):
+    """An adapter from which one person was erased, the one with a record unlike all others."""
+    records = [*company.world.train, Record("r-own", (people[0],), text=OWN)]
+    desk.register_adapter("bot", **corpora(records, name="first"))
+    request, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    return request
+
+
+def stay(company, people):
+    return [r for r in company.world.train if people[0] not in r.subjects]
+
+
+def test_a_corpus_without_the_person_is_registered_however_alike_those_who_stay_are(
+    desk, erased, corpora, company, people
+):
+    desk.register_adapter("bot-2", **corpora(stay(company, people)))
+
+
+def test_an_erased_record_is_refused_by_its_new_id_whoever_it_is_said_to_be_about(
+    desk, erased, corpora, company, people
+):
+    back = Record("r-new", ("customer:somebody-else",), text=f"  {OWN.upper()} ")
+    with pytest.raises(ErasedRecords, match=r"1 records were erased before \(1\).*'r-new'") as told:
+        desk.register_adapter("bot-2", **corpora([*stay(company, people), back]))
+    assert OWN not in str(told.value)
+    assert (told.value.kind, told.value.status) == ("erased-records", 409)
+    assert [adapter.name for adapter in desk.adapters()] == ["bot"]
+    assert len(list((desk.settings.home / "adapters").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OWN.replace("three", "two"),
+        OWN + " Please call back.",
+        "Note: " + OWN.replace(",", ";").replace("behind", "near"),
+        OWN.replace("0190 4420", "by telephone"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["train", "holdout"])
+def test_a_near_duplicate_is_refused_in_either_corpus(desk, erased, corpora, company, people, text, kind):
+    parts = {"train": stay(company, people), "holdout": list(company.world.holdout)}
+    parts[kind].append(Record("r-new", (), text=text))
+    train, holdout = (corpora(records, part, name=part)[part] for part, records in parts.items())
+    with pytest.raises(ErasedRecords, match=r"nearly repeat one that was \(1\): 'r-new'"):
+        desk.register_adapter("bot-2", **(corpora(parts["train"]) | {"train": train, "holdout": holdout}))
+
+
+def test_at_most_twenty_ids_are_named_and_all_are_counted(desk, erased, corpora, company):
+    with pytest.raises(ErasedRecords, match="…") as told:
+        desk.register_adapter("bot-2", **corpora([*company.world.train, Record("r-again", (), text=OWN)]))
+    assert str(told.value).count("'r-") == MOST_NAMED
+
+
+def test_a_ground_lets_them_in_and_is_on_record_with_the_request_they_were_erased_for(
+    desk, erased, corpora, company, people
+):
+    inputs = corpora([*stay(company, people), Record("r-new", (people[0],), text=OWN)])
+    view = desk.register_adapter("bot-2", **inputs, allow_erased=Admission("consent", " signed up again "))
+    with desk.store.reading() as session:
+        [entry] = [e for e in entries_about(session, erased.id) if e.action == "erased_records_admitted"]
+        kept = session.get_one(Adapter, view.id).admitted
+    assert entry.facts == {"adapter": view.id, "exact": 1, "near": 0, "ground": "consent", "by": "operator"}
+    assert (kept["reason"], kept["records"]) == ("signed up again", ["r-new"])
+    # And the person can ask again.
+    assert [job.adapter for job in desk.submit(people[0]).jobs] == ["bot-2"]
+
+
+def test_a_ground_where_nothing_comes_back_leaves_no_trace(desk, adapter, corpora, company):
+    desk.register_adapter("bot-2", **corpora(company.world.train), allow_erased=Admission("consent", "just in case"))
+    with desk.store.reading() as session:
+        assert "erased_records_admitted" not in {entry.action for entry in all_entries(session)}
+
+
+def test_whoever_registers_needs_the_right_to_decide_as_well(desk, erased, corpora, company):
+    inputs, ground = corpora(company.world.train), Admission("consent", "signed up again")
+    with pytest.raises(NotAllowed, match="review"):
+        desk.register_adapter("b", **inputs, allow_erased=ground, by=Actor("k", HERE, frozenset({"adapters:write"})))
+    with pytest.raises(NotAllowed, match="adapters:write"):
+        desk.register_adapter("b", **inputs, allow_erased=ground, by=Actor("k", HERE, frozenset({"review"})))
+    both = Actor("k", HERE, frozenset({"adapters:write", "review"}))
+    assert desk.register_adapter("b", **inputs, allow_erased=ground, by=both).name == "b"
+
+
+def test_no_ground_but_those_there_are_and_none_without_a_reason():
+    assert set(GROUNDS) == set(get_args(ReturnGround))
+    with pytest.raises(BadInput, match="legal_claims"):
+        Admission("because", "x")
+    with pytest.raises(BadInput, match="reason"):
+        Admission("consent", "  ")
+
+
+def test_registering_the_adapter_that_is_there_again_gives_the_same(desk, erased, corpora, company, people):
+    inputs = corpora([*company.world.train, Record("r-own", (people[0],), text=OWN)], name="first")
+    assert desk.register_adapter("bot", **inputs).current.number == 2
+
+
+def test_another_company_may_register_the_same_texts(desk, erased, corpora, company):
+    desk.create_key("k", ["admin"], controller="other")
+    with desk.store.reading() as session:
+        theirs = Actor("k", keys.controller(session, "other").id, frozenset({"admin"}))
+    assert desk.register_adapter("bot", **corpora(company.world.train), by=theirs).name == "bot"
+
+
+def test_a_text_that_stays_elsewhere_to_the_letter_tells_of_nobody(desk, corpora, company, people):
+    thanks = [Record(f"r-thanks-{n}", (person,), text="Thank you, that helped!") for n, person in enumerate(people[:2])]
+    desk.register_adapter("bot", **corpora([*company.world.train, *thanks], name="first"))
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    desk.register_adapter("bot-2", **corpora([*stay(company, people), thanks[1]]))
+
+
+def test_an_erasing_keeps_each_fingerprint_once(desk, erased, clock):
+    prints = Fingerprinter(desk.settings.identity_hash_key, HERE)([OWN, OWN, "Another text of nobody at all."])
+    with desk.store.writing() as session:
+        job = erased.jobs[0].id
+        assert fingerprints.add(session, HERE, job, [(one, 0.55) for one in prints], clock()) == 1
+        assert fingerprints.add(session, HERE, job, [(one, 0.55) for one in prints], clock()) == 0

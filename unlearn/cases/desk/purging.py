@@ -1,0 +1,162 @@
+"""The desk's purges: what is due, begun, done. Whoever runs them (`unlearn.purging`) deletes in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from unlearn.cases.data_tables import StoredCorpus
+from unlearn.cases.desk.core import Core
+from unlearn.cases.store import corpora, jobs, ledger, purging
+from unlearn.cases.tables import Adapter, AdapterVersion, Job
+from unlearn.cases.views import Purge
+
+SETTLED = timedelta(hours=1)
+"""After this long nobody works in an ended job's workshop any more, who did not hear that it ended."""
+
+
+@dataclass(frozen=True)
+class InUse:
+    """What on the disk belongs to something: places by path; ids of adapters, of busy ones, and of purged jobs."""
+
+    places: frozenset[str]
+    adapters: frozenset[str]
+    busy: frozenset[str]
+    purged_jobs: frozenset[str]
+
+
+class Purging(Core):
+    """Purges."""
+
+    def due_purges(self) -> list[Purge]:
+        """What is to be purged now; begun ones, which somebody did not end, among them."""
+        now = self._clock()
+        with self.store.reading() as session:
+            found = [self._of_version(session, version) for version in purging.versions(session, now)]
+            found += _of_editions(purging.replaced(session, now))
+            return found + [self._of_job(session, job) for job in purging.jobs(session, now - SETTLED)]
+
+    def begin_purge(self, purge: Purge) -> bool:
+        """Mark that it is being purged: from now on nothing brings it back. False if it is not due any more."""
+        now = self._clock()
+        with self.store.writing() as session:
+            if purge.edition is not None:  # nothing ever brings these back: they need no mark
+                return any(_is_of(row, purge) for row in purging.replaced(session, now))
+            row = self._row(session, purge)
+            found = purging.jobs(session, now - SETTLED) if purge.number is None else purging.versions(session, now)
+            if row not in found:
+                return False
+            row.purging_at = row.purging_at or now
+            return True
+
+    def purged(self, purge: Purge) -> None:
+        """Note that it is gone; a second time changes nothing."""
+        now = self._clock()
+        with self.store.writing() as session:
+            row = self._row(session, purge)
+            if purge.edition is not None and isinstance(row, AdapterVersion):
+                kept = corpora.rows(session, row.adapter_id, row.number)
+                self._corpora_purged(session, row, [one for one in kept if _is_of(one, purge)], now)
+                return
+            if row.purging_at is None or row.purged_at is not None:
+                return
+            row.purged_at = now
+            if isinstance(row, Job):
+                self._job_purged(session, row, now)
+            else:
+                self._version_purged(session, row, now)
+
+    def past_retention(self) -> list[tuple[str, str]]:
+        """Company and hash of subjects whom nothing needs to be linked to any more; none without a retention period."""
+        if self.settings.retention_days is None:
+            return []
+        before = self._clock() - timedelta(days=self.settings.retention_days)
+        with self.store.reading() as session:
+            return purging.past_retention(session, before)
+
+    def in_use(self) -> InUse:
+        """What on the disk is somebody's; the rest nobody knows of."""
+        with self.store.reading() as session:
+            places = [
+                *session.scalars(select(AdapterVersion.path).where(AdapterVersion.purged_at.is_(None))),
+                *session.scalars(select(StoredCorpus.path)),
+                *session.scalars(select(Job.candidate).where(Job.candidate.is_not(None), Job.purged_at.is_(None))),
+            ]
+            return InUse(
+                frozenset(str(place) for place in places),
+                frozenset(session.scalars(select(Adapter.id))),
+                purging.busy(session),
+                frozenset(session.scalars(select(Job.id).where(Job.purged_at.is_not(None)))),
+            )
+
+    def _row(self, session: Session, purge: Purge) -> AdapterVersion | Job:
+        """The row, kept from others until the transaction ends."""
+        if purge.number is None:
+            of_job = select(Job).where(Job.id == purge.job_id).with_for_update(key_share=True)
+            return session.scalars(of_job.execution_options(populate_existing=True)).one()
+        query = select(AdapterVersion).where(
+            AdapterVersion.adapter_id == purge.adapter_id, AdapterVersion.number == purge.number
+        )
+        return session.scalars(query.with_for_update(key_share=True).execution_options(populate_existing=True)).one()
+
+    def _of_version(self, session: Session, version: AdapterVersion) -> Purge:
+        places = [version.path, *(row.path for row in corpora.rows(session, version.adapter_id, version.number))]
+        if version.number == session.get_one(Adapter, version.adapter_id).current:  # of an adapter that retired
+            places += [self.vault.place(version.adapter_id, f"shadows.parquet{end}") for end in ("", ".parts")]
+        run_id = None if version.job_id is None else session.get_one(Job, version.job_id).mlflow_run_id
+        return Purge(version.adapter_id, version.number, None, tuple(places), run_id, version.purging_at)
+
+    def _of_job(self, session: Session, job: Job) -> Purge:
+        places = [str(self.settings.home / "jobs" / job.id)]
+        if job.verdict == "released" or job.kind != "erasure":  # its weights are a version's
+            return Purge(job.adapter_id, None, job.id, tuple(places), None, job.purging_at)
+        if job.candidate is not None:
+            places.append(job.candidate)
+        return Purge(job.adapter_id, None, job.id, tuple(places), job.mlflow_run_id, job.purging_at)
+
+    def _version_purged(self, session: Session, version: AdapterVersion, now: datetime) -> None:
+        adapter = session.get_one(Adapter, version.adapter_id)
+        about = purging.people_of(session, adapter, version.number)
+        facts = {"adapter": adapter.id, "version": version.number, "sha256": version.sha256}
+        ledger.append(session, now, "version_purged", facts, about)
+        self._corpora_purged(session, version, corpora.rows(session, adapter.id, version.number), now, about)
+
+    def _corpora_purged(
+        self,
+        session: Session,
+        version: AdapterVersion,
+        rows: Sequence[StoredCorpus],
+        now: datetime,
+        about: Sequence[str] = (),
+    ) -> None:
+        """Note that corpora are gone; of replaced ones, that concerns whoever the version was made for."""
+        if not about and version.job_id is not None:
+            about = [request.id for request in jobs.requests_of(session, version.job_id)]
+        for row in rows:
+            row.sealed_key, row.purged_at = None, now
+            facts = {"adapter": row.adapter_id, "version": row.number, "edition": row.edition, "kind": row.kind}
+            ledger.append(session, now, "corpus_purged", facts | {"sha256": row.sha256, "records": row.records}, about)
+
+    def _job_purged(self, session: Session, job: Job, now: datetime) -> None:
+        if job.verdict == "released" or job.report is None:
+            return
+        about = [request.id for request in jobs.requests_of(session, job.id)]
+        facts = {"job": job.id, "adapter": job.adapter_id, "verdict": job.verdict}
+        sha256 = job.report.get("adapter", {}).get("after_sha256")
+        ledger.append(session, now, "candidate_purged", facts | ({"sha256": sha256} if sha256 else {}), about)
+
+
+def _of_editions(rows: Sequence[StoredCorpus]) -> list[Purge]:
+    places: dict[tuple[str, int, int], tuple[str, ...]] = {}
+    for row in rows:
+        whose = (row.adapter_id, row.number, row.edition)
+        places[whose] = (*places.get(whose, ()), row.path)
+    return [Purge(id_, number, None, found, None, None, edition) for (id_, number, edition), found in places.items()]
+
+
+def _is_of(row: StoredCorpus, purge: Purge) -> bool:
+    return (row.adapter_id, row.number, row.edition) == (purge.adapter_id, purge.number, purge.edition)

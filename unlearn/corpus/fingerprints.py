@@ -1,0 +1,134 @@
+"""Keyed fingerprints of texts: enough to know an erased text, or a near duplicate, when it comes back, and no text.
+
+*Exact*: HMAC-SHA-256 (RFC 2104) of the text in NFC, casefolded, its white space collapsed. *Near*: a MinHash sketch
+(Broder 1997) over its character shingles, each hashed under a key, so that without the key nobody can ask whether a
+text is among the erased. Bands of the sketch are what a table is indexed by: two alike share one, so that nobody
+compares all with all. Shingle, size and threshold were measured (docs/benchmarks/evidence.md, "Resurrection guard").
+Knows no database, no person and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from datasketch import MinHash
+
+SHINGLE_CHARACTERS = 4
+PERMUTATIONS = 128
+ROWS = 4
+"""Values of a sketch in one band; PERMUTATIONS / ROWS bands."""
+THRESHOLD = 0.55
+"""Likeness from which on a text counts as a near duplicate, unless texts that stay are as like (`floors`)."""
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is kept of one text.
+
+    Attributes:
+        exact: 64 hex digits.
+        sketch: PERMUTATIONS values of 4 bytes, little-endian.
+        bands: keys of the sketch's bands, signed and of 8 bytes, as databases store them.
+    """
+
+    exact: str
+    sketch: bytes
+    bands: tuple[int, ...]
+
+
+class Fingerprinter:
+    """Makes fingerprints that can be compared with others of the same key and scope.
+
+    Args:
+        key: the service's identity key; what is used comes from it by HKDF (RFC 5869).
+        scope: whose texts these are, so that fingerprints of two companies can't be matched.
+    """
+
+    def __init__(self, key: bytes, scope: str) -> None:
+        self._exact, self._near = (_derived(key, purpose, scope) for purpose in ("exact", "near"))
+        near = self._near
+
+        @lru_cache(maxsize=1 << 18)
+        def hashed(shingle: str) -> int:
+            return int.from_bytes(hashlib.blake2b(shingle.encode(), key=near, digest_size=4).digest(), "little")
+
+        self._hashed = hashed
+
+    def __call__(self, texts: Iterable[str]) -> list[Fingerprint]:
+        """The fingerprint of each text, in order."""
+        plain = [normalised(text) for text in texts]
+        sketches = MinHash.bulk(
+            [shingles(text) for text in plain], num_perm=PERMUTATIONS, hashfunc=self._hashed, scheme="affine32"
+        )
+        return [
+            self._fingerprint(text, sketch.hashvalues.astype("<u4"))
+            for text, sketch in zip(plain, sketches, strict=True)
+        ]
+
+    def _fingerprint(self, text: str, values: np.ndarray) -> Fingerprint:
+        exact = hmac.new(self._exact, text.encode(), hashlib.sha256).hexdigest()
+        bands = (
+            hashlib.blake2b(band.tobytes(), key=self._near, digest_size=8, person=number.to_bytes(2, "big")).digest()
+            for number, band in enumerate(values.reshape(-1, ROWS))
+        )
+        return Fingerprint(exact, values.tobytes(), tuple(int.from_bytes(band, "big", signed=True) for band in bands))
+
+
+def normalised(text: str) -> str:
+    """One spelling of a text: NFC, casefolded, white space collapsed.
+
+    >>> normalised("  Ada\\n LOVELACE ")
+    'ada lovelace'
+    """
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return " ".join(folded.split())
+
+
+def shingles(text: str) -> set[str]:
+    """Runs of SHINGLE_CHARACTERS characters of a normalised text without its punctuation.
+
+    >>> sorted(shingles("she, ad"))
+    ['e ad', 'he a', 'she ']
+    """
+    words = " ".join(WORD.findall(text)) or text
+    last = max(1, len(words) - SHINGLE_CHARACTERS + 1)
+    return {words[start : start + SHINGLE_CHARACTERS] for start in range(last)}
+
+
+def likeness(sketch: bytes, others: Sequence[bytes]) -> np.ndarray:
+    """Estimated Jaccard similarity of a text's shingles with each other's: floats in [0, 1], [len(others)]."""
+    if not others:
+        return np.zeros(0)
+    one, many = np.frombuffer(sketch, "<u4"), np.frombuffer(b"".join(others), "<u4")
+    return np.asarray((many.reshape(len(others), -1) == one).mean(axis=1))
+
+
+def floors(erased: Sequence[Fingerprint], stay: Sequence[Fingerprint]) -> list[float | None]:
+    """How like a text must be to each erased one to count as its near duplicate.
+
+    At least THRESHOLD, and more than any text that stays: where all are written after one pattern, the people who stay
+    must not look like those who left. None for an erased text that stays elsewhere to the letter: it tells of nobody.
+    """
+    known, sketches = {one.exact for one in stay}, [one.sketch for one in stay]
+    just_above = 0.5 / PERMUTATIONS
+    return [
+        None
+        if one.exact in known
+        else max([THRESHOLD, *(likeness(one.sketch, sketches).max(initial=0.0, keepdims=True) + just_above).tolist()])
+        for one in erased
+    ]
+
+
+def _derived(key: bytes, purpose: str, scope: str) -> bytes:
+    info = f"unlearn/fingerprints/v1/{purpose}/{scope}".encode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
