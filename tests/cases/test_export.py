@@ -12,12 +12,15 @@ from safetensors.numpy import load_file, save_file
 from test_desk import REFUSED, REPORT, new_version, submit, work
 
 from unlearn.cases.rights import HERE, Actor
+from unlearn.cases.views import Own
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
 from unlearn.evidence.container import unpack
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.verify import Published, verify
 from unlearn.weights import read_adapter
+
+FOUND = tuple(REPORT["findings"])
 
 
 def changed_version(desk, claim):
@@ -101,6 +104,28 @@ def test_a_bundle_of_a_second_try_released_by_a_person_verifies(desk, adapter, c
     desk.release_as_it_is(request.id, "agreed with the DPO")
     data = desk.export(request.id)
     assert "adapter" in names(data, desk, adapter=Path(version.path))
+    assert b"and a person released it" in unpack(data)["certificate.html"]
+
+
+def test_of_a_shared_job_each_bundle_tells_its_own_persons_verdict(desk, inputs, company, clock, ticking):
+    desk.register_adapter("bot", **inputs, policy={"schedule": {"coalescing_seconds": 60}})
+    first, job_id = submit(desk, company, 0)
+    second, shared = submit(desk, company, 1)
+    assert shared == job_id
+    clock.forward(61)
+    claim = work(desk, job_id)
+    version = changed_version(desk, claim)
+    failed = ({"gate": "membership", "outcome": "fail"},)
+    own = {first.subject_hash: Own("released", FOUND), second.subject_hash: Own("refused", failed)}
+    desk.release(claim, version, told(desk, claim, version), own)
+    assert (desk.request(first.id).state, desk.request(second.id).state) == ("completed", "needs_review")
+    for request in (first, second):
+        assert "story" in names(desk.export(request.id), desk)
+    page = unpack(desk.export(second.id))["certificate.html"]
+    assert b"refused by the tests for this person alone; others share the version" in page
+    desk.release_as_it_is(second.id, "agreed with the DPO")
+    data = desk.export(second.id)
+    assert "story" in names(data, desk)
     assert b"and a person released it" in unpack(data)["certificate.html"]
 
 

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 from dossiers import ABOUT, FACTS, JOB, NEW, OLD, REPORT, bundle, dossier, predicate_of
 from dossiers import Ledger as Tree
@@ -96,9 +97,10 @@ def test_the_predicate_has_clock_method_seed_software_figures_and_findings():
 
 def test_what_was_found_of_a_request_itself_goes_before_what_was_found_of_its_job():
     own = [{"gate": "membership", "outcome": "inconclusive"}]
-    made = dossier()
-    short = made.request["jobs"][0] | {"verdict": "inconclusive", "findings": own}
-    said = predicate_of(bundle(dossier(request=made.request | {"jobs": [short]})))
+    alone = {"job": "job_1", "request": "req_1", "verdict": "inconclusive", "findings": {"membership": "inconclusive"}}
+    made = dossier(Tree([*FACTS[:7], ("verdict_alone", alone), *FACTS[7:]]), about=(*ABOUT, 10), size=10)
+    short = made.request["jobs"][0] | {"verdict": "released", "findings": own}
+    said = predicate_of(bundle(replace(made, request=made.request | {"jobs": [short]})))
     assert (said["jobs"][0]["verdict"], said["jobs"][0]["findings"]) == ("inconclusive", own)
 
 

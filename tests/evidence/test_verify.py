@@ -233,6 +233,21 @@ def test_a_release_against_the_gates_takes_a_persons_decision():
     assert predicate_of(data)["jobs"][0]["verdict"] == "refused"
 
 
+def test_a_person_whom_the_tests_refused_alone_is_released_by_a_decision_or_not_at_all():
+    own = [{"gate": "membership", "outcome": "fail"}]
+    alone = {"job": "job_1", "request": "req_1", "verdict": "refused", "findings": {"membership": "fail"}}
+    facts = [*FACTS[:7], ("verdict_alone", alone), *FACTS[7:]]
+    shared = REQUEST | {"jobs": [REQUEST["jobs"][0] | {"findings": own}]}
+    data = of_facts(facts, about=(*ABOUT, 10), size=10, request=shared)
+    assert "did not pass and nobody decided so" in refused(data)[1]
+    decided = [*facts[:9], ("request_released_by_decision", {"request": "req_1", "by": "key:2"}), *facts[9:]]
+    data = of_facts(decided, about=(*ABOUT, 10, 11), size=11, request=shared)
+    assert list(verify(data, trusted()))
+    other = REQUEST | {"jobs": [REQUEST["jobs"][0] | {"findings": [{"gate": "membership", "outcome": "pass"}]}]}
+    data = of_facts(decided, about=(*ABOUT, 10, 11), size=11, request=other)
+    assert "on this person alone" in refused(data)[1]
+
+
 def test_a_completion_before_the_release_is_found():
     facts = [*FACTS[:7], FACTS[8], FACTS[7], FACTS[9]]
     assert "completes the request before entry 9 releases" in refused(of_facts(facts))[1]

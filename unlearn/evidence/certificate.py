@@ -126,7 +126,7 @@ def _summary(predicate: Json) -> Iterator[str]:
             "unlearn of this person. No weights were changed."
         )
     if state == "needs_review":
-        yield "No new version was released for at least one adapter: the version from before serves on."
+        yield "At least one adapter is not released for this person: somebody has to decide."
     if state in ("rejected", "cancelled"):
         yield f"The request was {state}; what a person decided stands below."
 
@@ -146,13 +146,13 @@ def _facts(predicate: Json) -> Iterator[tuple[str, str]]:
         yield "Answered", f"{_day(clock['answered_at'])}, {took}, {late}"
     else:
         yield "Answered", "not yet"
+    decided = any(one["action"] == "request_released_by_decision" for one in predicate["decisions"])
     for job in predicate["jobs"]:
-        yield f"Adapter '{job['adapter']}'", f"{_verdict(job)}; {_versions(job)}"
+        yield f"Adapter '{job['adapter']}'", f"{_verdict(job, decided)}; {_versions(job)}"
     for one in predicate["decisions"]:
         reason = f": {one['reason']}" if one["reason"] else ""
         yield "Decided", f"{_day(one['at'])} by {one['facts'].get('by', '?')}: {DECISIONS[one['action']]}{reason}"
-    released = any(one["action"] == "request_released_by_decision" for one in predicate["decisions"])
-    if predicate["jobs"] and not released:
+    if predicate["jobs"] and not decided:
         yield "Decided by", "the tests below, without a person's intervention in their outcome"
     yield "Submitted by", str(request["submitted_by"])
 
@@ -277,10 +277,14 @@ def _provenance(job: Json) -> Iterator[tuple[str, str]]:
         yield when.replace("_at", ""), _moment(job[when])
 
 
-def _verdict(job: Json) -> str:
+def _verdict(job: Json, decided: bool) -> str:
     said = {"released": "all tests passed", "refused": "refused by the tests", "inconclusive": "the tests can't tell"}
     found = said.get(job["verdict"], job["error"] or f"job {job['state']}")
-    return found if job["after"] is None or job["verdict"] == "released" else f"{found}, and a person released it"
+    if job["after"] is None or job["verdict"] == "released":
+        return found
+    return (
+        f"{found}, and a person released it" if decided else f"{found} for this person alone; others share the version"
+    )
 
 
 def _versions(job: Json) -> str:

@@ -71,7 +71,7 @@ def predicate(dossier: Dossier, checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "request": {key: request.get(key) for key in kept},
         "clock": _clock(request),
-        "jobs": [_job(work, _short(request, work.job["id"])) for work in dossier.works],
+        "jobs": [_job(work, _short(request, work.job["id"]), dossier.entries) for work in dossier.works],
         "decisions": list(_decisions(dossier.entries, request)),
         "searched": _searched(dossier.entries),
         "purged": [_fact(entry) for entry in dossier.entries if entry.action in PURGED],
@@ -109,13 +109,13 @@ def _short(request: Json, job_id: str) -> Json:
     return next((job for job in request.get("jobs", ()) if job["id"] == job_id), {})
 
 
-def _job(work: Work, short: Json) -> dict[str, Any]:
+def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
     """A job; of one that several requests share, what was found of this one goes before what was found of all.
 
     The verdict is that of the gates, also where a person decided otherwise.
     """
     job, report = work.job, work.job.get("report") or {}
-    found = short if short.get("findings") else report
+    alone = [e for e in entries if e.action == "verdict_alone" and e.facts["job"] == job["id"]]
     return {
         "id": job["id"],
         "adapter": job["adapter"],
@@ -128,8 +128,9 @@ def _job(work: Work, short: Json) -> dict[str, Any]:
         "after": _version(work.after),
         "candidate_sha256": report.get("adapter", {}).get("after_sha256"),
         "method": report.get("method"),
-        "verdict": found.get("verdict"),
-        "findings": found.get("findings", []),
+        "verdict": alone[-1].facts["verdict"] if alone else report.get("verdict"),
+        "alone": bool(alone),
+        "findings": short.get("findings") or report.get("findings", []),
         "attempts": [
             {key: one.get(key) for key in ("method", "verdict", "reason")} for one in report.get("attempts", [])
         ],

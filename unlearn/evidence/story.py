@@ -72,6 +72,8 @@ def check_story(
     if not endings or ENDINGS.get(endings[-1].action) != request["state"]:
         told = f"entry {endings[-1].seq}, {endings[-1].action}" if endings else "no entry"
         raise _no(f"the request is said to be {request['state']}, and the ledger's last word on it is {told}")
+    if request["state"] == "completed":
+        _check_decided(predicate)
     releases = [entry.seq for entry in entries if entry.action == "version_released"]
     if request["state"] == "completed" and releases and endings[-1].seq < releases[-1]:
         raise _no(
@@ -96,9 +98,7 @@ def _check_job(job: Mapping[str, Any], entries: Sequence[Entry], report: Mapping
             _check_verdict(entry, job["id"], report)
             running, verdict = False, entry
         elif entry.action == "verdict_alone":
-            told = {finding["gate"]: finding["outcome"] for finding in job["findings"]}
-            if (entry.facts["verdict"], entry.facts["findings"]) != (job["verdict"], told):
-                raise _no(f"the request's own verdict in entry {entry.seq} is not that of the statement")
+            _check_alone(entry, job)
         elif entry.action == "version_released":
             if verdict is None:
                 raise _no(f"entry {entry.seq} releases a version of job {job['id']} before there was a verdict on it")
@@ -120,6 +120,23 @@ def _check_verdict(entry: Entry, job_id: str, report: Mapping[str, Any] | None) 
         told,
     ):
         raise _no(f"the verdict of job {job_id} in entry {entry.seq} is not that of its report")
+
+
+def _check_alone(entry: Entry, job: Mapping[str, Any]) -> None:
+    """What was found of this person alone, where others share the job."""
+    told = {finding["gate"]: finding["outcome"] for finding in job["findings"]}
+    if (entry.facts["verdict"], entry.facts["findings"]) != (job["verdict"], told):
+        raise _no(f"the verdict of job {job['id']} on this person alone, in entry {entry.seq}, is not the one stated")
+
+
+def _check_decided(predicate: Mapping[str, Any]) -> None:
+    """A request is completed by the tests, or by a person's decision: of an adapter the last job counts."""
+    decided = any(one["action"] == "request_released_by_decision" for one in predicate["decisions"])
+    for job in {job["adapter"]: job for job in predicate["jobs"]}.values():
+        if job["verdict"] not in ("released", None) and not decided:
+            raise _no(
+                f"the request is completed, though the tests of job {job['id']} did not pass and nobody decided so"
+            )
 
 
 def _check_release(job: Mapping[str, Any], release: Entry | None) -> None:
