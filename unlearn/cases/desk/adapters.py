@@ -11,6 +11,7 @@ from unlearn.cases.desk.core import Core, there
 from unlearn.cases.ids import new_id
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, jobs
+from unlearn.cases.store.jobs import NewJob
 from unlearn.cases.views import AdapterView
 from unlearn.storage import Loan
 
@@ -76,7 +77,7 @@ class Adapters(Core):
                 self._enter(session, "adapter_registered", facts)
                 if found.row["policy"]["targets"]["shadows_at_registration"]:
                     job_id = new_id("job")
-                    jobs.add(session, job_id, id_, {}, now, "shadows", due_at=now)
+                    jobs.add_many(session, [NewJob(job_id, id_, now, "shadows")], now)
                     self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
                 return adapters.by_id(session, id_)
         except IntegrityError:  # somebody else took the name since we looked
