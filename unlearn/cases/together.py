@@ -28,8 +28,8 @@ class Together(Generic[Q, A]):
     def __init__(self, do: Callable[[Sequence[Q]], Sequence[A | Exception]], most: int) -> None:
         self._do, self._most = do, most
         self._line: deque[tuple[Q, Future[A]]] = deque()
-        self._turn, self._gate = threading.Lock(), threading.Lock()
-        self._led = False
+        self._turn = threading.Lock()
+        self._lead: asyncio.Task[None] | None = None
 
     def ask(self, question: Q) -> A:
         """The answer, as soon as it is there; raises her own error, or everybody's."""
@@ -41,27 +41,25 @@ class Together(Generic[Q, A]):
         return future.result()
 
     async def ask_soon(self, question: Q) -> A:
-        """As `ask`, without holding the event loop up: a thread answers as long as anybody waits."""
+        """As `ask`, without holding the event loop up."""
         future = self._enter(question)
-        with self._gate:
-            lead, self._led = not self._led, True
-        if lead:
-            asyncio.get_running_loop().run_in_executor(None, self._lead)
+        if self._lead is None or self._lead.done():
+            self._lead = asyncio.create_task(self._answer_all())
         return await asyncio.wrap_future(future)
+
+    async def _answer_all(self) -> None:
+        while self._line:
+            await asyncio.sleep(0)  # no time passes; whoever asks in this round of the loop comes along
+            await asyncio.to_thread(self._go_alone)
+
+    def _go_alone(self) -> None:
+        with self._turn:
+            self._go()
 
     def _enter(self, question: Q) -> Future[A]:
         future: Future[A] = Future()
         self._line.append((question, future))
         return future
-
-    def _lead(self) -> None:
-        while True:
-            with self._turn:
-                self._go()
-            with self._gate:  # whoever comes after this look finds nobody leading
-                if not self._line:
-                    self._led = False
-                    return
 
     def _go(self) -> None:
         """Answer the first of the line; without those who went away meanwhile."""

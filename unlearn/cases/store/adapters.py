@@ -112,14 +112,16 @@ class Learned(NamedTuple):
 def serving(session: Session, controllers: Iterable[str]) -> dict[str, int]:
     """How many adapters of each of the controllers serve."""
     asked = set(controllers)
-    rows = session.execute(SERVING, {"controllers": sorted(asked)})
+    rows = session.connection().execute(SERVING, {"controllers": sorted(asked)})
     return dict.fromkeys(asked, 0) | dict(rows.tuples().all())
 
 
 def that_learned(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Learned]]:
     """Of each pair of controller and subject, the adapters that serve and have records of it, by adapter id."""
     found: dict[tuple[str, str], list[Learned]] = {pair: [] for pair in whose}
-    for controller, subject, *learned in session.execute(LEARNED, {"subjects": sorted({one for _, one in found})}):
+    for controller, subject, *learned in session.connection().execute(
+        LEARNED, {"subjects": sorted({one for _, one in found})}
+    ):
         if (controller, subject) in found:
             found[controller, subject].append(Learned(*learned))
     return found

@@ -36,7 +36,7 @@ def tell_many(session: Session, requests: Sequence[Request], event: str, now: da
         return
     addresses: dict[str, list[str]] = {}
     controllers = sorted({request.controller_id for request in requests})
-    for controller, endpoint in session.execute(ADDRESSES, {"controllers": controllers}):
+    for controller, endpoint in session.connection().execute(ADDRESSES, {"controllers": controllers}):
         addresses.setdefault(controller, []).append(endpoint)
     for request in requests:
         for endpoint in addresses.get(request.controller_id, ()):

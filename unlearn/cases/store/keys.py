@@ -77,7 +77,7 @@ def answered(session: Session, asked: Iterable[tuple[str, str]]) -> dict[tuple[s
     if not pairs:
         return {}
     given = {"controllers": sorted({one for one, _ in pairs}), "keys": sorted({one for _, one in pairs})}
-    found = {(row[0], row[1]): (row[2], list(row[3])) for row in session.execute(ANSWERED, given)}
+    found = {(row[0], row[1]): (row[2], list(row[3])) for row in session.connection().execute(ANSWERED, given)}
     return {pair: row for pair, row in found.items() if pair in pairs}
 
 

@@ -92,7 +92,7 @@ def _edge(session: Session) -> _Edge:
     """Where the next entry goes. Once the transaction has looked, it knows: until its end, nobody else appends."""
     if EDGE not in session.info:
         lock(session.connection(), LEDGER_LOCK)
-        newest = session.execute(NEWEST).first()
+        newest = session.connection().execute(NEWEST).first()
         nodes = {} if newest is None else {(0, newest.seq - 1): bytes.fromhex(newest.hash)}
         session.info[EDGE] = _Edge(0 if newest is None else newest.seq, nodes)
     return cast("_Edge", session.info[EDGE])
@@ -118,10 +118,10 @@ def _hashes(session: Session, places: Iterable[tuple[int, int]]) -> dict[tuple[i
     inner = [place for place in places if place[0] > 0]
     found: dict[tuple[int, int], bytes] = {}
     if leaves:
-        for seq, hash_ in session.execute(LEAVES, {"seqs": leaves}):
+        for seq, hash_ in session.connection().execute(LEAVES, {"seqs": leaves}):
             found[0, seq - 1] = bytes.fromhex(hash_)
     if inner:
-        rows = session.execute(INNER, {"places": inner})
+        rows = session.connection().execute(INNER, {"places": inner})
         found |= {(level, index): hash_ for level, index, hash_ in rows}
     return found
 
@@ -141,7 +141,7 @@ def from_tree(session: Session, compute: Callable[[Node], T]) -> T:
 
 def size(session: Session) -> int:
     """How many entries there are."""
-    newest = session.execute(NEWEST).first()
+    newest = session.connection().execute(NEWEST).first()
     return 0 if newest is None else int(newest.seq)
 
 

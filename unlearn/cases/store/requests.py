@@ -91,7 +91,7 @@ def open_for(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[s
     """Of these pairs of controller and subject, those with an open request, and its id."""
     asked = set(whose)
     given = {"controllers": sorted({one for one, _ in asked}), "subjects": sorted({one for _, one in asked})}
-    found = {(controller, subject): id_ for controller, subject, id_ in session.execute(BUSY, given)}
+    found = {(controller, subject): id_ for controller, subject, id_ in session.connection().execute(BUSY, given)}
     return {pair: id_ for pair, id_ in found.items() if pair in asked}
 
 
@@ -101,7 +101,7 @@ def called(session: Session, names: Iterable[tuple[str, str]]) -> dict[tuple[str
     if not asked:
         return {}
     given = {"controllers": sorted({one for one, _ in asked}), "names": sorted({one for _, one in asked})}
-    found = {(row[0], row[1]): (row[2], row[3]) for row in session.execute(CALLED, given)}
+    found = {(row[0], row[1]): (row[2], row[3]) for row in session.connection().execute(CALLED, given)}
     return {pair: row for pair, row in found.items() if pair in asked}
 
 
