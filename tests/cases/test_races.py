@@ -70,7 +70,7 @@ def test_between_the_check_of_a_fence_and_its_write_nobody_takes_the_job(desk, o
     with desk.store.writing() as session:
         job = jobs.held(session, job_id, claim.fence)
         meanwhile = Meanwhile(lambda: other.claim(job_id, "w2"))
-        judge(session, job, [request.id], REFUSED, clock())
+        judge(session, job, [request.id], REFUSED, {}, clock())
     assert meanwhile.ended() is None
     assert (desk.job(job_id).state, desk.job(job_id).attempt) == ("done", 1)
 
@@ -83,7 +83,7 @@ def test_a_job_that_ends_during_a_sweep_is_not_put_back(desk, other, adapter, co
     with desk.store.writing() as session:
         job = jobs.held(session, job_id, claim.fence)
         meanwhile = Meanwhile(other.sweep)
-        judge(session, job, [request.id], REPORT, clock())
+        judge(session, job, [request.id], REPORT, {}, clock())
     assert meanwhile.ended() == 0
     assert desk.job(job_id).state == "done"
     with pytest.raises(LeaseLost):

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
@@ -44,7 +45,7 @@ class Together(Generic[Q, A]):
         """As `ask`, without holding the event loop up."""
         future = self._enter(question)
         if self._lead is None or self._lead.done():
-            self._lead = asyncio.create_task(self._answer_all())
+            self._lead = asyncio.create_task(self._answer_all(), context=Context())  # it is nobody's own
         return await asyncio.wrap_future(future)
 
     async def _answer_all(self) -> None:

@@ -113,7 +113,7 @@ def serving(session: Session, controllers: Iterable[str]) -> dict[str, int]:
     """How many adapters of each of the controllers serve."""
     asked = set(controllers)
     rows = session.connection().execute(SERVING, {"controllers": sorted(asked)})
-    return dict.fromkeys(asked, 0) | dict(rows.tuples().all())
+    return dict.fromkeys(asked, 0) | dict(rows.all())
 
 
 def that_learned(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Learned]]:
