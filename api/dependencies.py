@@ -37,9 +37,10 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-async def _who(request: Request, given: Credentials, desk: TheDesk) -> Actor:
+async def _who(request: Request, given: Credentials) -> Actor:
     if given is None:
         raise Unauthenticated("send an API key as 'Authorization: Bearer unl_…'; `unlearn key create` makes one")
+    desk = await _desk(request)
     actor = desk.recognise(given.credentials)
     if actor is None:
         actor = await run_in_threadpool(desk.authenticate, given.credentials)
@@ -47,8 +48,8 @@ async def _who(request: Request, given: Credentials, desk: TheDesk) -> Actor:
     return actor
 
 
-async def _watcher(request: Request, given: Credentials, desk: TheDesk) -> Actor:
-    return OPERATOR if desk.settings.metrics_open else await _who(request, given, desk)
+async def _watcher(request: Request, given: Credentials) -> Actor:
+    return OPERATOR if (await _desk(request)).settings.metrics_open else await _who(request, given)
 
 
 Who = Annotated[Actor, Depends(_who)]
