@@ -130,11 +130,12 @@ class _Known:
 
 
 def accept(session: Session, questions: Sequence[Question], now: datetime) -> list[list[RequestView] | UnlearnError]:
-    """To each question its requests, or why they are not accepted:
+    """Answer the questions in their order.
 
-    BadInput: a clock far off.
-    DuplicateId: the external id of a question asked once is another subject's.
-    Conflict: a subject is being forgotten already, or the key or an external id was used for something else.
+    Returns:
+        For each its requests, or why they are not accepted: BadInput (a clock far off), DuplicateId (asked once, under
+        another subject's external id), or Conflict (a subject is being forgotten already, or the key or an external id
+        was used for something else).
     """
     whose = [pair for question in questions for pair in question.whose]
     known = _Known(
