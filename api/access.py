@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import MutableMapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -81,7 +81,7 @@ class Access:
             finally:
                 told.route = getattr(scope.get("route"), "path", None)
                 told.milliseconds = round((time.perf_counter() - began) * 1000, 1)
-                fields = asdict(told)
+                fields = dict(vars(told))
                 shown = {name: "-" if value is None else value for name, value in fields.items()}
                 line = "%(method)s %(route)s %(status)s %(milliseconds)s ms %(actor)s"
                 log.info(line, shown, extra={"fields": fields})

@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
                 spans.close()
 
     app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
-    for part in (adapters, requests, register, ledger, jobs, callbacks, keys, metrics, opendsr, health, explained):
+    for part in (requests, adapters, register, ledger, jobs, callbacks, keys, metrics, opendsr, health, explained):
         app.include_router(part.router)
     install(app)
     app.add_middleware(Gate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.access import exchange
@@ -14,7 +15,7 @@ from unlearn.errors import Unauthenticated
 from workers.relay import Relay
 
 
-# These two are coroutines, since FastAPI takes a plain function to a thread of its pool and back.
+# All of these are coroutines, since FastAPI takes a plain function to a thread of its pool and back.
 async def _desk(request: Request) -> Desk:
     return cast("Desk", request.app.state.desk)
 
@@ -36,16 +37,19 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _who(request: Request, given: Credentials, desk: TheDesk) -> Actor:
+async def _who(request: Request, given: Credentials) -> Actor:
     if given is None:
         raise Unauthenticated("send an API key as 'Authorization: Bearer unl_…'; `unlearn key create` makes one")
-    actor = desk.authenticate(given.credentials)
+    desk = await _desk(request)
+    actor = desk.recognise(given.credentials)
+    if actor is None:
+        actor = await run_in_threadpool(desk.authenticate, given.credentials)
     exchange(request.scope).actor = actor.name
     return actor
 
 
-def _watcher(request: Request, given: Credentials, desk: TheDesk) -> Actor:
-    return OPERATOR if desk.settings.metrics_open else _who(request, given, desk)
+async def _watcher(request: Request, given: Credentials) -> Actor:
+    return OPERATOR if (await _desk(request)).settings.metrics_open else await _who(request, given)
 
 
 Who = Annotated[Actor, Depends(_who)]

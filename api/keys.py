@@ -26,5 +26,5 @@ def listing(desk: TheDesk, who: Who) -> list[KeyOut]:
 
 @router.delete("/{id}", summary="Revoke a key", responses=answers(403, 404, 422))
 def revoke(id: Id, desk: TheDesk, who: Who) -> KeyOut:
-    """End a key now. What it did stays on record."""
+    """End a key: here at once, in other processes within a second. What it did stays on record."""
     return KeyOut.model_validate(desk.revoke_key(id, who))

@@ -45,7 +45,7 @@ router = APIRouter(prefix="/v1/requests", tags=["requests"])
 
 
 @router.post("", status_code=201, summary="Submit a deletion request", responses=answers(*ASKED, 409))
-def submit(
+async def submit(
     body: RequestIn, response: Response, desk: TheDesk, relay: TheRelay, who: Who, key: IdempotencyKey = None
 ) -> RequestOut:
     """Ask for one person to be forgotten by every adapter that learned from their records. Scope: `requests:write`.
@@ -54,7 +54,7 @@ def submit(
     guards released every adapter, or as `needs_review` when a person has to decide. A person of whom no adapter knows
     (any more) is completed at once.
     """
-    [view] = desk.submit_many([wish(body)], by=who, idempotency_key=key)
+    [view] = await desk.submit_soon([wish(body)], by=who, idempotency_key=key)
     if view.jobs:
         relay.nudge()
     response.headers["Location"] = f"/v1/requests/{view.id}"
@@ -62,11 +62,11 @@ def submit(
 
 
 @router.post("/batch", status_code=201, summary="Submit several deletion requests", responses=answers(*ASKED, 409))
-def submit_many(
+async def submit_many(
     body: BatchIn, desk: TheDesk, relay: TheRelay, who: Who, key: IdempotencyKey = None
 ) -> list[RequestOut]:
     """Submit up to 50 requests: all of them are accepted, or none. Scope: `requests:write`."""
-    views = desk.submit_many([wish(one) for one in body.requests], by=who, idempotency_key=key)
+    views = await desk.submit_soon([wish(one) for one in body.requests], by=who, idempotency_key=key)
     relay.nudge()
     return [RequestOut.model_validate(view) for view in views]
 

@@ -43,9 +43,13 @@ WARM = 200
 
 @dataclass
 class Load:
-    """What clients met: seconds of each answer, ids of what was confirmed, answers that were no 201."""
+    """What clients met: seconds of each answer, ids of what was confirmed, answers that were no 201.
+
+    `cpu_seconds` is the processor time of the server meanwhile.
+    """
 
     wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     seconds: list[float] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -80,6 +84,12 @@ class Server:
         """Resident memory (Linux), in 10^6 bytes."""
         [line] = [x for x in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if x.startswith("VmRSS")]
         return int(line.split()[1]) * 1024 / 1e6
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time so far (Linux): user and system, of all threads."""
+        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self, how: int = signal.SIGTERM) -> None:
         """Stop it and wait."""
@@ -191,8 +201,10 @@ def measure(place: Path, small: Path, given: argparse.Namespace) -> dict[str, An
     load(bare_port, "", f"{name}-warm", WARM, given.clients)
     loads: dict[str, list[Load]] = {"api": [], "bare": []}
     for number in range(given.turns):
-        loads["api"].append(load(port, token, f"{name}-{number}", turn, given.clients))
-        loads["bare"].append(load(bare_port, "", f"{name}-{number}", turn, given.clients))
+        for who, server, key in (("api", api, token), ("bare", bare, "")):
+            before = server.cpu_seconds
+            loads[who].append(load(server.port, key, f"{name}-{number}", turn, given.clients))
+            loads[who][-1].cpu_seconds = server.cpu_seconds - before
     bare.end()
     loaded_mb, killed = api.rss_mb, kill(api, env, log, token, name, given)
     ratios = [ours.rate / theirs.rate for ours, theirs in zip(loads["api"], loads["bare"], strict=True)]
@@ -220,6 +232,7 @@ def told(runs: list[Load]) -> dict[str, Any]:
         "turns_per_second": [run.rate for run in runs],
         "p50_ms": cuts[49] * 1e3,
         "p99_ms": cuts[98] * 1e3,
+        "cpu_ms": median(run.cpu_seconds / len(run.ids) for run in runs) * 1e3,
         "not_201": [other for run in runs for other in run.others][:5],
     }
 
@@ -263,11 +276,12 @@ def show(figures: dict[str, Any]) -> None:
     title = f"{figures['requests']:,} requests, {figures['clients']} clients, {figures['database']}; {machine['cores']} cores, load {load_now}"
     console.print(title)
     table = Table("", box=None, header_style="dim")
-    for head in ("requests/s", "p50 (ms)", "p99 (ms)"):
+    for head in ("requests/s", "p50 (ms)", "p99 (ms)", "processor (ms a request)"):
         table.add_column(head, justify="right")
     for who, label in (("api", "the API"), ("bare", "one bare insert")):
         row = figures[who]
-        table.add_row(label, f"{row['per_second']:.0f}", f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}")
+        cells = f"{row['per_second']:.0f}", f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}", f"{row['cpu_ms']:.2f}"
+        table.add_row(label, *cells)
         for other in row["not_201"]:
             console.print(f"{label}: {other}", style="red", markup=False)
     console.print(table)

@@ -80,7 +80,7 @@ def test_whether_a_subject_is_busy_is_asked_of_an_index_however_many_requests_th
     asked = []
     event.listen(desk.store.engine, "before_cursor_execute", lambda _c, _u, sql, given, *_: asked.append((sql, given)))
     with desk.store.reading() as session:
-        requests.open_for(session, HERE, "0" * 64)
+        requests.open_for(session, [(HERE, "0" * 64), ("ctl_2", "1" * 64)])
         sql, given = asked[-1]
         plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given).all()
     assert [row[-1] for row in plan] == [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
+from unlearn.cases.desk import Desk
+from unlearn.cases.desk.keys import RECENT_SECONDS
 from unlearn.cases.rights import OPERATOR, SCOPES, Actor, new_key, parse_scopes
 from unlearn.errors import BadInput, NotAllowed, NotFound, Unauthenticated
 
@@ -31,6 +34,32 @@ def test_a_revoked_key_is_refused_and_stays_on_record(desk):
     assert listed == first
     with pytest.raises(NotFound):
         desk.revoke_key("0" * 16)
+
+
+def test_a_key_is_recognised_for_a_second_unless_it_ends_before(desk, settings, clock, monkeypatch):
+    view, token = desk.create_key("tickets", ["audit"], expires_at=clock() + timedelta(days=1))
+    assert desk.recognise(token) is None
+    actor = desk.authenticate(token)
+    assert desk.recognise(token) == actor
+    assert desk.recognise(token[:-1] + ("a" if token[-1] != "a" else "b")) is None
+    clock.forward(86400)
+    assert desk.recognise(token) is None
+    clock.forward(-86400)
+    other = Desk(settings, clock)  # as another process
+    other.revoke_key(view.id)
+    other.close()
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began + RECENT_SECONDS)
+    assert desk.recognise(token) is None
+    with pytest.raises(Unauthenticated, match="revoked"):
+        desk.authenticate(token)
+
+
+def test_a_key_that_is_revoked_here_is_not_recognised_any_more(desk):
+    view, token = desk.create_key("tickets", ["audit"])
+    desk.authenticate(token)
+    desk.revoke_key(view.id)
+    assert desk.recognise(token) is None
 
 
 def test_only_the_hash_of_a_secret_is_stored(desk):

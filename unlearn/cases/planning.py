@@ -1,11 +1,13 @@
-"""Which jobs a request needs, and how it joins and leaves them, inside the transaction that `desk` opened.
+"""Which jobs requests need, and how they join and leave them, inside the transaction that `desk` opened.
 
-Every adapter of the controller that learned from the subject and serves gets a job, or lets the request share one that
+Every adapter of the controller that learned from a subject and serves gets a job, or lets the request share one that
 still gathers. Speaks no SQL of its own and knows no rights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,12 +15,81 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
 from unlearn.cases.store import adapters, jobs, ledger, requests
+from unlearn.cases.store.adapters import Learned
+from unlearn.cases.store.jobs import NewJob
+from unlearn.cases.store.ledger import Fact
 from unlearn.cases.tables import Job, Request
 
 
-def plan(
-    session: Session, request: Request, now: datetime, policy: dict[str, Any] | None = None, *, new: bool = False
-) -> None:
+@dataclass
+class Plan:
+    """What requests need, before it is written.
+
+    Attributes:
+        made: new jobs.
+        joined: jobs that were there: which, the request, and its records.
+        facts: what the ledger is to say of each request, by its id.
+    """
+
+    made: list[NewJob] = field(default_factory=list)
+    joined: list[tuple[Job, Request, int]] = field(default_factory=list)
+    facts: dict[str, list[Fact]] = field(default_factory=dict)
+
+    def add(
+        self,
+        session: Session,
+        request: Request,
+        learned: Sequence[Learned],
+        now: datetime,
+        policy: dict[str, Any] | None = None,
+        waiting: Collection[str] = (),
+    ) -> bool:
+        """Plan the erasing of a request's subject from the adapters that still know it; whether there are any.
+
+        Args:
+            session: of a writing transaction.
+            request: which; it need not be in the database yet.
+            learned: what each adapter learned of the subject.
+            now: the moment.
+            policy: in the place of each adapter's own; such a job is shared with nobody.
+            waiting: adapters with a job that the request has already.
+        """
+        told = self.facts.setdefault(request.id, [])
+        wanted = [one for one in learned if one.erased_at is None and one.adapter_id not in waiting]
+        for one in wanted:
+            window = float(one.policy.get("schedule", {}).get("coalescing_seconds", 0.0)) if policy is None else 0.0
+            facts = {"adapter": one.adapter_id, "requests": [request.id], "records": one.records}
+            shared = self._share(session, request, one, now) if window else None
+            if shared is not None:
+                told.append(Fact("job_joined", {"job": shared, **facts}, [request.id]))
+                continue
+            job = NewJob(new_id("job"), one.adapter_id, request.due_at, policy=policy)
+            job.ready_at = now + timedelta(seconds=window) if window else None
+            job.records[request.id] = one.records
+            self.made.append(job)
+            told.append(Fact("job_planned", {"job": job.id, **facts}, [request.id]))
+        return bool(wanted)
+
+    def _share(self, session: Session, request: Request, one: Learned, now: datetime) -> str | None:
+        """Let the request share the adapter's job that still gathers; its id, if there is one."""
+        for new in self.made:
+            if new.adapter_id == one.adapter_id:
+                new.records[request.id], new.due_at = one.records, min(new.due_at, request.due_at)
+                return new.id
+        found = jobs.gathering(session, one.adapter_id, now)
+        if found is None:
+            return None
+        self.joined.append((found, request, one.records))
+        return found.id
+
+    def write(self, session: Session, now: datetime) -> None:
+        """Write jobs and shares; the requests are there. What the ledger is to say is for the caller."""
+        jobs.add_many(session, self.made, now)
+        for job, request, records in self.joined:
+            jobs.join(session, job, request.id, records, request.due_at)
+
+
+def plan(session: Session, request: Request, now: datetime, policy: dict[str, Any] | None = None) -> None:
     """Plan the erasing of a request's subject from every adapter that still knows it.
 
     A request for which no adapter has anything (left) to forget is completed; the ledger says how many were searched.
@@ -29,36 +100,27 @@ def plan(
         request: open and not held.
         now: the moment.
         policy: in the place of each adapter's own; such a job is shared with nobody.
-        new: whether the request was made just now, so that no job can be for it yet.
     """
-    had = [] if new else jobs.of_request(session, request.id)
+    had = jobs.of_request(session, request.id)
     waiting = {job.adapter_id for job in had if job.state in ("queued", "running")}
-    knowing = adapters.that_learned(session, request.controller_id, request.subject_hash)
-    for learned, adapter in knowing:
-        if learned.erased_at is not None or adapter.id in waiting:
-            continue
-        waiting.add(adapter.id)
-        facts: dict[str, Any] = {"adapter": adapter.id, "requests": [request.id], "records": learned.records}
-        shared = jobs.gathering(session, adapter.id, now) if policy is None else None
-        if shared is not None:
-            jobs.join(session, shared, request.id, learned.records, request.due_at)
-            ledger.append(session, now, "job_joined", {"job": shared.id, **facts}, [request.id])
-            continue
-        window = float(adapter.policy.get("schedule", {}).get("coalescing_seconds", 0.0))
-        ready_at = now + timedelta(seconds=window) if window and policy is None else None
-        job_id = new_id("job")
-        records = {request.id: learned.records}
-        jobs.add(session, job_id, adapter.id, records, now, due_at=request.due_at, ready_at=ready_at, policy=policy)
-        ledger.append(session, now, "job_planned", {"job": job_id, **facts}, [request.id])
-    if waiting and request.state == "needs_review":
+    whose = request.controller_id, request.subject_hash
+    learned = adapters.that_learned(session, [whose])[whose]
+    planned = Plan()
+    busy = planned.add(session, request, learned, now, policy, waiting) or bool(waiting)
+    planned.write(session, now)
+    ledger.append_many(session, now, planned.facts[request.id])
+    if busy and request.state == "needs_review":
         requests.move(session, request.id, "pending", now)
-    if not waiting:
+    if not busy:
         requests.move(session, request.id, "completed", now)
-        searched = {
-            "adapters_searched": adapters.count(session, request.controller_id),
-            "adapters_that_learned": len(knowing),
-        }
-        ledger.append(session, now, "request_completed", {"request": request.id, **searched}, [request.id])
+        searched = adapters.serving(session, [request.controller_id])[request.controller_id]
+        ledger.append_many(session, now, [completed(request, searched, learned)])
+
+
+def completed(request: Request, searched: int, learned: Sequence[Learned]) -> Fact:
+    """That a request needs no job (any more): how many adapters were searched, and how many of them had learned."""
+    facts = {"request": request.id, "adapters_searched": searched, "adapters_that_learned": len(learned)}
+    return Fact("request_completed", facts, [request.id])
 
 
 def withdraw(session: Session, request: Request, now: datetime) -> None:

@@ -20,6 +20,7 @@ from unlearn.cases.resurrection import Admission, Return
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, fingerprints, jobs
 from unlearn.cases.store import corpora as stored
+from unlearn.cases.store.jobs import NewJob
 from unlearn.cases.views import AdapterView
 from unlearn.errors import Unavailable
 from unlearn.storage import Loan
@@ -135,7 +136,7 @@ class Adapters(Data):
                 self._enter(session, "erased_records_admitted", {"adapter": id_, **came}, about)
             if found.row["policy"]["targets"]["shadows_at_registration"]:
                 job_id = new_id("job")
-                jobs.add(session, job_id, id_, {}, now, "shadows", due_at=now)
+                jobs.add_many(session, [NewJob(job_id, id_, now, "shadows")], now)
                 self._enter(session, "job_planned", {"job": job_id, "adapter": id_, "kind": "shadows"})
             return adapters.by_id(session, id_)
 

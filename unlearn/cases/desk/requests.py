@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
-
-from sqlalchemy.exc import IntegrityError
 
 from unlearn.cases import intake
 from unlearn.cases.clock import Regulation
 from unlearn.cases.desk.core import Core, there
-from unlearn.cases.intake import Submission
+from unlearn.cases.intake import Question, Submission
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import requests
 from unlearn.cases.store.requests import Wanted
+from unlearn.cases.together import Together
 from unlearn.cases.views import RequestView, Touched
+from unlearn.errors import Unavailable
+from unlearn.settings import Settings
+
+AT_ONCE = 64
+"""Questions that share a transaction, at most."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,11 @@ class Wish:
 
 
 class Requests(Core):
-    """Deletion requests."""
+    """Deletion requests. What is submitted at once is accepted in one transaction, and confirmed after its commit."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(settings, clock)
+        self._intake = Together[Question, list[RequestView]](self._accept, AT_ONCE)
 
     def submit(self, subject: str, *, by: Actor = OPERATOR, **more: Any) -> RequestView:
         """Accept one deletion request; see `submit_many`, whose wishes for a request may be given by name."""
@@ -61,17 +69,13 @@ class Requests(Core):
             BadInput: a subject that is no identity, or a clock far off.
             Conflict: a subject is being forgotten already; or the key was used for something else.
         """
-        by.check("requests:write")
-        submissions = [self._submission(wish) for wish in wishes]
-        key = None if idempotency_key is None else self._hash(f"idempotency-key:{idempotency_key}")
-        try:
-            return self._accept(submissions, by, key)
-        except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
-            return self._accept(submissions, by, key)
+        return self._intake.ask(self._question(wishes, by, idempotency_key))
 
-    def _accept(self, submissions: Sequence[Submission], by: Actor, key: str | None) -> list[RequestView]:
-        with self.store.writing() as session:
-            return intake.accept(session, submissions, by, key, self._clock())
+    async def submit_soon(
+        self, wishes: Sequence[Wish], *, by: Actor = OPERATOR, idempotency_key: str | None = None
+    ) -> list[RequestView]:
+        """As `submit_many`, for callers on an event loop."""
+        return await self._intake.ask_soon(self._question(wishes, by, idempotency_key))
 
     def submit_once(self, wish: Wish, *, by: Actor = OPERATOR) -> RequestView:
         """Accept a deletion request, known for good by its external id: again with the same subject, it is the same.
@@ -82,15 +86,26 @@ class Requests(Core):
             Conflict: the subject is being forgotten already, under another external id.
         """
         by.check("requests:write")
-        submission = self._submission(wish)
-        try:
-            return self._accept_once(submission, by)
-        except IntegrityError:  # PostgreSQL: somebody accepted the same since we looked
-            return self._accept_once(submission, by)
+        return self._intake.ask(Question((self._submission(wish),), by, once=True))[0]
 
-    def _accept_once(self, submission: Submission, by: Actor) -> RequestView:
+    def _accept(self, questions: Sequence[Question]) -> Sequence[list[RequestView] | Exception]:
+        """Accept in one transaction. If that fails for what one question brought, each is tried alone."""
+        try:
+            return self._accept_once(questions)
+        except Unavailable:
+            raise
+        except Exception:  # PostgreSQL: somebody accepted the same since we looked
+            return [self._accept_alone(one) for one in questions]
+
+    def _accept_alone(self, question: Question) -> list[RequestView] | Exception:
+        try:
+            return self._accept_once([question])[0]
+        except Exception as error:
+            return error
+
+    def _accept_once(self, questions: Sequence[Question]) -> Sequence[list[RequestView] | Exception]:
         with self.store.writing() as session:
-            return intake.accept_once(session, submission, by, self._clock())
+            return intake.accept(session, questions, self._clock())
 
     def preview(self, subject: str, by: Actor = OPERATOR) -> list[Touched]:
         """Which adapters a request for the subject would touch; nothing is stored."""
@@ -135,6 +150,11 @@ class Requests(Core):
             wanted = replace(wanted, subject_hash=self._hash(subject))
         with self.store.reading() as session:
             return requests.page(session, by.controller, wanted, limit, after)
+
+    def _question(self, wishes: Sequence[Wish], by: Actor, idempotency_key: str | None) -> Question:
+        by.check("requests:write")
+        key = None if idempotency_key is None else self._hash(f"idempotency-key:{idempotency_key}")
+        return Question(tuple(self._submission(wish) for wish in wishes), by, key)
 
     def _submission(self, wish: Wish) -> Submission:
         hashed = self._hash(wish.subject)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store import corpora
@@ -82,25 +82,53 @@ def every(session: Session, controller: str) -> list[AdapterView]:
     return [view(session, row) for row in session.scalars(query)]
 
 
-def count(session: Session, controller: str) -> int:
-    """How many of the controller's adapters serve."""
-    query = select(func.count()).select_from(Adapter)
-    return int(session.scalar(query.where(Adapter.controller_id == controller, Adapter.retired_at.is_(None))) or 0)
-
-
-def that_learned(session: Session, controller: str, subject_hash: str) -> list[tuple[AdapterSubject, Adapter]]:
-    """The controller's adapters that serve and have records of the subject, erased or not, by adapter id."""
-    query = (
-        select(AdapterSubject, Adapter)
-        .join(Adapter, Adapter.id == AdapterSubject.adapter_id)
-        .where(
-            AdapterSubject.subject_hash == subject_hash,
-            Adapter.controller_id == controller,
-            Adapter.retired_at.is_(None),
-        )
-        .order_by(AdapterSubject.adapter_id)
+SERVING = (
+    select(Adapter.controller_id, func.count())
+    .where(Adapter.controller_id.in_(bindparam("controllers", expanding=True)), Adapter.retired_at.is_(None))
+    .group_by(Adapter.controller_id)
+)
+LEARNED = (
+    select(
+        Adapter.controller_id,
+        AdapterSubject.subject_hash,
+        Adapter.id,
+        Adapter.name,
+        Adapter.policy,
+        AdapterSubject.records,
+        AdapterSubject.erased_at,
     )
-    return [(learned, adapter) for learned, adapter in session.execute(query)]
+    .join(Adapter, Adapter.id == AdapterSubject.adapter_id)
+    .where(AdapterSubject.subject_hash.in_(bindparam("subjects", expanding=True)), Adapter.retired_at.is_(None))
+    .order_by(AdapterSubject.adapter_id)
+)
+
+
+class Learned(NamedTuple):
+    """That an adapter learned from a subject, so many records; and when it was erased from it, if it was."""
+
+    adapter_id: str
+    name: str
+    policy: dict[str, Any]
+    records: int
+    erased_at: datetime | None
+
+
+def serving(session: Session, controllers: Iterable[str]) -> dict[str, int]:
+    """How many adapters of each of the controllers serve."""
+    asked = set(controllers)
+    rows = session.connection().execute(SERVING, {"controllers": sorted(asked)})
+    return dict.fromkeys(asked, 0) | dict(rows.all())
+
+
+def that_learned(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Learned]]:
+    """Of each pair of controller and subject, the adapters that serve and have records of it, by adapter id."""
+    found: dict[tuple[str, str], list[Learned]] = {pair: [] for pair in whose}
+    for controller, subject, *learned in session.connection().execute(
+        LEARNED, {"subjects": sorted({one for _, one in found})}
+    ):
+        if (controller, subject) in found:
+            found[controller, subject].append(Learned(*learned))
+    return found
 
 
 def version(session: Session, adapter_id: str, number: int) -> AdapterVersion:

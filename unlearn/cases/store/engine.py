@@ -32,6 +32,9 @@ from unlearn.errors import BadInput, Unavailable
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_MILLISECONDS = 30_000
+LOG_PAGES = 4000
+"""SQLite's write-ahead log goes into the file when it has so many pages (16 MB): rarely, and a page that many writers
+changed only once."""
 UNDEFINED_TABLE = "42P01"
 """PostgreSQL's word for tables that nobody made yet; SQLite calls that an operational error."""
 MIGRATION_LOCK, LEDGER_LOCK, FINGERPRINT_LOCK = 7_410_001, 7_410_002, 7_410_008
@@ -165,7 +168,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late and only before writes
-        for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "synchronous=FULL", "foreign_keys=ON"):
+        own = f"busy_timeout={BUSY_MILLISECONDS}", f"wal_autocheckpoint={LOG_PAGES}"
+        for pragma in (*own, "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
         _write_ahead(connection)
 

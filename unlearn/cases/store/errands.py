@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
@@ -17,34 +17,50 @@ from unlearn.cases.views import OPENDSR_STATUS, UNANSWERED, RequestState, rfc333
 LEASE = timedelta(seconds=120)
 """How long one attempt may take before another process makes the next."""
 
+ADDRESSES = select(Endpoint.controller_id, Endpoint.id).where(
+    Endpoint.controller_id.in_(bindparam("controllers", expanding=True)), Endpoint.disabled_at.is_(None)
+)
+
 
 def tell(session: Session, request: Request, event: str, now: datetime) -> None:
-    """Plan a callback about the request for each of its controller's addresses, and for those that came with it.
+    """As `tell_many`, of one request."""
+    tell_many(session, [request], event, now)
+
+
+def tell_many(session: Session, requests: Sequence[Request], event: str, now: datetime) -> None:
+    """Plan a callback about each request for every address of its controller, and for those that came with it.
 
     It says ids, states and times alone. The latter are OpenDSR's, and hear of changes of state.
     """
-    query = select(Endpoint.id).where(Endpoint.controller_id == request.controller_id, Endpoint.disabled_at.is_(None))
-    for endpoint in session.scalars(query):
-        payload = {
-            "type": event,
-            "timestamp": now.isoformat(),
-            "data": {
-                "request": request.id,
-                "external_id": request.external_id,
-                "state": request.state,
-                "due_at": request.due_at.isoformat(),
-            },
-        }
-        _add(session, request.controller_id, "callback", endpoint, event, request.id, payload, now)
-    for url in (request.callback_urls or ()) if event == f"request.{request.state}" else ():
-        told = {
-            "controller_id": session.get_one(Controller, request.controller_id).name,
-            "status_callback_url": url,
-            "subject_request_id": request.external_id,
-            "request_status": OPENDSR_STATUS[cast("RequestState", request.state)],
-            "expected_completion_time": rfc3339(request.due_at),
-        }
-        _add(session, request.controller_id, "opendsr", "status_callback", event, request.id, told, now)
+    if not requests:
+        return
+    addresses: dict[str, list[str]] = {}
+    controllers = sorted({request.controller_id for request in requests})
+    for controller, endpoint in session.connection().execute(ADDRESSES, {"controllers": controllers}):
+        addresses.setdefault(controller, []).append(endpoint)
+    for request in requests:
+        for endpoint in addresses.get(request.controller_id, ()):
+            payload = {
+                "type": event,
+                "timestamp": now.isoformat(),
+                "data": {
+                    "request": request.id,
+                    "external_id": request.external_id,
+                    "state": request.state,
+                    "due_at": request.due_at.isoformat(),
+                },
+            }
+            _add(session, request.controller_id, "callback", endpoint, event, request.id, payload, now)
+        for url in (request.callback_urls or ()) if event == f"request.{request.state}" else ():
+            told = {
+                "controller_id": session.get_one(Controller, request.controller_id).name,
+                "status_callback_url": url,
+                "subject_request_id": request.external_id,
+                "request_status": OPENDSR_STATUS[cast("RequestState", request.state)],
+                "expected_completion_time": rfc3339(request.due_at),
+            }
+            _add(session, request.controller_id, "opendsr", "status_callback", event, request.id, told, now)
+    session.flush()
 
 
 def deploy(
@@ -59,6 +75,7 @@ def deploy(
     )
     for hook in hooks:
         _add(session, adapter.controller_id, "deploy", hook, event, adapter.id, dict(payload), now)
+    session.flush()
 
 
 def _add(
@@ -86,7 +103,6 @@ def _add(
             created_at=now,
         )
     )
-    session.flush()
 
 
 def any_due(session: Session, now: datetime) -> bool:
@@ -121,6 +137,7 @@ def publish(session: Session, about: str, targets: Sequence[str], note: str, now
     """Plan that each of the targets gets a checkpoint; how many do."""
     for target in targets:
         _add(session, HERE, "checkpoint", target, "ledger.checkpoint", about, {"note": note}, now)
+    session.flush()
     return len(targets)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -22,26 +23,44 @@ NUMBERED = re.compile(r" \d+ of \d+$")
 """What parts of one stage are told apart by: their seconds are the stage's."""
 
 
-def add(
-    session: Session,
-    job_id: str,
-    adapter_id: str,
-    requests: Mapping[str, int],
-    now: datetime,
-    kind: JobKind = "erasure",
-    *,
-    due_at: datetime,
-    ready_at: datetime | None = None,
-    policy: dict[str, Any] | None = None,
-) -> None:
-    """Add a queued job for the requests (id -> records of its subject), and a doorbell if it may begin at once."""
-    job = Job(id=job_id, adapter_id=adapter_id, kind=kind, state="queued", attempt=0, fence=0, created_at=now)
-    job.due_at, job.ready_at, job.policy = due_at, ready_at, policy
-    session.add(job)
+ADD, SHARE, RING = insert(Job), insert(JobRequest), insert(Doorbell)
+
+
+@dataclass
+class NewJob:
+    """A queued job to be added; `records` by the id of each request that shares it."""
+
+    id: str
+    adapter_id: str
+    due_at: datetime
+    kind: JobKind = "erasure"
+    ready_at: datetime | None = None
+    policy: dict[str, Any] | None = None
+    records: dict[str, int] = field(default_factory=dict)
+
+
+def add_many(session: Session, made: Sequence[NewJob], now: datetime) -> None:
+    """Add queued jobs with the shares of their requests, and doorbells for those that may begin at once."""
+    new: dict[str, Any] = {"state": "queued", "attempt": 0, "fence": 0, "created_at": now}
+    rows = [
+        {
+            "id": job.id,
+            "adapter_id": job.adapter_id,
+            "kind": job.kind,
+            "due_at": job.due_at,
+            "ready_at": job.ready_at,
+            "policy": job.policy,
+            **new,
+        }
+        for job in made
+    ]
+    shares = [{"job_id": job.id, "request_id": id_, "records": n} for job in made for id_, n in job.records.items()]
+    bells = [{"job_id": job.id, "created_at": now} for job in made if job.ready_at is None or job.ready_at <= now]
     session.flush()
-    session.add_all(JobRequest(job_id=job_id, request_id=r, records=n) for r, n in requests.items())
-    if ready_at is None or ready_at <= now:
-        ring(session, job_id, now)
+    connection = session.connection()
+    for table, given in ((ADD, rows), (SHARE, shares), (RING, bells)):
+        if given:
+            connection.execute(table, given)
 
 
 def gathering(session: Session, adapter_id: str, now: datetime) -> Job | None:

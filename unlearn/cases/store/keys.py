@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import bindparam, delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.tables import ApiKey, Controller, Idempotency
@@ -63,25 +64,31 @@ def view(session: Session, row: ApiKey) -> KeyView:
     )
 
 
-def answered(session: Session, controller_id: str, idempotency_key: str) -> Idempotency | None:
-    """What was answered under this key."""
-    return session.get(Idempotency, (controller_id, idempotency_key))
+NOTE = insert(Idempotency)
+ANSWERED = select(Idempotency.controller_id, Idempotency.key, Idempotency.body_sha256, Idempotency.request_ids).where(
+    Idempotency.controller_id.in_(bindparam("controllers", expanding=True)),
+    Idempotency.key.in_(bindparam("keys", expanding=True)),
+)
 
 
-def note_answer(
-    session: Session, controller_id: str, idempotency_key: str, body_sha256: str, request_ids: list[str], now: datetime
-) -> None:
-    """Remember what is answered; IntegrityError if another transaction did meanwhile."""
-    session.add(
-        Idempotency(
-            controller_id=controller_id,
-            key=idempotency_key,
-            body_sha256=body_sha256,
-            request_ids=request_ids,
-            created_at=now,
-        )
-    )
-    session.flush()
+def answered(session: Session, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, list[str]]]:
+    """Of these pairs of controller and key, those that were answered: the body's SHA-256, and the requests' ids."""
+    pairs = set(asked)
+    if not pairs:
+        return {}
+    given = {"controllers": sorted({one for one, _ in pairs}), "keys": sorted({one for _, one in pairs})}
+    found = {(row[0], row[1]): (row[2], list(row[3])) for row in session.connection().execute(ANSWERED, given)}
+    return {pair: row for pair, row in found.items() if pair in pairs}
+
+
+def note_answers(session: Session, answers: Mapping[tuple[str, str], tuple[str, Sequence[str]]], now: datetime) -> None:
+    """Remember what is answered (see `answered`); IntegrityError if another transaction did meanwhile."""
+    rows = [
+        {"controller_id": whose, "key": key, "body_sha256": body, "request_ids": list(ids), "created_at": now}
+        for (whose, key), (body, ids) in sorted(answers.items())
+    ]
+    if rows:
+        session.connection().execute(NOTE, rows)
 
 
 KEEP = timedelta(days=7)

@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Text, and_, insert, or_, select, text
+from sqlalchemy import Text, and_, bindparam, insert, or_, select, text
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
@@ -25,6 +25,21 @@ T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
 ENTRY, NODE, SUBJECT = insert(LedgerEntry), insert(LedgerNode), insert(LedgerSubject)
 NEWEST = select(LedgerEntry.seq, LedgerEntry.hash).order_by(LedgerEntry.seq.desc()).limit(1)
+LEAVES = select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(bindparam("seqs", expanding=True)))
+
+
+class Fact(NamedTuple):
+    """What an entry is to say.
+
+    Attributes:
+        action: what happened.
+        facts: ids, and names of subjects under their salts (`salts`).
+        about: request ids whose export shall hold the entry.
+    """
+
+    action: Action
+    facts: Mapping[str, Any]
+    about: Sequence[str] = ()
 
 
 @dataclass
@@ -38,27 +53,31 @@ class _Edge:
 def append(
     session: Session, now: datetime, action: Action, facts: Mapping[str, Any], about: Sequence[str] = ()
 ) -> Entry:
-    """Add one fact in the running transaction; writers take turns.
+    """Add one fact (see `Fact`) in the running transaction; writers take turns."""
+    return append_many(session, now, [Fact(action, facts, about)])[0]
+
+
+def append_many(session: Session, now: datetime, told: Sequence[Fact]) -> list[Entry]:
+    """Add facts in this order, in the running transaction; writers take turns.
 
     Args:
         session: of a writing transaction.
-        now: when it happened.
-        action: what happened.
-        facts: ids, and names of subjects under their salts (`salts`).
-        about: request ids whose export shall hold the entry.
+        now: when it all happened.
+        told: the facts.
     """
-    edge = _edge(session)
-    entry = new_entry(edge.size + 1, rfc3339(now), action, facts)
-    session.flush()  # what the entry is about comes first
+    if not told:
+        return []
+    edge, at = _edge(session), rfc3339(now)
+    entries = [new_entry(seq, at, one.action, one.facts) for seq, one in enumerate(told, edge.size + 1)]
+    session.flush()  # what the entries are about comes first
+    made = _grow(session, edge, [bytes.fromhex(entry.hash) for entry in entries])
+    rows = [{"seq": e.seq, "at": at, "action": e.action, "facts": dict(e.facts), "hash": e.hash} for e in entries]
+    about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
     connection = session.connection()
-    row = {"seq": entry.seq, "at": entry.at, "action": action, "facts": dict(facts), "hash": entry.hash}
-    connection.execute(ENTRY, row)
-    made = _grow(session, edge, bytes.fromhex(entry.hash))
-    if made:
-        connection.execute(NODE, made)
-    if about:
-        connection.execute(SUBJECT, [{"request_id": request_id, "seq": entry.seq} for request_id in about])
-    return entry
+    for table, given in ((ENTRY, rows), (NODE, made), (SUBJECT, about)):
+        if given:
+            connection.execute(table, given)
+    return entries
 
 
 def wait_turn(session: Session) -> None:
@@ -70,22 +89,23 @@ def _edge(session: Session) -> _Edge:
     """Where the next entry goes. Once the transaction has looked, it knows: until its end, nobody else appends."""
     if EDGE not in session.info:
         lock(session.connection(), LEDGER_LOCK)
-        newest = session.execute(NEWEST).first()
+        newest = session.connection().execute(NEWEST).first()
         nodes = {} if newest is None else {(0, newest.seq - 1): bytes.fromhex(newest.hash)}
         session.info[EDGE] = _Edge(0 if newest is None else newest.seq, nodes)
     return cast("_Edge", session.info[EDGE])
 
 
-def _grow(session: Session, edge: _Edge, leaf: bytes) -> list[dict[str, Any]]:
-    """Add a leaf to the edge; rows of the nodes that it completes."""
-    above = list(completed(edge.size))
+def _grow(session: Session, edge: _Edge, leaves: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Add leaves to the edge; rows of the nodes that they complete."""
+    above = [place for index in range(edge.size, edge.size + len(leaves)) for place in completed(index)]
     left = {(level - 1, 2 * index) for level, index in above}
-    edge.nodes |= _hashes(session, left - edge.nodes.keys())
-    edge.nodes[0, edge.size] = found = leaf
-    for level, index in above:
-        found = node_hash(edge.nodes[level - 1, 2 * index], found)
-        edge.nodes[level, index] = found
-    edge.size += 1
+    kept = {(level, index) for level, index in left if (index + 1) << level <= edge.size}
+    edge.nodes |= _hashes(session, kept - edge.nodes.keys())
+    for leaf in leaves:
+        edge.nodes[0, edge.size] = found = leaf
+        for level, index in completed(edge.size):
+            edge.nodes[level, index] = found = node_hash(edge.nodes[level - 1, 2 * index], found)
+        edge.size += 1
     return [{"level": level, "index": index, "hash": edge.nodes[level, index]} for level, index in above]
 
 
@@ -95,7 +115,7 @@ def _hashes(session: Session, places: Iterable[tuple[int, int]]) -> dict[tuple[i
     inner = [place for place in places if place[0] > 0]
     found: dict[tuple[int, int], bytes] = {}
     if leaves:
-        for seq, hash_ in session.execute(select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(leaves))):
+        for seq, hash_ in session.connection().execute(LEAVES, {"seqs": leaves}):
             found[0, seq - 1] = bytes.fromhex(hash_)
     if inner:
         # each by its key: of a list of pairs SQLite makes a scan
@@ -120,7 +140,7 @@ def from_tree(session: Session, compute: Callable[[Node], T]) -> T:
 
 def size(session: Session) -> int:
     """How many entries there are."""
-    newest = session.execute(NEWEST).first()
+    newest = session.connection().execute(NEWEST).first()
     return 0 if newest is None else int(newest.seq)
 
 

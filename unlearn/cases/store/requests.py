@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
@@ -53,26 +53,63 @@ class Wanted:
     order: Order = "created"
 
 
-def add(session: Session, row: dict[str, Any], now: datetime) -> Request:
-    """Add a pending request."""
-    nothing = dict.fromkeys(("extended_at", "extension_reason", "held_at", "hold_reason", "decision", "completed_at"))
-    request = Request(**row, **nothing, state="pending", created_at=now, updated_at=now)
-    session.add(request)
-    session.flush()
-    return request
+NEW = (
+    Request.id,
+    Request.controller_id,
+    Request.external_id,
+    Request.subject_hash,
+    Request.regulation,
+    Request.state,
+    Request.submitted_by,
+    Request.received_at,
+    Request.due_at,
+    Request.confirm_by,
+    Request.callback_urls,
+    Request.created_at,
+    Request.updated_at,
+    Request.completed_at,
+)
+"""What a request may have from its first moment."""
+ADD = insert(Request)
+WHOSE = Request.controller_id.in_(bindparam("controllers", expanding=True))
+# The index's own condition, word for word: behind parameters neither database knows it again.
+BUSY = select(Request.controller_id, Request.subject_hash, Request.id).where(
+    WHOSE, Request.subject_hash.in_(bindparam("subjects", expanding=True)), IS_OPEN
+)
+CALLED = select(Request.controller_id, Request.external_id, Request.id, Request.subject_hash).where(
+    WHOSE, Request.external_id.in_(bindparam("names", expanding=True))
+)
 
 
-def open_for(session: Session, controller: str, subject_hash: str) -> str | None:
-    """Id of the subject's open request, if it has one."""
-    # The index's own condition, word for word: behind parameters neither database knows it again.
-    query = select(Request.id).where(Request.controller_id == controller, Request.subject_hash == subject_hash, IS_OPEN)
-    return session.scalars(query).first()
+def add_many(session: Session, made: Iterable[Request]) -> None:
+    """Add new requests, which the session need not know."""
+    rows = sorted(made, key=lambda row: (row.controller_id, row.subject_hash))  # for all writers alike
+    session.connection().execute(ADD, [{column.key: getattr(row, column.key) for column in NEW} for row in rows])
+
+
+def open_for(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Of these pairs of controller and subject, those with an open request, and its id."""
+    asked = set(whose)
+    given = {"controllers": sorted({one for one, _ in asked}), "subjects": sorted({one for _, one in asked})}
+    found = {(controller, subject): id_ for controller, subject, id_ in session.connection().execute(BUSY, given)}
+    return {pair: id_ for pair, id_ in found.items() if pair in asked}
+
+
+def called(session: Session, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Of these pairs of controller and external id, those that are known: the request's id, and its subject."""
+    asked = set(names)
+    if not asked:
+        return {}
+    given = {"controllers": sorted({one for one, _ in asked}), "names": sorted({one for _, one in asked})}
+    found = {(row[0], row[1]): (row[2], row[3]) for row in session.connection().execute(CALLED, given)}
+    return {pair: row for pair, row in found.items() if pair in asked}
 
 
 def by_external_id(session: Session, controller: str, external_id: str) -> str | None:
     """Id of the request that the controller calls so."""
-    query = select(Request.id).where(Request.controller_id == controller, Request.external_id == external_id)
-    return session.scalars(query).first()
+    pair = controller, external_id
+    known = called(session, [pair]).get(pair)
+    return None if known is None else known[0]
 
 
 def row(session: Session, controller: str, request_id: str) -> Request | None:
@@ -164,42 +201,51 @@ def conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     return found
 
 
+SUMMARIES = (
+    select(JobRequest, Job.state, Job.progress, Adapter.name)
+    .join(Job, Job.id == JobRequest.job_id)
+    .join(Adapter, Adapter.id == Job.adapter_id)
+    .where(JobRequest.request_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Job.created_at, Job.id)
+)
+
+
 def views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
     """The requests with their jobs."""
     rows = list(rows)
-    query = (
-        select(JobRequest, Job.state, Job.progress, Adapter.name)
-        .join(Job, Job.id == JobRequest.job_id)
-        .join(Adapter, Adapter.id == Job.adapter_id)
-        .where(JobRequest.request_id.in_([row.id for row in rows]))
-        .order_by(Job.created_at, Job.id)
-    )
+    jobs = _summaries(session, [row.id for row in rows])
+    return [view(row, jobs.get(row.id, ())) for row in rows]
+
+
+def _summaries(session: Session, request_ids: Sequence[str]) -> dict[str, list[JobSummary]]:
     jobs: dict[str, list[JobSummary]] = {}
-    for its, state, place, name in session.execute(query):
+    for its, state, place, name in session.execute(SUMMARIES, {"ids": request_ids}):
         progress = None if place is None else Progress(**place)
         findings = None if its.findings is None else tuple(its.findings)
         summary = JobSummary(its.job_id, name, cast("JobState", state), its.verdict, progress, its.records, findings)
         jobs.setdefault(its.request_id, []).append(summary)
-    return [
-        RequestView(
-            id=row.id,
-            external_id=row.external_id,
-            state=cast("RequestState", row.state),
-            subject_hash=row.subject_hash,
-            regulation=cast("Regulation", row.regulation),
-            submitted_by=row.submitted_by,
-            received_at=row.received_at,
-            due_at=row.due_at,
-            confirm_by=row.confirm_by,
-            extended_at=row.extended_at,
-            extension_reason=row.extension_reason,
-            held_at=row.held_at,
-            hold_reason=row.hold_reason,
-            decision=row.decision,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            completed_at=row.completed_at,
-            jobs=tuple(jobs.get(row.id, ())),
-        )
-        for row in rows
-    ]
+    return jobs
+
+
+def view(row: Request, jobs: Sequence[JobSummary] = ()) -> RequestView:
+    """The request with these jobs."""
+    return RequestView(
+        id=row.id,
+        external_id=row.external_id,
+        state=cast("RequestState", row.state),
+        subject_hash=row.subject_hash,
+        regulation=cast("Regulation", row.regulation),
+        submitted_by=row.submitted_by,
+        received_at=row.received_at,
+        due_at=row.due_at,
+        confirm_by=row.confirm_by,
+        extended_at=row.extended_at,
+        extension_reason=row.extension_reason,
+        held_at=row.held_at,
+        hold_reason=row.hold_reason,
+        decision=row.decision,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        completed_at=row.completed_at,
+        jobs=tuple(jobs),
+    )

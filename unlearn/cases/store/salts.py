@@ -21,16 +21,26 @@ SALT_BYTES = 32
 KEY = ["controller_id", "subject_hash"]
 KEPT = {"salt": SubjectSalt.salt}
 """A salt that is there stays, and setting it to itself is what makes RETURNING give it."""
-KEEP_POSTGRESQL = postgresql.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT)
-KEEP_SQLITE = sqlite.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT)
+GIVEN = SubjectSalt.controller_id, SubjectSalt.subject_hash, SubjectSalt.salt
+KEEP_POSTGRESQL = postgresql.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT).returning(*GIVEN)
+KEEP_SQLITE = sqlite.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT).returning(*GIVEN)
 
 
 def pseudonym(session: Session, controller_id: str, subject_hash: str) -> str:
     """The subject's name in the ledger: 64 hex digits. The first time, its salt is made."""
-    given = {"controller_id": controller_id, "subject_hash": subject_hash, "salt": secrets.token_bytes(SALT_BYTES)}
+    whose = controller_id, subject_hash
+    return pseudonyms(session, [whose])[whose]
+
+
+def pseudonyms(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """As `pseudonym`, of many: each pair of controller and subject with its name."""
+    given = [
+        {"controller_id": controller, "subject_hash": subject, "salt": secrets.token_bytes(SALT_BYTES)}
+        for controller, subject in sorted(set(whose))  # in one order, so that writers don't wait for each other
+    ]
     keep = KEEP_POSTGRESQL if session.get_bind().dialect.name == "postgresql" else KEEP_SQLITE
-    salt = session.connection().execute(keep.returning(SubjectSalt.salt), given).scalar_one()
-    return name(salt, subject_hash)
+    rows = session.connection().execute(keep, given)
+    return {(controller, subject): name(salt, subject) for controller, subject, salt in rows}
 
 
 def known_pseudonym(session: Session, controller_id: str, subject_hash: str) -> str | None:
