@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
 from unlearn.cases.tables import OF_KEYS, LedgerEntry, LedgerNode, LedgerSubject
 from unlearn.cases.views import rfc3339
-from unlearn.evidence.ledger import Action, Entry, new_entry
-from unlearn.evidence.merkle import HASH_BYTES, Node, completed, node_hash, root_of
+from unlearn.evidence.ledger import Action, Entry, LedgerBroken, entry_leaf, new_entry
+from unlearn.evidence.merkle import HASH_BYTES, Node, completed, leaf_hash, node_hash, root_of
 
 T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
@@ -49,16 +49,34 @@ def append(
     """
     edge = _edge(session)
     entry = new_entry(edge.size + 1, rfc3339(now), action, facts)
+    _write(session, edge, entry)
+    if about:
+        session.connection().execute(SUBJECT, [{"request_id": request_id, "seq": entry.seq} for request_id in about])
+    return entry
+
+
+def take_over(session: Session, entry: Entry) -> None:
+    """Append an entry that this ledger had before, as it was.
+
+    Raises:
+        LedgerBroken: it does not follow the last one, or was edited.
+    """
+    edge = _edge(session)
+    if entry.seq != edge.size + 1:
+        raise LedgerBroken(f"entry {edge.size + 1} is missing: entry {entry.seq} stands in its place", "missing")
+    if leaf_hash(entry_leaf(entry.seq, entry.at, entry.action, entry.facts)).hex() != entry.hash:
+        raise LedgerBroken(f"entry {entry.seq} was edited: its content does not have its hash", "edited", entry.seq)
+    _write(session, edge, entry)
+
+
+def _write(session: Session, edge: _Edge, entry: Entry) -> None:
     session.flush()  # what the entry is about comes first
     connection = session.connection()
-    row = {"seq": entry.seq, "at": entry.at, "action": action, "facts": dict(facts), "hash": entry.hash}
+    row = {"seq": entry.seq, "at": entry.at, "action": entry.action, "facts": dict(entry.facts), "hash": entry.hash}
     connection.execute(ENTRY, row)
     made = _grow(session, edge, bytes.fromhex(entry.hash))
     if made:
         connection.execute(NODE, made)
-    if about:
-        connection.execute(SUBJECT, [{"request_id": request_id, "seq": entry.seq} for request_id in about])
-    return entry
 
 
 def wait_turn(session: Session) -> None:
