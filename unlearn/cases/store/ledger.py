@@ -97,8 +97,8 @@ def _edge(session: Session) -> _Edge:
 def _grow(session: Session, edge: _Edge, leaf: bytes) -> list[dict[str, Any]]:
     """Add a leaf to the edge; rows of the nodes that it completes."""
     above = list(completed(edge.size))
-    left = {(level - 1, 2 * index) for level, index in above}
-    edge.nodes |= _hashes(session, left - edge.nodes.keys())
+    left = ((level - 1, 2 * index) for level, index in above)
+    edge.nodes |= _hashes(session, [place for place in left if place not in edge.nodes])
     edge.nodes[0, edge.size] = found = leaf
     for level, index in above:
         found = node_hash(edge.nodes[level - 1, 2 * index], found)
