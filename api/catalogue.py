@@ -220,6 +220,20 @@ KINDS: dict[str, Kind] = {
         "A signed note is malformed, or no known key signed it, or a signature is wrong.",
         "take the checkpoint again, and the public key from whom you trust, not from where the checkpoint came.",
     ),
+    "backup-broken": Kind(
+        500,
+        "The backup can't be used",
+        "A backup, or the journal that goes with it, is not what was written, or another service's.",
+        "take another backup, or the journal of the same service.",
+    ),
+    "withheld": Kind(
+        503,
+        "Deletions are being done again",
+        "The service was restored from a backup in which adapters still know people who were forgotten since. These "
+        "adapters serve nothing until that is done again; requests are taken meanwhile.",
+        "let the workers run; `GET /v1/adapters` says which requests each adapter awaits, and those that need a person "
+        "are in `needs_review`.",
+    ),
     "not-verified": Kind(
         422,
         "The bundle does not verify",

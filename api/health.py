@@ -21,7 +21,7 @@ def healthy() -> Health:
 
 @router.get("/readyz", summary="Ready?", responses=answers(503, keyed=False))
 def ready(request: Request, desk: TheDesk) -> Health:
-    """Database and broker answer; otherwise a problem that names what does not."""
+    """Database and broker answer, and no adapter awaits a deletion; otherwise a problem that names what is amiss."""
     missing = []
     for check in (desk.check, request.app.state.bell.check):
         try:
@@ -30,4 +30,5 @@ def ready(request: Request, desk: TheDesk) -> Health:
             missing.append(str(error))
     if missing:
         raise Unavailable("; ".join(missing))
+    desk.check_serving()
     return Health(version=__version__)

@@ -135,6 +135,9 @@ class AdapterOut(_Out):
     )
     created_at: datetime
     retired_at: datetime | None = Field(description="Since when it serves no more.")
+    awaits: list[str] = Field(
+        description="Requests that a restored backup took back; while there are any, no version of it serves."
+    )
     current: Version = Field(description="The version that serves.")
     versions: list[Version] = Field(description="All versions, from the first.")
 

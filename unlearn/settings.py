@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         description="MLflow tracking URI; by default an SQLite file under home.",
     )
     mlflow_experiment: str = Field(default="unlearn", description="MLflow experiment of the erasing runs.")
+    journal: Path | None = Field(
+        default=None,
+        description="File that gets every entry of the ledger as well, for `unlearn restore`; by default under home, "
+        "and best on another disk.",
+    )
     roots: Annotated[list[Path | str], NoDecode] = Field(
         default_factory=list,
         description="Directories and URLs of object stores (s3://bucket/prefix) that may be read from, joined by "
@@ -274,7 +279,7 @@ class Settings(BaseSettings):
         object.__setattr__(self, "home", self.home.expanduser().resolve())
         roots = [r.expanduser().resolve() if isinstance(r, Path) else r for r in self.roots]
         object.__setattr__(self, "roots", roots)
-        for name in ("opendsr_key_file", "opendsr_certificate_file"):
+        for name in ("journal", "opendsr_key_file", "opendsr_certificate_file"):
             path = getattr(self, name)
             if path is not None:
                 object.__setattr__(self, name, path.expanduser().resolve())
@@ -288,6 +293,11 @@ class Settings(BaseSettings):
     def effective_broker_url(self) -> str:
         """URL of the broker, in Celery's spelling."""
         return self.broker_url or f"redis+socket://{quote(str(self.broker_socket))}"
+
+    @property
+    def effective_journal(self) -> Path:
+        """Where the journal is."""
+        return self.journal or self.home / "journal.jsonl"
 
     @property
     def effective_store(self) -> str:

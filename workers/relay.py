@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from unlearn.cases.desk import Desk
-from unlearn.errors import Unavailable
+from unlearn.errors import Unavailable, UnlearnError
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Relay:
         self._desk, self._ring, self._seconds = desk, ring, seconds
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
-        self._silent = False
+        self._silent = self._unwritten = False
         self.failed_rounds = 0
         """Since this process began: rounds that the broker, the database or an error cut short."""
 
@@ -60,6 +60,17 @@ class Relay:
             count += 1
         return count
 
+    def _keep_journal(self) -> None:
+        """What can't be written keeps no bell from ringing."""
+        try:
+            self._desk.keep_journal()
+            self._unwritten = False
+        except UnlearnError as error:
+            self.failed_rounds += 1
+            if not self._unwritten:
+                log.error("deletions are not journaled: %s", error)
+            self._unwritten = True
+
     def _run(self) -> None:
         next_sweep = time.monotonic()
         while not self._stop.is_set():
@@ -67,6 +78,7 @@ class Relay:
                 if time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + self._seconds
                     self._desk.sweep()
+                    self._keep_journal()
                 self._ring_all()
                 self._silent = False
             except Unavailable as error:

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -190,3 +192,22 @@ def test_the_parts_get_exactly_the_settings_of_the_house(tmp_path, monkeypatch):
     )
     monkeypatch.setattr("os.environ", environment(given))
     assert Settings() == given
+
+
+@pytest.mark.parametrize(("kind", "ready"), [("withheld", True), ("unavailable", False)])
+def test_an_api_that_withholds_adapters_gets_its_worker_all_the_same(tmp_path, kind, ready):
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"type": f"/problems/{kind}", "detail": "1 adapter is withheld"}).encode()
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        house = House(Settings(home=tmp_path), urls={"api": f"http://127.0.0.1:{server.server_port}"})
+        assert house.ready() is ready
+    assert house.awaited == ("1 adapter is withheld" if ready else None)

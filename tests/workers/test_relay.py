@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime
 
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from api.app import create_app
 from polling import until
+from unlearn.cases import withholding
+from unlearn.cases.identity import subject_hash
+from unlearn.cases.store import ledger
+from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion
 from unlearn.errors import Unavailable
 from workers.queue import Bell
 from workers.relay import Relay
+
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -107,3 +118,42 @@ def test_a_nudge_only_rings_so_that_many_who_submit_bring_no_sweeps(desk, queued
     finally:
         relay.stop()
     assert len(sweeps) == 1
+
+
+def test_what_happened_is_journaled_and_a_journal_that_cannot_be_written_keeps_no_bell_from_ringing(
+    settings, desk, queued, caplog
+):
+    with desk.store.writing() as session:
+        ledger.append(session, NOW, "shadows_made", {"job": "job_1"})
+    settings.effective_journal.mkdir()
+    rung = []
+    relay = Relay(desk, rung.append, seconds=0.01)
+    relay.start()
+    try:
+        queued("job_1")
+        until(lambda: rung == ["job_1"])
+        until(lambda: "not journaled" in caplog.text)
+        settings.effective_journal.rmdir()
+        until(lambda: settings.effective_journal.is_file() and "shadows_made" in settings.effective_journal.read_text())
+    finally:
+        relay.stop()
+    assert caplog.text.count("not journaled") == 1
+
+
+def test_the_service_is_not_ready_while_an_adapter_is_withheld(settings, broker, desk, queued):
+    queued("job_1")
+    with desk.store.writing() as session:
+        adapter_id = session.scalars(select(Adapter.id)).one()
+        known = subject_hash(settings.identity_hash_key, "customer:c-1")
+        session.add(AdapterSubject(subject_hash=known, adapter_id=adapter_id, records=1))
+        version = {"adapter_id": adapter_id, "number": 1, "sha256": "0" * 64, "path": "/v1", "created_at": NOW}
+        session.add(AdapterVersion(**version))
+    request = desk.submit("customer:c-1")
+    with TestClient(create_app(settings)) as api:
+        assert api.get("/readyz").status_code == 200
+        with desk.store.writing() as session:
+            withholding.withhold(session, session.get_one(Adapter, adapter_id), [request.id], [], NOW)
+        answer = api.get("/readyz")
+        assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (503, "withheld")
+        desk.cancel(request.id)
+        until(lambda: api.get("/readyz").status_code == 200)

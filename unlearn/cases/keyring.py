@@ -63,6 +63,16 @@ def keys_of(entries: Sequence[Entry]) -> list[LedgerKey]:
     return list(keys.values())
 
 
+def next_origin(keys: Sequence[PublicKey]) -> str | None:
+    """The ledger's name under its next first key; None before there was any.
+
+    Once all its keys are retired, as by a restore that can't go on where published checkpoints are, the ledger is
+    another: its first name with a number.
+    """
+    names = list(dict.fromkeys(key.name for key in keys))
+    return f"{names[0]}/{len(names) + 1}" if names else None
+
+
 def signers(settings: Settings, origin: str | None) -> list[Signer]:
     """The signers of this machine; the first is the one for new keys.
 

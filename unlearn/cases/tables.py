@@ -98,7 +98,8 @@ class Adapter(Table):
     """A named LoRA with its base, corpora and policy; `current` is the number of the serving version.
 
     `train` and `holdout` are the client's files as they were registered, `admitted` the ground on which records came
-    in that had been erased before.
+    in that had been erased before. Where it `awaits` requests, it is withheld: no version serves until they are
+    answered.
     """
 
     __tablename__ = "adapters"
@@ -120,6 +121,7 @@ class Adapter(Table):
     current: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
+    awaits: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class AdapterVersion(Table):

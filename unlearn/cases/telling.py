@@ -21,9 +21,17 @@ from unlearn.cases.store import adapters, errands, ledger
 from unlearn.cases.tables import Adapter, Endpoint, Errand
 from unlearn.cases.views import EndpointView, ErrandKind, ErrandState, MessageView, Task
 from unlearn.errors import Conflict
+from unlearn.locations import is_url
 from unlearn.outbound import check_url, new_secret, next_attempt
+from unlearn.settings import Settings
 
 MOST_ENDPOINTS = 10
+
+
+def hook_names(settings: Settings) -> list[str]:
+    """Names of the deployment hooks: the link beside versions on this machine, those of the settings by place."""
+    link = [] if is_url(settings.effective_store) else ["link"]
+    return [*link, *(f"{place}:{hook.get('kind')}" for place, hook in enumerate(settings.hooks))]
 
 
 def add_endpoint(
@@ -107,7 +115,12 @@ def deployed(
     forced: bool = False,
     withdrawn: bool = False,
 ) -> None:
-    """Plan that the hooks hear which version serves now, or that none does."""
+    """Plan that the hooks hear which version serves now, or that none does.
+
+    Of an adapter that is withheld they hear nothing more until it may serve.
+    """
+    if adapter.awaits is not None and not withdrawn:
+        return
     version = adapters.version(session, adapter.id, adapter.current)
     payload = {
         "adapter": adapter.name,

@@ -72,7 +72,7 @@ class VersionView:
 class AdapterView:
     """A registered adapter; `versions` from the first to the newest, `current` the one that serves.
 
-    A retired one serves no more.
+    A retired one serves no more. One out of an old backup awaits requests, by id, before it serves.
 
     `shadows` is the state of the job that makes its shadow table, or None if none was asked for.
     """
@@ -91,6 +91,7 @@ class AdapterView:
     shadows: JobState | None
     created_at: datetime
     retired_at: datetime | None
+    awaits: tuple[str, ...]
     current: VersionView
     versions: tuple[VersionView, ...]
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from unlearn import __version__
-from unlearn.cli import evidence, keys, ledger, local, policy, purge, requests, service, settings
+from unlearn.cli import backups, evidence, keys, ledger, local, policy, purge, requests, service, settings
 from unlearn.errors import UnlearnError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command()(local.audit)
 app.command()(local.shadows)
 app.command()(service.up)
 app.command()(service.demo)
+app.command()(backups.backup)
+app.command()(backups.restore)
 app.command()(evidence.export)
 app.command()(evidence.verify)
 app.command()(purge.purge)

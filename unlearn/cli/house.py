@@ -60,11 +60,13 @@ class House:
         settings: of all parts.
         mlflow_ui: whether to run MLflow's server when the runs are kept on this machine.
         urls: where "api" and "mlflow" answer.
+        awaited: what keeps adapters from serving, if anything does.
     """
 
     settings: Settings
     mlflow_ui: bool = True
     urls: dict[str, str] = field(default_factory=dict)
+    awaited: str | None = None
     _parts: list[Part] = field(default_factory=list)
     _guardian: subprocess.Popen[bytes] | None = None
 
@@ -119,11 +121,21 @@ class House:
             self.urls["mlflow"] = f"http://127.0.0.1:{port}"
             self._start("mlflow", [*PYTHON, "unlearn.tracking.store", *_mlflow_options(s, port)])
             self._wait("mlflow", lambda: _answers(f"{self.urls['mlflow']}/health"))
-        self._wait("api", lambda: _answers(f"{self.urls['api']}/readyz"))
+        self._wait("api", self.ready)
         ready = s.home / "worker.ready"
         ready.unlink(missing_ok=True)
         self._start("worker", [*PYTHON, "workers"])
         self._wait("worker", ready.exists)
+
+    def ready(self) -> bool:
+        """Can the API do its work? One that withholds adapters needs its worker all the more."""
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            answer = httpx.get(f"{self.urls['api']}/readyz", timeout=5, trust_env=False)
+            problem = {} if answer.is_success else answer.json()
+            withheld = str(problem.get("type", "")).endswith("/withheld")
+            self.awaited = str(problem["detail"]) if withheld else None
+            return answer.is_success or withheld
+        return False
 
     def check(self) -> None:
         """Start again what has died.

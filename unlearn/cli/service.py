@@ -36,6 +36,8 @@ def up(
         console.print(f"API     {house.urls['api']}  (documentation under /docs)")
         console.print(f"MLflow  {house.urls['mlflow']}")
         console.print(f"logs    {house.log_dir}\nCtrl-C stops everything.", style="dim")
+        if house.awaited is not None:
+            console.print(f"withheld  {house.awaited}", style="bold yellow")
         while not stop.wait(1.0):
             house.check()
     finally:

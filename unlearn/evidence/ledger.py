@@ -56,6 +56,10 @@ Action = Literal[
     "ledger_key_added",
     "ledger_key_retired",
     "ledger_converted",
+    "subject_shredded",
+    "restored",
+    "deletion_reapplied",
+    "adapter_let_go",
 ]
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 

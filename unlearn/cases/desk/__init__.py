@@ -9,6 +9,7 @@ whoever runs errands call nothing else of the case wing.
     requests   as they come in, and found again       telling    addresses, messages, errands
     work       claims, heartbeats, endings, doorbells      bookkeeping  checkpoints and proofs of the ledger
     ledger_keys  the keys that sign it                exporting  bundles and registers
+    keeping    backups, the journal, what is withheld
     data       corpora, fingerprints of the erased    purging    what is due to be purged, begun, done
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from unlearn.cases.desk.adapters import UNFINISHED, Adapters
 from unlearn.cases.desk.decisions import Decisions
 from unlearn.cases.desk.exporting import Exporting
+from unlearn.cases.desk.keeping import Keeping
 from unlearn.cases.desk.keys import Keys
 from unlearn.cases.desk.looking import Looking
 from unlearn.cases.desk.purging import Purging
@@ -25,7 +27,7 @@ from unlearn.cases.desk.telling import Telling
 from unlearn.cases.desk.work import RING_AGAIN, Work
 
 
-class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting, Purging):
+class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting, Purging, Keeping):
     """The front of the case wing.
 
     Args:

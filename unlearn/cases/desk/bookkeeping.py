@@ -18,7 +18,7 @@ from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
 
-OPEN = ("ledger_key_added", "ledger_key_retired", "ledger_converted")
+OPEN = ("ledger_key_added", "ledger_key_retired", "ledger_converted", "restored")
 """Actions that are nobody's, and for all to read."""
 
 
@@ -104,6 +104,9 @@ class Bookkeeping(LedgerKeys):
     def shred(self, controller: str, subject_hash: str) -> bool:
         """Destroy what links a subject to its entries, which stay as they are; whether there was anything."""
         with self.store.writing() as session:
+            name = salts.known_pseudonym(session, controller, subject_hash)
+            if name is not None:
+                self._enter(session, "subject_shredded", {"subject": name})  # whoever restores a backup does it again
             return salts.destroy(session, controller, subject_hash)
 
     def check_ledger(self) -> int:

@@ -13,6 +13,7 @@ from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.store.engine import Store
 from unlearn.cases.tables import Adapter, Job, Request
+from unlearn.cases.telling import hook_names
 from unlearn.cases.tokens import issuer_of
 from unlearn.cases.views import Claim
 from unlearn.errors import LeaseLost, NotFound
@@ -61,9 +62,7 @@ class Core:
 
     @property
     def _hooks(self) -> list[str]:
-        """Names of the deployment hooks: the link beside versions on this machine, those of the settings by place."""
-        link = ["link"] if self.vault.is_local else []
-        return [*link, *(f"{place}:{hook.get('kind')}" for place, hook in enumerate(self.settings.hooks))]
+        return hook_names(self.settings)
 
     def _lease(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.settings.lease_seconds)

@@ -26,15 +26,17 @@ class LedgerKeys(Core):
     def keep_ledger_key(self) -> None:
         """See to it that the ledger names a key; LedgerKeyError if the one here can't be used."""
         with self.store.reading() as session:
-            if keys_in(session):
+            if any(key.retired_at is None for key in keys_in(session)):
                 return
         with self.store.writing() as session:
             self._first_key(session)
 
     def _first_key(self, session: Session) -> None:
         ledger.wait_turn(session)
-        if not keys_in(session):
-            self._add_key(session, keyring.signers(self.settings, None)[0].public, OPERATOR)
+        known = keys_in(session)
+        if all(key.retired_at is not None for key in known):
+            origin = keyring.next_origin([key.public for key in known])
+            self._add_key(session, keyring.signers(self.settings, origin)[0].public, OPERATOR)
 
     def rotate_ledger_key(self, by: Actor = OPERATOR) -> PublicKey:
         """Enter a new key, which signs from now on beside the old one.
@@ -49,7 +51,8 @@ class LedgerKeys(Core):
         with self.store.writing() as session:
             ledger.wait_turn(session)
             known = [key.public for key in keys_in(session)]
-            first = keyring.signers(self.settings, known[0].name)[0].public
+            origin = next(key.public.name for key in keys_in(session) if key.retired_at is None)
+            first = keyring.signers(self.settings, origin)[0].public
             if first in known:
                 if self.settings.ledger_signers or self.settings.ledger_key is not None:
                     raise LedgerKeyError(
@@ -58,7 +61,7 @@ class LedgerKeys(Core):
                         "UNLEARN_LEDGER_KEY_PREVIOUS"
                     )
                 keyring.rotate_file(self.settings)
-                first = keyring.signers(self.settings, known[0].name)[0].public
+                first = keyring.signers(self.settings, origin)[0].public
             self._add_key(session, first, by)
             return first
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, cast
 
-from unlearn.cases import clock, endings, telling
+from unlearn.cases import clock, endings, telling, withholding
 from unlearn.cases.desk.core import lost
 from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests
@@ -228,7 +228,7 @@ class Work(Data):
         now = self._clock()
         with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
             idle = not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN, now)
-            idle = idle and not errands.untold(session, now, clock.SOON)
+            idle = idle and not errands.untold(session, now, clock.SOON) and not withholding.over(session)
             if idle and not keys.any_old_answers(session, now):
                 return 0
         with self.store.writing() as session:
@@ -241,4 +241,5 @@ class Work(Data):
             jobs.forget_rung(session, now)
             keys.forget_answers(session, now)
             telling.remind(session, now)
+            withholding.let_go(session, self._hooks, now)
             return len(silent) + len(unheard)

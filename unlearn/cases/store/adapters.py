@@ -233,6 +233,37 @@ def mark_erased(session: Session, adapter_id: str, subject_hashes: frozenset[str
     )
 
 
+def knows(session: Session, adapter_id: str, subject_hash: str) -> bool:
+    """Did the adapter learn from the subject, and not forget?"""
+    learned = session.get(AdapterSubject, (subject_hash, adapter_id))
+    return learned is not None and learned.erased_at is None
+
+
+def all_serving(session: Session) -> list[Adapter]:
+    """The adapters of all controllers that are not retired."""
+    return list(session.scalars(select(Adapter).where(Adapter.retired_at.is_(None)).order_by(Adapter.id)))
+
+
+def withheld(session: Session) -> list[Adapter]:
+    """The adapters of all controllers that await requests before they serve."""
+    return list(session.scalars(select(Adapter).where(Adapter.awaits.is_not(None)).order_by(Adapter.id)))
+
+
+def awaited(session: Session, adapter: Adapter) -> list[str]:
+    """Of the requests that the adapter awaits those whose subject it still knows, unless a person ended them."""
+    query = (
+        select(Request.id)
+        .join(AdapterSubject, AdapterSubject.subject_hash == Request.subject_hash)
+        .where(
+            Request.id.in_(adapter.awaits or ()),
+            Request.state.not_in(("cancelled", "rejected")),
+            AdapterSubject.adapter_id == adapter.id,
+            AdapterSubject.erased_at.is_(None),
+        )
+    )
+    return list(session.scalars(query.order_by(Request.id)))
+
+
 def _shadows(session: Session, adapter_id: str) -> JobState | None:
     """State of the job that makes the adapter's shadow table."""
     query = select(Job.state).where(Job.adapter_id == adapter_id, Job.kind == "shadows")
@@ -272,6 +303,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
         shadows=_shadows(session, row.id),
         created_at=row.created_at,
         retired_at=row.retired_at,
+        awaits=tuple(row.awaits or ()),
         current=next(v for v in versions if v.number == row.current),
         versions=versions,
     )

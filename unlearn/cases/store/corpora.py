@@ -102,6 +102,14 @@ def take_back(session: Session, adapter_id: str, number: int) -> bool:
     return True
 
 
+def purge_again(session: Session, adapter_id: str, number: int, now: datetime) -> None:
+    """Have a version that came out of a backup, and was purged before, purged once more; not one that serves."""
+    version = session.get(AdapterVersion, (adapter_id, number))
+    if version is not None and session.get_one(Adapter, adapter_id).current != number:
+        version.quarantined_at, version.purge_after = version.quarantined_at or now, now
+        session.flush()
+
+
 def _of(adapter_id: str, number: int) -> ColumnElement[bool]:
     return and_(StoredCorpus.adapter_id == adapter_id, StoredCorpus.number == number)
 

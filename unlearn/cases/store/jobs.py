@@ -237,6 +237,11 @@ def open_of_adapter(session: Session, adapter_id: str) -> list[Job]:
     return list(session.scalars(query.with_for_update(key_share=True)))
 
 
+def running(session: Session) -> list[Job]:
+    """The jobs of all adapters that somebody works on."""
+    return list(session.scalars(select(Job).where(Job.state == "running").order_by(Job.id)))
+
+
 def any_expired(session: Session, now: datetime) -> bool:
     """Is there a running job whose lease ran out?"""
     return bool(session.scalar(select(exists().where(Job.state == "running", Job.lease_until < now))))

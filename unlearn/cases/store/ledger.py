@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
 from unlearn.cases.tables import OF_KEYS, LedgerEntry, LedgerNode, LedgerSubject
 from unlearn.cases.views import rfc3339
-from unlearn.evidence.ledger import Action, Entry, new_entry
-from unlearn.evidence.merkle import HASH_BYTES, Node, completed, node_hash, root_of
+from unlearn.evidence.ledger import Action, Entry, LedgerBroken, entry_leaf, new_entry
+from unlearn.evidence.merkle import HASH_BYTES, Node, completed, leaf_hash, node_hash, root_of
 
 T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
@@ -69,15 +69,35 @@ def append_many(session: Session, now: datetime, told: Sequence[Fact]) -> list[E
         return []
     edge, at = _edge(session), rfc3339(now)
     entries = [new_entry(seq, at, one.action, one.facts) for seq, one in enumerate(told, edge.size + 1)]
+    _write(session, edge, entries)
+    about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
+    if about:
+        session.connection().execute(SUBJECT, about)
+    return entries
+
+
+def take_over(session: Session, entry: Entry) -> None:
+    """Append an entry that this ledger had before, as it was.
+
+    Raises:
+        LedgerBroken: it does not follow the last one, or was edited.
+    """
+    edge = _edge(session)
+    if entry.seq != edge.size + 1:
+        raise LedgerBroken(f"entry {edge.size + 1} is missing: entry {entry.seq} stands in its place", "missing")
+    if leaf_hash(entry_leaf(entry.seq, entry.at, entry.action, entry.facts)).hex() != entry.hash:
+        raise LedgerBroken(f"entry {entry.seq} was edited: its content does not have its hash", "edited", entry.seq)
+    _write(session, edge, [entry])
+
+
+def _write(session: Session, edge: _Edge, entries: Sequence[Entry]) -> None:
     session.flush()  # what the entries are about comes first
     made = _grow(session, edge, [bytes.fromhex(entry.hash) for entry in entries])
-    rows = [{"seq": e.seq, "at": at, "action": e.action, "facts": dict(e.facts), "hash": e.hash} for e in entries]
-    about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
+    rows = [{"seq": e.seq, "at": e.at, "action": e.action, "facts": dict(e.facts), "hash": e.hash} for e in entries]
     connection = session.connection()
-    for table, given in ((ENTRY, rows), (NODE, made), (SUBJECT, about)):
+    for table, given in ((ENTRY, rows), (NODE, made)):
         if given:
             connection.execute(table, given)
-    return entries
 
 
 def wait_turn(session: Session) -> None:
@@ -100,7 +120,7 @@ def _grow(session: Session, edge: _Edge, leaves: Sequence[bytes]) -> list[dict[s
     above = [place for index in range(edge.size, edge.size + len(leaves)) for place in completed(index)]
     left = {(level - 1, 2 * index) for level, index in above}
     kept = {(level, index) for level, index in left if (index + 1) << level <= edge.size}
-    edge.nodes |= _hashes(session, kept - edge.nodes.keys())
+    edge.nodes |= _hashes(session, [place for place in kept if place not in edge.nodes])
     for leaf in leaves:
         edge.nodes[0, edge.size] = found = leaf
         for level, index in completed(edge.size):

@@ -136,6 +136,13 @@ def move(session: Session, request_id: str, state: RequestState, now: datetime) 
     return True
 
 
+def reopen(session: Session, request: Request, now: datetime) -> None:
+    """Open a request again that ended otherwise than it may stay, and plan that its controller is told."""
+    request.state, request.updated_at, request.completed_at, request.decision = "pending", now, None, None
+    session.flush()
+    errands.tell(session, request, "request.pending", now)
+
+
 def by_id(session: Session, controller: str, request_id: str) -> RequestView | None:
     """The controller's request with its jobs."""
     found = session.scalars(

@@ -66,6 +66,11 @@ def name(salt: bytes, subject_hash: str) -> str:
     return hmac.new(salt, subject_hash.encode(), hashlib.sha256).hexdigest()
 
 
+def every(session: Session) -> list[SubjectSalt]:
+    """The salts of all subjects."""
+    return list(session.scalars(select(SubjectSalt)))
+
+
 def destroy(session: Session, controller_id: str, subject_hash: str) -> bool:
     """Destroy a subject's salt; whether there was one."""
     gone = delete(SubjectSalt).where(

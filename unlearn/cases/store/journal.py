@@ -1,0 +1,91 @@
+"""The ledger's entries with what it takes to make them true again in an older database: lines of the journal.
+
+The ledger itself may not name a subject; a line does (by its keyed hash), as does the request that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from unlearn.cases.store import ledger
+from unlearn.cases.tables import Controller, LedgerSubject, Request, SubjectSalt
+from unlearn.evidence.ledger import Entry
+
+GIVEN = ("id", "controller_id", "external_id", "subject_hash", "regulation", "submitted_by", "callback_urls")
+MOMENTS = ("received_at", "due_at", "confirm_by", "created_at")
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry, and what goes with it.
+
+    Attributes:
+        entry: of the ledger.
+        about: ids of the requests it is about.
+        request: of an accepted request: its row as it came in, its controller's name, its subject's salt.
+    """
+
+    entry: Entry
+    about: tuple[str, ...] = ()
+    request: Mapping[str, Any] | None = None
+
+
+def lines(session: Session, after: int, limit: int) -> list[Line]:
+    """Up to `limit` lines behind entry `after`."""
+    entries = ledger.entries_after(session, after, limit)
+    about: dict[int, list[str]] = {}
+    query = select(LedgerSubject.seq, LedgerSubject.request_id).where(LedgerSubject.seq.in_([e.seq for e in entries]))
+    for seq, request_id in session.execute(query.order_by(LedgerSubject.seq, LedgerSubject.request_id)):
+        about.setdefault(seq, []).append(request_id)
+    return [Line(entry, tuple(about.get(entry.seq, ())), _request(session, entry)) for entry in entries]
+
+
+def _request(session: Session, entry: Entry) -> dict[str, Any] | None:
+    row = session.get(Request, entry.facts.get("request")) if entry.action == "request_accepted" else None
+    if row is None:
+        return None
+    salt = session.get(SubjectSalt, (row.controller_id, row.subject_hash))
+    moments = {name: getattr(row, name) for name in MOMENTS}
+    return {
+        **{name: getattr(row, name) for name in GIVEN},
+        **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
+        "controller": session.get_one(Controller, row.controller_id).name,
+        "salt": None if salt is None else salt.salt.hex(),
+    }
+
+
+def add_requests(session: Session, given: Iterable[Mapping[str, Any]], now: datetime) -> list[Request]:
+    """Add requests of lines that are not there, with their controllers and salts; those that were added."""
+    added = []
+    for one in given:
+        if session.get(Request, one["id"]) is not None:
+            continue
+        if session.get(Controller, one["controller_id"]) is None:
+            session.add(Controller(id=one["controller_id"], name=one["controller"], created_at=now))
+            session.flush()
+        key = one["controller_id"], one["subject_hash"]
+        if one["salt"] is not None and session.get(SubjectSalt, key) is None:
+            session.add(SubjectSalt(controller_id=key[0], subject_hash=key[1], salt=bytes.fromhex(one["salt"])))
+        moments = {name: None if one[name] is None else datetime.fromisoformat(one[name]) for name in MOMENTS}
+        row = Request(**{name: one[name] for name in GIVEN}, **moments, state="cancelled", updated_at=now)
+        session.add(row)
+        added.append(row)
+    session.flush()
+    return added
+
+
+def take_over(session: Session, given: Sequence[Line]) -> None:
+    """Append the lines' entries as they are; they follow the last, and the requests that they are about are there."""
+    about = []
+    there = set(session.scalars(select(Request.id)))
+    for line in given:
+        ledger.take_over(session, line.entry)
+        about += [{"request_id": one, "seq": line.entry.seq} for one in line.about if one in there]
+    if about:
+        session.connection().execute(insert(LedgerSubject), about)
