@@ -70,6 +70,18 @@ def test_what_is_submitted_at_once_is_one_transaction_in_its_order(desk, adapter
     desk.check_ledger()
 
 
+def test_a_transaction_takes_no_more_statements_however_many_share_it(desk, adapter, people):
+    said = []
+    submitted(desk, *([Wish(f"customer:first-{n}")] for n in range(3)))
+    event.listen(desk.store.engine, "before_cursor_execute", lambda *_: said.append(1))
+    counts = []
+    for size in (2, 20):
+        submitted(desk, *([Wish(f"customer:of-{size}-{n}")] for n in range(size)))
+        counts.append(len(said))
+        said.clear()
+    assert counts[1] <= counts[0] + 1  # at most the look-up of the tree's nodes, which a few entries may not need
+
+
 def test_a_bad_one_among_good_ones_is_refused_alone(desk, adapter, people, clock, commits):
     late = Wish(people[1], received_at=clock() + timedelta(days=1))
     found = submitted(desk, [Wish(people[0])], [Wish(people[2]), late], [Wish(people[3])])
