@@ -12,28 +12,24 @@ import hashlib
 import logging
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim, Own
-from unlearn.erasure.loop import Step
 from unlearn.erasure.shadows import ShadowTable, drop_rows, make_shadows, read_shadows
 from unlearn.errors import BadInput, ErasureFailed, LeaseLost, ModelError, Unavailable
+from unlearn.following import Follower, Heart
 from unlearn.guards import own_verdict
 from unlearn.ladder import WORSE, Outcome, climb
 from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
-from unlearn.measurement import Measurement
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
 from unlearn.storage import Loan, Vault
@@ -349,91 +345,3 @@ def _record(run: Run, outcome: Outcome) -> None:
         write_review(Path(folder), outcome.before, outcome.after, outcome.report)
         run.directory(Path(folder))
     run.directory(outcome.adapter.path, "adapter")
-
-
-class Heart:
-    """Beats while a job runs: renews the lease from a thread, and remembers when it was lost."""
-
-    def __init__(self, desk: Desk, claim: Claim, seconds: float) -> None:
-        self._desk, self._claim, self._seconds = desk, claim, seconds
-        self._stop, self._lost = threading.Event(), threading.Event()
-        beat = partial(copy_context().run, self._beat)  # so that its lines in the log belong to the job
-        self._thread = threading.Thread(target=beat, name=f"heart-{claim.job_id}", daemon=True)
-
-    def __enter__(self) -> Heart:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def check(self) -> None:
-        """Raise LeaseLost if another worker may have the job by now."""
-        if self._lost.is_set():
-            raise LeaseLost(f"job {self._claim.job_id}: the lease of fence {self._claim.fence} is lost")
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                self._desk.heartbeat(self._claim)
-            except LeaseLost:
-                self._lost.set()
-                return
-            except Exception:  # the database may be back at the next beat; the lease decides
-                log.exception("job %s: a heartbeat failed", self._claim.job_id)
-
-
-class Follower:
-    """Follows an attempt for the service: progress to the database, curves and measurements to MLflow.
-
-    Writes at most once a second; stops the attempt when the lease is lost.
-    """
-
-    def __init__(self, desk: Desk, claim: Claim, heart: Heart, run: Run, clock: Callable[[], float] = time.monotonic):
-        self._desk, self._claim, self._heart, self._run, self._clock = desk, claim, heart, run, clock
-        self._stage, self._noted, self._steps = "", 0.0, 0
-
-    def stage(self, name: str) -> None:
-        """Note the stage at once."""
-        self._stage = name
-        self._note(0, 0)
-
-    def step(self, step: Step, steps: int) -> None:
-        """Log the step's curves, those of a later rung behind those of an earlier; note the progress now and then."""
-        self._heart.check()
-        self._steps += 1
-        curves: dict[str, Any] = {
-            "loop/forget_nll_nats": step.forget_nll_nats,
-            "loop/retain_kl_nats": step.retain_kl_nats,
-            "loop/gradient_norm": step.gradient_norm,
-            "loop/loss": step.loss,
-            "loop/retain_weight": step.retain_weight,
-        }
-        if step.gap_nats is not None:
-            curves["loop/gap_nats"] = step.gap_nats
-        self._run.metrics(curves, self._steps)
-        if step.step == steps or self._clock() - self._noted > 1.0:
-            self._note(step.step, steps)
-
-    def training(self, step: int, steps: int, loss: float) -> None:
-        """Log a retraining's loss; note the progress now and then."""
-        self._heart.check()
-        self._steps += 1
-        if step == steps or self._clock() - self._noted > 1.0:
-            self._run.metrics({"training/nll_nats": loss}, self._steps)
-            self._note(step, steps)
-
-    def measured(self, when: str, measurement: Measurement) -> None:
-        """Log the figures so that before and after stand side by side."""
-        self._run.metrics({f"{name}/{when}": value for name, value in measurement.metrics().items()})
-
-    def _note(self, step: int, steps: int) -> None:
-        self._heart.check()
-        self._noted = self._clock()
-        try:
-            self._desk.progress(self._claim, self._stage, step, steps)
-        except Unavailable as error:  # the work goes on; the lease decides whether in vain
-            log.warning("job %s: its progress could not be noted: %s", self._claim.job_id, error)
