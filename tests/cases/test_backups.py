@@ -147,7 +147,7 @@ def test_every_damage_is_found(desk, adapter, people, safe):
     files = [place for place in sorted(path.rglob("*")) if place.is_file()]
     chance = random.Random(7)
     weights = [1 + place.stat().st_size ** 0.5 for place in files]
-    for _ in range(200):
+    for _ in range(100):
         place = chance.choices(files, weights)[0]
         good = place.read_bytes()
         at = chance.randrange(len(good) + 1)
