@@ -76,7 +76,7 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
                     outcome = climb(case, workshop / "adapter", follower)
                     _record(run, outcome)
                     shutil.rmtree(_state(claim, settings), ignore_errors=True)
-                    _decide(desk, claim, heart, case, outcome)
+                    _decide(desk, claim, settings, heart, case, outcome)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
@@ -224,12 +224,12 @@ def _policy(claim: Claim) -> Policy:
     return parse_policy(claim.policy, f"policy of adapter '{claim.adapter.name}'")
 
 
-def _decide(desk: Desk, claim: Claim, heart: Heart, case: Case, outcome: Outcome) -> None:
+def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Case, outcome: Outcome) -> None:
     """Release the candidate, or hold it for a person."""
     heart.check()
     place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id}.f{claim.fence}")
     version = desk.vault.shelve(outcome.adapter, place)  # beside the old one, to serve or to wait for a person
-    hashed = _hashing(desk.settings)
+    hashed = _hashing(settings)
     own = _own(outcome, hashed)
 
     def end() -> frozenset[str]:
@@ -239,7 +239,7 @@ def _decide(desk: Desk, claim: Claim, heart: Heart, case: Case, outcome: Outcome
         return frozenset()
 
     # An error says nothing of what the database took: the copy stays, and `clearing` asks which rows name it.
-    erased = _outlasting(end, desk.settings.lease_seconds)
+    erased = _outlasting(end, settings.lease_seconds)
     if erased and case.shadows is not None:
         _drop(desk.vault, claim, case, lambda subject: hashed(subject) in erased)
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now

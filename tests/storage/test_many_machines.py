@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -272,7 +273,8 @@ def test_rows_of_who_is_gone_are_in_no_version_of_a_shadow_table_wherever_it_is(
     place = vault.place(adapter.id, "shadows.parquet")
     hers = next(record.id for record in company.train.records if people[0] in record.subjects)
     vault.replace(made_table(tmp_path / "made.parquet", hers, "another's"), place)
-    _drop(vault, claim, company.train, lambda subject: subject == people[0])
+    corpora = SimpleNamespace(train=company.train, holdout=company.holdout)
+    _drop(vault, claim, corpora, lambda subject: subject == people[0])
     with Loan(vault.settings) as loan:
         assert read_shadows(vault.lend(place, loan)).rows.keys() == {("another's", 0)}
     if not local:
