@@ -22,7 +22,7 @@ from unlearn.evidence.ledger import Entry, LedgerBroken
 from unlearn.weights import read_adapter
 
 ENDED = ("completed", "needs_review")
-BESIDE = {"current", ".current.lock"}
+BESIDE = {"current", ".current.lock", "corpora"}
 """What may lie beside an adapter's versions."""
 
 
