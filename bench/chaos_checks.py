@@ -104,7 +104,7 @@ def _releases(seen: Seen) -> Iterator[str]:
     judged = Counter(e.facts["job"] for e in seen.entries if e.action == "verdict")
     for job in seen.jobs:
         expected = int(job.verdict == "released")
-        if (told[job.id], made[job.id]) != (expected, expected) or judged[job.id] != int(job.state == "done"):
+        if (told[job.id], made[job.id]) != (expected, expected) or judged[job.id] != int(job.verdict is not None):
             yield f"{job.id}: {made[job.id]} versions, {told[job.id]} entries, {judged[job.id]} verdicts"
     for adapter in seen.adapters:
         numbers = sorted(v.number for v in seen.versions if v.adapter_id == adapter.id)
