@@ -153,8 +153,8 @@ def _table(world: str, found: Mapping[str, Figures]) -> str:
             for name, one in found.items()
         ],
     )
-    text += "\nShare of the forgetting that each challenge brings back, beyond what it does to people never seen. A "
-    text += "control has nothing to bring back: its rows show by how much that comparison errs with these people.\n\n"
+    text += "\nShare of the forgetting that each challenge brings back, beyond what it does to the same people in adapters that "
+    text += "never saw them (`suffix`: beyond what it does to people never seen). A control has nothing to bring back: its rows show by how much that comparison errs with these people.\n\n"
     text += _grid(
         ["", *challenges],
         [
@@ -165,7 +165,10 @@ def _table(world: str, found: Mapping[str, Figures]) -> str:
     )
     held = [one for name, one in found.items() if name == "calibrated"]
     if held:
-        text += f"\nThe worst challenge of `calibrated`: {max(held[0]['recoveries'].values()):+.1%} (10 % may).\n"
+        text += f"\nThe worst challenge of `calibrated`: {max(held[0]['recoveries'].values()):+.1%} "
+        text += (
+            "(refused is what surely brings back more than 10 %, released what surely brings back less than 40 %).\n"
+        )
     return text + "\n"
 
 

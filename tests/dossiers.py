@@ -63,7 +63,7 @@ REQUEST: dict[str, Any] = {
     "submitted_by": "key:1",
     "received_at": "2026-03-01T10:00:00.000Z",
     "due_at": "2026-04-01T10:00:00.000Z",
-    "completed_at": "2026-03-02T10:00:00.000Z",
+    "completed_at": "2026-03-01T10:08:00.000Z",
     "decision": None,
     "jobs": [{"id": "job_1", "adapter": "bot", "state": "done", "verdict": "released", "records": 3}],
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from pathlib import Path
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import Trace
+from unlearn.disposal import dispose
 from unlearn.errors import Unavailable
+from unlearn.locations import name_of
 from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,10 @@ WEIGHTS = re.compile(r"\.?v[0-9]+\.(job_[0-9a-f]+)\.f([0-9]+)(\..*)?")
 def clear(desk: Desk, settings: Settings) -> list[Path]:
     """Remove what no attempt and no row needs any more; what was removed. A database that is away is no error."""
     workshops = {path.name: _attempts(path) for path in _within(settings.home / "jobs")}
+    shelves = _within(Path(desk.vault.root)) if desk.vault.is_local else []
     weights = [
         (path, match[1], int(match[2]))
-        for shelf in _within(settings.home / "adapters")
+        for shelf in shelves
         for path in _within(shelf)
         if (match := WEIGHTS.fullmatch(path.name))
     ]
@@ -42,11 +44,15 @@ def clear(desk: Desk, settings: Settings) -> list[Path]:
     gone += [path for job_id, tries in workshops.items() for fence, path in tries if _over(traces.get(job_id), fence)]
     for path, job_id, fence in weights:
         trace = traces.get(job_id)
-        if trace is not None and _over(trace, fence) and str(path) not in trace.places:
+        # by its name, which no other has: a home that was moved is spelled differently in the rows
+        if trace is not None and _over(trace, fence) and path.name not in {name_of(place) for place in trace.places}:
             gone.append(path)
     for path in gone:
         log.info("removing '%s', which a broken-off attempt left", path)
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            dispose(str(path))
+        except OSError as error:
+            log.warning("'%s' could not be removed whole: %s", path, error)
     return gone
 
 

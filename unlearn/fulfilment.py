@@ -26,7 +26,7 @@ from unlearn.cases.views import Claim, Own
 from unlearn.erasure.shadows import ShadowTable, drop_rows, make_shadows, read_shadows
 from unlearn.errors import BadInput, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.following import Follower, Heart
-from unlearn.guards import own_verdict
+from unlearn.guards import Finding, own_verdict
 from unlearn.ladder import WORSE, Outcome, climb
 from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
@@ -41,6 +41,15 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
 """Between two questions to a database that does not answer."""
+
+TOGETHER = Finding(
+    "shared_records",
+    "inconclusive",
+    None,
+    None,
+    (None, None),
+    "This person shares a record with another of the same job whom the gates did not release; both wait together.",
+)
 
 T = TypeVar("T")
 
@@ -230,7 +239,7 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     place = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{claim.job_id}.f{claim.fence}")
     version = desk.vault.shelve(outcome.adapter, place)  # beside the old one, to serve or to wait for a person
     hashed = _hashing(settings)
-    own = _own(outcome, hashed)
+    own = _own(outcome, case, hashed)
 
     def end() -> frozenset[str]:
         if outcome.verdict == "released":
@@ -245,14 +254,30 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
     shutil.rmtree(outcome.adapter.path.parent, ignore_errors=True)  # it lies on the shelf now
 
 
-def _own(outcome: Outcome, hashed: Callable[[str], str]) -> dict[str, Own]:
-    """What the gates say of each subject alone, by its hash; of one that is spelled in two ways, the worse."""
+def _own(outcome: Outcome, case: Case, hashed: Callable[[str], str]) -> dict[str, Own]:
+    """What the gates say of each subject alone, by its hash; of one that is spelled in two ways, the worse.
+
+    Whoever shares a record with somebody has her verdict if it is worse: were she erased, the record would be taken
+    from the corpora, and the other's next attempt could neither erase nor test it.
+    """
+    findings = {subject: list(found) for subject, found in outcome.own.items()}
+    verdicts = {subject: own_verdict(found, outcome.verdict) for subject, found in findings.items()}
+    shared = [subjects for r in case.train.records if len(subjects := [s for s in r.subjects if s in verdicts]) > 1]
+    moved = True
+    while moved:
+        moved = False
+        for subjects in shared:
+            worst = max((verdicts[subject] for subject in subjects), key=WORSE.__getitem__)
+            for subject in subjects:
+                if verdicts[subject] != worst:
+                    verdicts[subject], moved = worst, True
+                    findings[subject].append(TOGETHER)
     found: dict[str, Own] = {}
-    for subject, findings in outcome.own.items():
-        one = Own(own_verdict(findings, outcome.verdict), tuple(finding.as_report() for finding in findings))
+    for subject, one in findings.items():
+        own = Own(verdicts[subject], tuple(finding.as_report() for finding in one))
         known = found.get(hashed(subject))
-        if known is None or WORSE[known.verdict] < WORSE[one.verdict]:
-            found[hashed(subject)] = one
+        if known is None or WORSE[known.verdict] < WORSE[own.verdict]:
+            found[hashed(subject)] = own
     return found
 
 

@@ -53,3 +53,8 @@ def url_of(place: str) -> str:
 def is_within(url: str, root: str) -> bool:
     """Whether `url` is `root`, or below it; both in their one spelling."""
     return url == root or url.startswith(f"{root}/")
+
+
+def name_of(place: str) -> str:
+    """The last part of a path or URL."""
+    return place.rstrip("/").rpartition("/")[2]

@@ -16,7 +16,7 @@ from unlearn.cases.desk import UNFINISHED, Desk
 from unlearn.cases.views import Purge
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
-from unlearn.locations import is_within
+from unlearn.locations import is_within, name_of
 from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,10 @@ def sweep(desk: Desk, settings: Settings) -> list[Purge]:
         except Exception as error:  # one that fails must not keep the others
             log.exception("purging %s failed (%s); the next sweep tries again", named(purge), type(error).__name__)
     for path in leftovers(desk, settings):
-        dispose(str(path))
+        try:
+            dispose(str(path))
+        except OSError as error:
+            log.warning("'%s' belongs to nothing and could not be removed: %s", path, error.strerror)
     for controller, subject_hash in desk.past_retention():
         desk.shred(controller, subject_hash)
     return done
@@ -84,12 +87,13 @@ def leftovers(desk: Desk, settings: Settings) -> Iterator[Path]:
     found = [(shelf, entry) for shelf in shelves for entry in (*_entries(shelf), *_entries(shelf / "corpora"))]
     workshops = _entries(settings.home / "jobs")
     used = desk.in_use()  # after the look: what was made meanwhile is not among what was found
+    # by their names: a home that was moved is spelled differently in the rows
+    names = {"corpora", "current", "shadows.parquet", *map(name_of, used.places)}
     for shelf in shelves:
         if shelf.name not in used.adapters and _older(shelf / UNFINISHED, before):
             yield shelf
     for shelf, entry in found:
-        known = str(entry) in used.places or entry.name in ("corpora", "current", "shadows.parquet")
-        if shelf.name in used.adapters - used.busy and not known and _older(entry, before):
+        if shelf.name in used.adapters - used.busy and entry.name not in names and _older(entry, before):
             yield entry
     for workshop in workshops:
         if workshop.name in used.purged_jobs and _older(workshop, before):

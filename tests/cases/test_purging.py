@@ -319,35 +319,20 @@ def test_who_is_released_by_decision_alone_leaves_the_corpora_of_the_version_tha
     assert sorted(set(editions)) == [(1, 1), (2, 1)]
 
 
-def test_a_job_that_runs_meanwhile_does_not_bring_them_back(desk, accepted, company, clock):
+def test_nobody_is_accepted_into_a_version_while_the_next_is_made_to_keep_her(desk, accepted, company, clock):
     people, ids, _ = accepted
     third = desk.submit(people[2])
     clock.forward(61)
     claim = work(desk, third.jobs[0].id)
-    desk.release_as_it_is(ids[0], "good enough")
+    with pytest.raises(Conflict, match="a job runs"):
+        desk.release_as_it_is(ids[0], "good enough")
     desk.release(claim, new_version(desk, claim), REPORT)
-    assert not set(people[:3]) & desk.corpus(desk.adapter("bot"), "train").subjects
-    assert len(desk.adapter("bot").current.corpora) == 2
-
-
-def test_a_decision_while_the_corpora_are_written_makes_them_be_written_again(desk, accepted, company, clock):
-    people, ids, _ = accepted
-    third = desk.submit(people[2])
-    clock.forward(61)
-    claim = work(desk, third.jobs[0].id)
-    renewed, decided = desk._renewed, []
-
-    def decides_late(*given):
-        made = renewed(*given)
-        if not decided:
-            decided.append(ids[0])
-            desk.release_as_it_is(ids[0], "good enough")
-        return made
-
-    desk._renewed = decides_late
-    desk.release(claim, new_version(desk, claim), REPORT)
-    assert not set(people[:3]) & desk.corpus(desk.adapter("bot"), "train").subjects
-    assert len(list((desk.settings.home / "adapters").glob("*/corpora/*"))) == 8  # 1, 2, 2 again, 3; none lost
+    with pytest.raises(Conflict, match="serves no more"):
+        desk.release_as_it_is(ids[0], "good enough")
+    assert desk.request(ids[0]).state == "needs_review"
+    left = desk.corpus(desk.adapter("bot"), "train").subjects
+    assert people[0] in left
+    assert not {people[1], people[2]} & left
 
 
 def test_a_subject_is_past_retention_when_all_its_requests_ended_long_ago(desk, adapter, company, clock, settings):

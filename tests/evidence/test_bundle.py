@@ -84,7 +84,7 @@ def test_the_statement_is_of_in_toto_and_names_what_it_is_about():
 def test_the_predicate_has_clock_method_seed_software_figures_and_findings():
     said = predicate_of(bundle())
     clock, [job] = said["clock"], said["jobs"]
-    assert (clock["days"], clock["late"], clock["answered_at"]) == (1.0, False, "2026-03-02T10:00:00.000Z")
+    assert (clock["days"], clock["late"], clock["answered_at"]) == (0.0, False, "2026-03-01T10:08:00.000Z")
     assert (job["method"], job["seed"], job["software"]["unlearn"], job["verdict"]) == (
         "calibrated",
         7,

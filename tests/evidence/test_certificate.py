@@ -36,7 +36,7 @@ def test_the_first_page_says_what_was_asked_done_found_and_decided():
     assert (page.verdict, page.outcome) == ("Completed", "good")
     assert facts["Received"] == "1 March 2026"
     assert facts["Due"] == "1 April 2026"
-    assert facts["Answered"] == "2 March 2026, after 1 day, in time"
+    assert facts["Answered"] == "1 March 2026, within a day, in time"
     assert facts["Adapter 'bot'"] == "all tests passed; version 1 → version 2"
     assert page.tests is not None
     assert page.tests.rows[0] == ("Is the person still recognised?", "passed", "0.4", "-3 to 3")

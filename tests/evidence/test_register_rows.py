@@ -21,7 +21,7 @@ JOBS = [
 
 def test_an_answered_request_has_its_days_and_of_each_adapter_the_last_job():
     one = row(ASKED, JOBS, NOW)
-    assert (one["days"], one["late"]) == (1.0, False)
+    assert (one["days"], one["late"]) == (0.0, False)
     assert (one["adapters"], one["methods"], one["verdicts"]) == (
         ["bot", "other"],
         ["retrain", None],

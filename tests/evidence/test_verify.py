@@ -36,7 +36,7 @@ from dossiers import (
 )
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dsse import seal
-from unlearn.evidence.ledger import new_entry
+from unlearn.evidence.ledger import new_entry, report_digest
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
@@ -342,10 +342,48 @@ def test_the_old_version_is_told_from_the_released_one(tmp_path):
 
 def test_a_request_that_nobody_knew_verifies_too():
     facts = [FACTS[0], FACTS[2], ("request_completed", {"request": "req_1", "adapters_searched": 2})]
-    made = dossier(Ledger(facts), size=3, about=(2, 3), request=REQUEST | {"jobs": []}, works=[], earlier={})
+    request = REQUEST | {"jobs": [], "completed_at": "2026-03-01T10:02:00.000Z"}
+    made = dossier(Ledger(facts), size=3, about=(2, 3), request=request, works=[], earlier={})
     data = bundle(made)
     assert len(list(verify(data, trusted()))) == len(CHECKS)
     assert predicate_of(data)["searched"] == {"adapters_searched": 2}
+
+
+def with_fact(action, **more):
+    return [(one, facts | more if one == action else facts) for one, facts in FACTS]
+
+
+def test_figures_that_were_changed_behind_the_verdict_are_found_though_all_is_signed_anew():
+    true = Ledger(with_fact("verdict", report_sha256=report_digest(REPORT)))
+    assert len(list(verify(bundle(dossier(true)), trusted()))) == len(CHECKS)
+    worse = REPORT | {"after": REPORT["after"] | {"forget_nll_nats": 99.0}}
+    lying = dossier(true, job=JOB | {"report": worse})
+    assert "is not the one that the verdict" in refused(bundle(lying))[1]
+
+
+@pytest.mark.parametrize("key", ["received_at", "due_at"])
+def test_a_clock_that_was_set_back_in_the_database_is_found(key):
+    true = Ledger(with_fact("request_accepted", received_at=REQUEST["received_at"], due_at=REQUEST["due_at"]))
+    assert len(list(verify(bundle(dossier(true)), trusted()))) == len(CHECKS)
+    lying = dossier(true, request=REQUEST | {key: "2026-03-20T10:00:00.000Z"})
+    assert refused(bundle(lying))[0] == "story"
+
+
+def test_a_request_completed_another_day_than_the_ledger_says_is_found():
+    assert (
+        "of completed_at" in refused(bundle(dossier(request=REQUEST | {"completed_at": "2026-02-28T10:08:00.000Z"})))[1]
+    )
+
+
+@pytest.mark.parametrize("ended", ["attempt_failed", "attempt_interrupted"])
+def test_a_request_is_not_completed_by_a_job_that_came_to_nothing(ended):
+    facts = [*FACTS[:6], (ended, {"job": "job_1"}), FACTS[8]]
+    request = REQUEST | {"completed_at": "2026-03-01T10:07:00.000Z"}
+    request["jobs"] = [REQUEST["jobs"][0] | {"state": "failed", "verdict": None}]
+    job = JOB | {"state": "failed", "verdict": None, "report": None}
+    made = dossier(Ledger(facts), size=8, about=(3, 4, 6, 7, 8), request=request, job=job)
+    made = replace(made, works=[replace(work, after=None) for work in made.works])
+    assert "did not pass and nobody decided so" in refused(bundle(made))[1]
 
 
 def test_a_statement_of_another_type_is_not_read():

@@ -15,6 +15,7 @@ from unlearn.cases import planning
 from unlearn.cases.store import jobs, ledger, requests
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import Own
+from unlearn.evidence.ledger import report_digest
 
 
 def judge(
@@ -39,7 +40,13 @@ def judge(
         Hashes of the subjects whose own verdict is "released".
     """
     jobs.end(session, job, "done", now, verdict=report["verdict"], report=dict(report))
-    facts = {"job": job.id, "verdict": report["verdict"], "method": report["method"], **_outcomes(report["findings"])}
+    facts = {
+        "job": job.id,
+        "verdict": report["verdict"],
+        "method": report["method"],
+        "report_sha256": report_digest(report),
+        **_outcomes(report["findings"]),
+    }
     ledger.append(session, now, "verdict", facts, request_ids)
     released = set()
     for its, request in jobs.shares(session, job.id):

@@ -24,7 +24,7 @@ from unlearn.cases.store import adapters, errands, keys, ledger, requests, salts
 from unlearn.cases.store.adapters import Learned
 from unlearn.cases.store.ledger import Fact
 from unlearn.cases.tables import Request
-from unlearn.cases.views import RequestView, Touched
+from unlearn.cases.views import RequestView, Touched, rfc3339
 from unlearn.errors import BadInput, Conflict, UnlearnError
 
 MOST = 50
@@ -240,6 +240,7 @@ def _write(session: Session, known: _Known) -> None:
     for one in known.made:
         pair = one.controller_id, one.subject_hash
         facts = {"request": one.id, "subject": names[pair], "by": one.submitted_by, "regulation": one.regulation}
+        facts |= {"received_at": rfc3339(one.received_at), "due_at": rfc3339(one.due_at)}
         told += [Fact("request_accepted", facts, [one.id]), *known.plan.facts[one.id]]
         if one.state == "completed":
             told.append(planning.completed(one, searched[one.controller_id], known.learned[pair]))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from unlearn.cases.store import journal, ledger
 from unlearn.cases.store.engine import Store
@@ -46,6 +48,12 @@ def _catch_up(store: Store, path: Path) -> int:
     with store.reading() as session:
         if last is not None:
             found = ledger.entries_after(session, last[0] - 1, 1)
+            if not found and _continues(session, path):
+                raise Unavailable(
+                    f"the database has {ledger.size(session)} entries and its journal '{path}' goes on to {last[0]}: "
+                    "the database went back in time, and people who were forgotten since may be known again; stop the "
+                    "service and run unlearn restore with a backup and this journal"
+                )
             if not found or found[0].hash != last[1]:
                 path.rename(_aside(path))
                 last = None
@@ -53,9 +61,21 @@ def _catch_up(store: Store, path: Path) -> int:
         while some := journal.lines(session, after, AT_ONCE):
             after = some[-1].entry.seq
             count += len(some)
-            _write(path, some)
-            _forget(path, [line.entry for line in some if line.entry.action == "subject_shredded"])
+            shredded = {line.entry.facts.get("subject") for line in some if line.entry.action == "subject_shredded"}
+            if shredded:  # before these lines are written, so that whoever is killed in between does it again
+                for file in (path, *path.parent.glob(f"{path.name}.*")):
+                    _forget(file, shredded)
+            _write(path, [_nameless(line, shredded) for line in some])
     return count
+
+
+def _continues(session: Session, path: Path) -> bool:
+    """Whether the journal has what the ledger has, and more."""
+    size = ledger.size(session)
+    if not size:
+        return False
+    newest = ledger.entries_after(session, size - 1, 1)[0]
+    return any(line.entry.hash == newest.hash for line in read(path) if line.entry.seq == size)
 
 
 def read(path: Path) -> Iterator[Line]:
@@ -131,12 +151,15 @@ def _write(path: Path, lines: Sequence[Line]) -> None:
         os.fsync(out.fileno())
 
 
-def _forget(path: Path, shredded: Sequence[Entry]) -> None:
+def _nameless(line: Line, names: Collection[Any]) -> Line:
+    return Line(line.entry, line.about) if line.entry.facts.get("subject") in names else line
+
+
+def _forget(path: Path, names: Collection[Any]) -> None:
     """Take out what says which person a name in the ledger belongs to, once nothing may say so any more."""
-    names = {entry.facts.get("subject") for entry in shredded}
-    if not names:
+    if not path.exists():
         return
-    kept = (Line(one.entry, one.about) if one.entry.facts.get("subject") in names else one for one in read(path))
+    kept = (_nameless(one, names) for one in read(path))
     draft = path.with_name(f".{path.name}.draft")
     with open(draft, "wb", opener=_private) as out:
         for line in written(kept):

@@ -55,8 +55,14 @@ def roll_back(
     adapters.mark_known(session, adapter.id, known)
     telling.deployed(session, adapter, hooks, now, previous=before, forced=True)
     facts = {"adapter": adapter.id, "from": before, "to": number, "by": by.name}
-    ledger.append(session, now, "version_rolled_back", facts)
-    for request in adapters.newest_requests(session, adapter, known):
+    concerned = adapters.requests_to_reopen(session, adapter, known)
+    if {request.subject_hash for request in concerned} != known:
+        raise Conflict(
+            f"version {number} of adapter '{adapter.name}' knows somebody who was erased since and has no request that "
+            "could be opened again; submit one first"
+        )
+    ledger.append(session, now, "version_rolled_back", facts, [request.id for request in concerned])
+    for request in concerned:
         if request.state == "completed":
             requests.move(session, request.id, "pending", now)
             ledger.append(session, now, "request_reopened", {"request": request.id, "by": by.name}, [request.id])
@@ -80,12 +86,14 @@ def retire(session: Session, adapter: Adapter, by: Actor, now: datetime, hooks: 
 
 
 def release_candidate(
-    session: Session, job: Job, by: Actor, now: datetime, hooks: Sequence[str], vault: Vault
-) -> tuple[int, list[str]]:
-    """Let a candidate that the guards held back serve, as a person decided.
+    session: Session, job: Job, request: Request, by: Actor, now: datetime, hooks: Sequence[str], vault: Vault
+) -> int:
+    """Let a candidate that the guards held back serve, as a person decided of one request.
+
+    Others that share the job go on waiting, each for a decision of its own: the reasons may not hold for them.
 
     Returns:
-        The new version's number, and the requests that the job was for.
+        The new version's number.
 
     Raises:
         Conflict: another version serves since it was made, or its files are gone or changed.
@@ -111,35 +119,36 @@ def release_candidate(
     adapters.add_version(session, adapter.id, number, weights, job.id, now)
     adapter.current = number
     telling.deployed(session, adapter, hooks, now, previous=previous)
-    waiting = jobs.shares(session, job.id)
-    for its, _ in waiting:
-        its.erased = True
-        its.verdict = its.verdict if its.findings else "released"  # what the gates found of one alone is evidence
-    hashes = frozenset(request.subject_hash for _, request in waiting)
-    adapters.mark_erased(session, adapter.id, hashes, now)
+    shares = jobs.shares(session, job.id)
+    its = jobs.share(session, job.id, request.id)
+    its.erased = True
+    its.verdict = its.verdict if its.findings else "released"  # what the gates found of one alone is evidence
+    adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
     job.verdict = "released"
-    ids = [request.id for _, request in waiting]
     facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
-    ledger.append(session, now, "version_released", facts, ids)
-    return number, ids
+    ledger.append(session, now, "version_released", facts, [one.id for _, one in shares])
+    return number
 
 
-def accept(session: Session, job: Job, request: Request, now: datetime) -> tuple[int, list[str]]:
-    """Let a request's subject count as erased by a version that serves, though the gates refused her alone.
+def accept(session: Session, job: Job, request: Request, now: datetime) -> int:
+    """Let a request's subject count as erased by the version that serves, though it was released for others alone.
 
     Returns:
-        The number of the version that serves, and the request.
+        The number of that version.
 
     Raises:
-        Conflict: what serves now was not made from that version, or the adapter is retired.
+        Conflict: another version serves, one is being made, or the adapter is retired: later ones were made to keep
+            whoever did not count as erased, and nothing was tested of her there.
     """
     adapter = session.get_one(Adapter, job.adapter_id)
     _serving(adapter)
-    if not adapters.stems_from(session, adapter, job.id):
-        raise Conflict(f"job {job.id}: its version serves no more, nor does one that was made from it; try again")
+    if adapters.version(session, adapter.id, adapter.current).job_id != job.id:
+        raise Conflict(f"job {job.id}: its version serves no more; try again")
+    if any(one.state == "running" for one in jobs.open_of_adapter(session, adapter.id)):
+        raise Conflict(f"a job runs on adapter '{adapter.name}'; wait for its end")
     jobs.share(session, job.id, request.id).erased = True
     adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
-    return adapter.current, [request.id]
+    return adapter.current
 
 
 def _serving(adapter: Adapter) -> None:

@@ -7,6 +7,7 @@ its own.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 from unlearn.cases import clock, planning
 from unlearn.cases.clock import Regulation
 from unlearn.cases.rights import Actor
-from unlearn.cases.store import jobs, ledger, requests
+from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.tables import Job, Request
 from unlearn.errors import BadInput, Conflict
 
@@ -41,6 +42,8 @@ def cancel(session: Session, request: Request, by: Actor, now: datetime) -> None
         Conflict: it has ended.
     """
     _check(request, ("pending", "in_progress"), "cancelled")
+    if adapters.withheld_for(session, request):
+        by.check("review")  # it was confirmed before a backup brought the person back: no tool may end that
     planning.withdraw(session, request, now)
     requests.move(session, request.id, "cancelled", now)
     _enter(session, request, "request_cancelled", by, now)
@@ -158,14 +161,18 @@ def candidates(session: Session, request: Request) -> list[Job]:
     return held
 
 
-def released(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
-    """Note that a person released what the guards held back.
+def released(session: Session, request: Request, held: Sequence[Job], reason: str, by: Actor, now: datetime) -> None:
+    """Note that a person released what the guards held back: for this request, in sight of those that share its jobs.
 
     Raises:
         BadInput: no reason.
     """
     request.decision = _decision("released", checked_reason(reason), None, by, now)
-    _enter(session, request, "request_released_by_decision", by, now)
+    request.updated_at = now
+    session.flush()
+    about = {request.id, *(other.id for job in held for other in jobs.requests_of(session, job.id))}
+    facts = {"request": request.id, "by": by.name}
+    ledger.append(session, now, "request_released_by_decision", facts, sorted(about))
 
 
 def _decision(kind: str, reason: str | None, ground: str | None, by: Actor, now: datetime) -> dict[str, Any]:

@@ -205,9 +205,22 @@ def replay(session: Session, errand: Errand, now: datetime) -> None:
     """
     if errand.kind == "callback" and session.get_one(Endpoint, errand.target).disabled_at is not None:
         raise Conflict("this message's address was taken away; add it again, and look at the request instead")
+    if errand.kind == "deploy":
+        _check_current(session, errand)
     errand.state, errand.next_at, errand.ended_at = "waiting", now, None
     errand.first_attempt_at, errand.last_error = None, None
     session.flush()
+
+
+def _check_current(session: Session, errand: Errand) -> None:
+    """Whether a deployment still says what is to serve."""
+    adapter, told = session.get_one(Adapter, errand.payload["adapter_id"]), errand.payload
+    away = adapter.retired_at is not None or bool(adapter.awaits)
+    if told["withdrawn"] != away or told["number"] != adapter.current:
+        raise Conflict(
+            f"this message told of version {told['number']} of adapter '{adapter.name}', which has changed "
+            "since; a later message told of that"
+        )
 
 
 def message_view(errand: Errand) -> MessageView:

@@ -67,6 +67,8 @@ GATES = {
     "retain_drift": "Are the others still served as well?",
     "robustness": "Does it come back under attack?",
     "sequence_drift": "Do repeated requests add up?",
+    "among_others": "Does the person stand out among the others?",
+    "shared_records": "Are those released who share records?",
 }
 DECISIONS = {
     "request_held": "put under a legal hold",

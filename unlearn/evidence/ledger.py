@@ -6,6 +6,8 @@ hold ids and keyed hashes under salts that can be destroyed, never an identity. 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -105,6 +107,13 @@ class Entry:
     def as_json(self) -> dict[str, Any]:
         """The entry as JSON types."""
         return asdict(self) | {"facts": dict(self.facts)}
+
+
+def report_digest(report: Mapping[str, Any]) -> str:
+    """SHA-256 of a job's report as compact JSON with sorted keys, 64 hex digits: what its verdict was given on."""
+    plain = json.loads(json.dumps(report, allow_nan=False))  # as it comes back from wherever it is kept
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:

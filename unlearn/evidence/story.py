@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from unlearn.evidence.ledger import Entry
+from unlearn.evidence.ledger import Entry, report_digest
 from unlearn.evidence.refusal import NotVerified
 
+ROUNDING = timedelta(seconds=1)
 SKEW = timedelta(minutes=5)
 """How far the clocks of the service's machines may be apart."""
 
@@ -62,6 +63,7 @@ def check_story(
         )
     if "subject" in entries[0].facts and entries[0].facts["subject"] != request["subject"]:
         raise _no(f"entry {entries[0].seq} accepts the request of another person than the statement speaks of")
+    _check_clock(predicate["clock"], entries)
     known = {entry.seq: (entry.at, entry.action, entry.facts) for entry in entries}
     for one in [*predicate["decisions"], *predicate["purged"]]:
         if known.get(one["seq"]) != (one["at"], one["action"], one["facts"]):
@@ -73,7 +75,10 @@ def check_story(
         told = f"entry {endings[-1].seq}, {endings[-1].action}" if endings else "no entry"
         raise _no(f"the request is said to be {request['state']}, and the ledger's last word on it is {told}")
     if request["state"] == "completed":
-        _check_decided(predicate)
+        _check_decided(predicate, entries)
+    searched = {key: value for key, value in endings[-1].facts.items() if key.startswith("adapters_")}
+    if request["state"] == "completed" and (predicate["searched"] or {}) != searched:
+        raise _no(f"the statement says of the search otherwise than entry {endings[-1].seq}")
     releases = [entry.seq for entry in entries if entry.action == "version_released"]
     if request["state"] == "completed" and releases and endings[-1].seq < releases[-1]:
         raise _no(
@@ -81,10 +86,29 @@ def check_story(
         )
 
 
+def _check_clock(clock: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+    """Received and due as the ledger took them down; completed when it says so."""
+    accepted = entries[0].facts
+    due = [entry.facts["due_at"] for entry in entries if entry.action == "request_extended" and "due_at" in entry.facts]
+    ends = [entry.at for entry in entries if entry.action == "request_completed"]
+    for key, noted, slack in (
+        ("received_at", accepted.get("received_at"), ROUNDING),
+        ("due_at", due[-1] if due else accepted.get("due_at"), ROUNDING),
+        ("completed_at", ends[-1] if ends and clock.get("completed_at") else None, SKEW),
+    ):
+        stated = clock.get(key)
+        if noted is None or stated is None:
+            continue
+        if abs(datetime.fromisoformat(stated) - datetime.fromisoformat(noted)) > slack:
+            raise _no(f"the statement says {stated} of {key}, and the ledger says {noted}")
+
+
 def _check_job(job: Mapping[str, Any], entries: Sequence[Entry], report: Mapping[str, Any] | None) -> None:
     """Attempt before verdict before release; what was released is what is stated; the verdict is the report's."""
     running, verdict, release, excused = False, None, None, False
     for entry in entries:
+        if entry.action in ("request_reopened", "request_retried"):
+            excused = False  # what a person decided before was about what she saw then
         excused |= entry.action == "request_released_by_decision"
         if entry.facts.get("job") != job["id"]:
             continue
@@ -120,6 +144,8 @@ def _check_verdict(entry: Entry, job_id: str, report: Mapping[str, Any] | None) 
         told,
     ):
         raise _no(f"the verdict of job {job_id} in entry {entry.seq} is not that of its report")
+    if entry.facts.get("report_sha256", digest := report_digest(report)) != digest:
+        raise _no(f"the report of job {job_id} is not the one that the verdict in entry {entry.seq} was given on")
 
 
 def _check_alone(entry: Entry, job: Mapping[str, Any]) -> None:
@@ -129,11 +155,21 @@ def _check_alone(entry: Entry, job: Mapping[str, Any]) -> None:
         raise _no(f"the verdict of job {job['id']} on this person alone, in entry {entry.seq}, is not the one stated")
 
 
-def _check_decided(predicate: Mapping[str, Any]) -> None:
-    """A request is completed by the tests, or by a person's decision: of an adapter the last job counts."""
-    decided = any(one["action"] == "request_released_by_decision" for one in predicate["decisions"])
+def _check_decided(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+    """A request is completed by the tests, by a person's decision, or for want of records: of an adapter the last job
+    counts.
+    """
+    request = predicate["request"]["id"]
+    decided = [
+        entry.seq
+        for entry in entries
+        if entry.action == "request_released_by_decision" and entry.facts.get("request") == request
+    ]
     for job in {job["adapter"]: job for job in predicate["jobs"]}.values():
-        if job["verdict"] not in ("released", None) and not decided:
+        told = {entry.action: entry.seq for entry in entries if entry.facts.get("job") == job["id"]}
+        if job["verdict"] == "released" or {"nothing_left", "job_cancelled"} & set(told):
+            continue
+        if job["verdict"] is None or not any(seq > told.get("verdict", 0) for seq in decided):
             raise _no(
                 f"the request is completed, though the tests of job {job['id']} did not pass and nobody decided so"
             )

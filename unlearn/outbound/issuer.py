@@ -36,6 +36,9 @@ FEWEST_RSA_BITS = 2048
 FRESH_SECONDS = 3600.0
 """How long keys are used before they are fetched again."""
 
+PATIENCE_SECONDS = 0.5
+"""How long a call waits for another that fetches."""
+
 PAUSE_SECONDS = 30.0
 """Between two attempts to fetch."""
 
@@ -66,8 +69,12 @@ class Issuer:
             Unavailable: it is not known, and the issuer can't be asked.
         """
         if kid not in self._keys:
-            with self._lock:
+            if not self._lock.acquire(timeout=PATIENCE_SECONDS):  # made-up names must not keep every thread waiting
+                raise Unavailable("the keys of the OIDC issuer are being fetched; try again in a moment")
+            try:
                 self._refresh(kid)
+            finally:
+                self._lock.release()
         elif self._clock() >= self._stale_at and self._lock.acquire(blocking=False):
             try:  # one fetches, the others go on with what is there
                 self._refresh()
@@ -119,7 +126,7 @@ def _key(given: dict[str, Any]) -> PyJWK | None:
     from jwt import PyJWK, PyJWTError
 
     named = isinstance(given.get("kid"), str) and given.get("use", "sig") == "sig" and "d" not in given
-    if not named or given.get("kty") not in ("RSA", "EC", "OKP") or given.get("alg", "RS256") not in ALGORITHMS:
+    if not named or given.get("kty") not in ("RSA", "EC", "OKP") or str(given.get("alg", "RS256")) not in ALGORITHMS:
         return None
     try:
         key = PyJWK(given)

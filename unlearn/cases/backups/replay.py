@@ -19,6 +19,7 @@ from unlearn.cases.rights import OPERATOR
 from unlearn.cases.store import adapters, corpora, jobs, journal, ledger, requests, salts
 from unlearn.cases.store.journal import Line
 from unlearn.cases.tables import Adapter, ApiKey, Endpoint, Job, Request
+from unlearn.errors import Conflict
 
 LOST = "its text was lost with the database"
 STATES = {
@@ -212,6 +213,7 @@ def _shred(session: Session, names: set[str]) -> None:
     """Destroy the salts that were destroyed since."""
     for row in salts.every(session) if names else ():
         if salts.name(row.salt, row.subject_hash) in names:
+            requests.unlink(session, row.controller_id, row.subject_hash)
             salts.destroy(session, row.controller_id, row.subject_hash)
 
 
@@ -220,8 +222,13 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
     found: dict[str, set[str]] = {}
     for (adapter_id, request_id), line in _answered(session, facts).items():
         adapter, request = session.get(Adapter, adapter_id), session.get(Request, request_id)
-        if adapter is None or request is None or adapter.retired_at is not None:
+        if adapter is None or adapter.retired_at is not None:
             continue
+        if request is None:
+            raise Conflict(
+                f"the backup is older than the retention: whom entry {line.entry.seq} erased from adapter "
+                f"'{adapter.name}' is named nowhere any more, so that she can't be erased again; restore a newer backup"
+            )
         if not adapters.knows(session, adapter_id, request.subject_hash):
             continue
         whose = (request.controller_id, request.subject_hash)

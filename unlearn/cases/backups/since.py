@@ -24,6 +24,10 @@ Source = Literal["database", "journal", "nothing"]
 LONGEST_REASON = 500
 
 
+DATABASE = "the database that is replaced"
+"""How a message names it."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """Where whoever restores says that it is known from; at most one of the first three.
@@ -101,25 +105,37 @@ def find(
 
 def _from(asked: Asked, manifest: Manifest, replaced: Store | None, own_journal: Path) -> tuple[Source, Iterable[Line]]:
     if asked.nothing is not None:
-        known = sum(1 for line in journal.read(own_journal)) if own_journal.exists() else 0
-        if replaced is None and known > manifest.ledger_size:
+        known, where = _known(replaced, own_journal)
+        if known > manifest.ledger_size:
             raise Conflict(
-                f"the journal '{own_journal}' has {known} entries and the backup {manifest.ledger_size}: something did "
-                "happen since; leave --nothing-since out, or move that file away if it is another service's"
+                f"{where} has {known} entries and the backup {manifest.ledger_size}: something did happen since; leave "
+                "--nothing-since out, or move it away if it is another service's"
             )
         return "nothing", ()
     if asked.database is not None:
         return "database", _of_database(asked.database, manifest)
     if asked.journal is not None:
         return "journal", journal.read(asked.journal)
-    if replaced is not None:
-        return "database", _lines(replaced, manifest)
-    if own_journal.exists():
+    _, where = _known(replaced, own_journal)
+    if where is not None:  # the one that knows more: a database may have gone back in time
+        if replaced is not None and where == DATABASE:
+            return "database", _lines(replaced, manifest)
         return "journal", journal.read(own_journal)
     raise Conflict(
         "nobody knows what was deleted since the backup: give the journal (--journal) or the database of then "
         "(--from-database), or answer for it that nothing was (--nothing-since --reason …)"
     )
+
+
+def _known(replaced: Store | None, own_journal: Path) -> tuple[int, str | None]:
+    """How many entries the database that is replaced has, or the journal if it has more; and which that is."""
+    found: list[tuple[int, str | None]] = [(0, None)]
+    if own_journal.exists():
+        found.append((sum(1 for line in journal.read(own_journal)), f"the journal '{own_journal}'"))
+    if replaced is not None:
+        with replaced.reading() as session:
+            found.append((ledger.size(session), DATABASE))
+    return max(found, key=lambda one: (one[0], one[1] == DATABASE, one[1] is not None))
 
 
 def _of_database(url: str, manifest: Manifest) -> list[Line]:

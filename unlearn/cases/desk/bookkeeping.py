@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.desk.ledger_keys import LedgerKeys, keys_in
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import checkpoints, errands, ledger, owners, salts
+from unlearn.cases.store import checkpoints, errands, ledger, owners, requests, salts
 from unlearn.cases.views import EntryView
 from unlearn.errors import BadInput
 from unlearn.evidence import checkpoint as notes
@@ -18,7 +18,7 @@ from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
 
-OPEN = ("ledger_key_added", "ledger_key_retired", "ledger_converted", "restored")
+OPEN = ("ledger_key_added", "ledger_key_retired", "ledger_converted")
 """Actions that are nobody's, and for all to read."""
 
 
@@ -102,11 +102,15 @@ class Bookkeeping(LedgerKeys):
         ]
 
     def shred(self, controller: str, subject_hash: str) -> bool:
-        """Destroy what links a subject to its entries, which stay as they are; whether there was anything."""
+        """Destroy what links a subject to its entries, which stay as they are; whether there was anything.
+
+        Her requests stay, too, without her hash and what people wrote: all of them have ended.
+        """
         with self.store.writing() as session:
             name = salts.known_pseudonym(session, controller, subject_hash)
             if name is not None:
                 self._enter(session, "subject_shredded", {"subject": name})  # whoever restores a backup does it again
+            requests.unlink(session, controller, subject_hash)
             return salts.destroy(session, controller, subject_hash)
 
     def check_ledger(self) -> int:

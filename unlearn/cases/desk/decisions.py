@@ -9,7 +9,7 @@ from unlearn.cases import endings, lifecycle, review
 from unlearn.cases.desk.core import there
 from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, fingerprints, jobs, requests
+from unlearn.cases.store import adapters, fingerprints, requests
 from unlearn.cases.views import RequestView
 from unlearn.errors import Conflict, Unavailable
 from unlearn.policy import parse_policy
@@ -79,17 +79,17 @@ class Decisions(Data):
                 fingerprints.take_turns(session)
                 now, request = self._clock(), self._request(session, request_id, by)
                 held = review.candidates(session, request)
-                review.released(session, request, reason, by, now)
+                review.released(session, request, held, reason, by, now)
                 for job in held:
                     if job.verdict == "released":
-                        number, about = lifecycle.accept(session, job, request, now)
+                        number = lifecycle.accept(session, job, request, now)
                     else:
-                        number, about = lifecycle.release_candidate(session, job, by, now, self._hooks, self.vault)
+                        number = lifecycle.release_candidate(session, job, request, by, now, self._hooks, self.vault)
                     renewal = renewals.get(job.id)
                     if renewal is None or renewal.number != number or not self._fits(session, job, renewal):
                         raise Conflict(f"job {job.id}: its adapter changed just now; try again")
-                    self._renew(session, job, renewal, about, now)
-                    endings.settle(session, job, about, now)
+                    self._renew(session, job, renewal, [request.id], now)
+                    endings.settle(session, job, [request.id], now)
                 return there(requests.by_id(session, by.controller, request_id), "request")
         except Unavailable:  # which says nothing of what the database took
             raise
@@ -108,8 +108,8 @@ class Decisions(Data):
                 if job.verdict == "released":  # its version serves already
                     found.append((job.id, adapter, adapter.current.number, gone | {request.subject_hash}))
                 else:
-                    hashes = {waiting.subject_hash for waiting in jobs.requests_of(session, job.id)}
-                    found.append((job.id, adapter, adapters.newest(session, adapter.id) + 1, gone | hashes))
+                    number = adapters.newest(session, adapter.id) + 1
+                    found.append((job.id, adapter, number, gone | {request.subject_hash}))
         return {job_id: self._renewed(adapter, number, gone) for job_id, adapter, number, gone in found}
 
     def _change(self, request_id: str, by: Actor, change: Callable[..., None], *given: Any) -> RequestView:

@@ -62,7 +62,7 @@ class Keys(Core):
         """
         if self._issuer is not None and not token.startswith(rights.PREFIX):
             return self._actor(holder_of(token, self._issuer, self.settings))
-        key_id, at = rights.key_id(token), time.monotonic()
+        key_id, at, recent = rights.key_id(token), time.monotonic(), self._recent
         with self.store.reading() as session:
             key = keys.key(session, key_id)
         stored = "" if key is None else key.secret_sha256
@@ -70,9 +70,9 @@ class Keys(Core):
         rights.check_secret(token, stored, *ends, self._clock())
         assert key is not None  # noqa: S101 - no secret has an empty digest
         actor = Actor(f"key:{key.id}", key.controller_id, rights.parse_scopes(key.scopes))
-        if len(self._recent) >= MOST_RECENT:
-            self._recent.clear()
-        self._recent[_fingerprint(token)] = _Recent(actor, at, key.expires_at)
+        if len(recent) >= MOST_RECENT:
+            recent.clear()
+        recent[_fingerprint(token)] = _Recent(actor, at, key.expires_at)  # of no use if one was revoked meanwhile
         return actor
 
     def _actor(self, holder: Holder) -> Actor:
@@ -178,7 +178,7 @@ class Keys(Core):
                 row.revoked_at = self._clock()
                 self._enter(session, "key_revoked", {"key": key_id, "by": by.name})
             view = keys.view(session, row)
-        self._recent.clear()
+        self._recent = {}
         return view
 
 

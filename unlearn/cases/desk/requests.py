@@ -13,6 +13,7 @@ from unlearn.cases.desk.core import Core, there
 from unlearn.cases.intake import Question, Submission
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import requests
+from unlearn.cases.store.engine import collided
 from unlearn.cases.store.requests import Wanted
 from unlearn.cases.together import Together
 from unlearn.cases.views import RequestView, Touched
@@ -92,10 +93,12 @@ class Requests(Core):
         """Accept in one transaction. If that fails for what one question brought, each is tried alone."""
         try:
             return self._accept_once(questions)
-        except Unavailable:
-            raise
-        except Exception:  # PostgreSQL: somebody accepted the same since we looked
-            return [self._accept_alone(one) for one in questions]
+        except Unavailable as error:
+            if not collided(error):
+                raise
+        except Exception:  # noqa: S110 - PostgreSQL: somebody accepted the same since we looked
+            pass
+        return [self._accept_alone(one) for one in questions]
 
     def _accept_alone(self, question: Question) -> list[RequestView] | Exception:
         try:

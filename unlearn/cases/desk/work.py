@@ -131,7 +131,8 @@ class Work(Data):
             telling.deployed(session, adapter, self._hooks, now, previous=before)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
-            self._renew(session, job, renewal, claim.request_ids, now)
+            gone = [request.id for _, request in jobs.shares(session, job.id) if request.subject_hash in erased]
+            self._renew(session, job, renewal, gone, now)
             endings.settle(session, job, claim.request_ids, now)
             return erased
 

@@ -181,15 +181,6 @@ def held_subjects(session: Session, adapter: Adapter) -> frozenset[str]:
     )
 
 
-def stems_from(session: Session, adapter: Adapter, job_id: str) -> bool:
-    """Whether the version that serves is the job's, or was made from it."""
-    version = session.get_one(AdapterVersion, (adapter.id, adapter.current))
-    while version.job_id is not None and version.job_id != job_id:
-        made_from = session.get_one(Job, version.job_id).base_version
-        version = session.get_one(AdapterVersion, (adapter.id, made_from))
-    return version.job_id == job_id
-
-
 def mark_known(session: Session, adapter_id: str, subject_hashes: frozenset[str]) -> None:
     """Take back that the subjects were erased from the adapter."""
     session.execute(
@@ -199,13 +190,14 @@ def mark_known(session: Session, adapter_id: str, subject_hashes: frozenset[str]
     )
 
 
-def newest_requests(session: Session, adapter: Adapter, subject_hashes: frozenset[str]) -> list[Request]:
-    """The newest request of each of these subjects at the adapter's controller; an open one goes before."""
+def requests_to_reopen(session: Session, adapter: Adapter, subject_hashes: frozenset[str]) -> list[Request]:
+    """Of each of these subjects the request that is to take her out again: an open one, else the last completed."""
     query = select(Request).where(
         Request.controller_id == adapter.controller_id, Request.subject_hash.in_(subject_hashes)
     )
-    is_open = Request.state.in_(("pending", "in_progress"))
-    found = session.scalars(query.order_by(is_open, Request.created_at, Request.id))
+    order = {"completed": 0, "needs_review": 1, "pending": 2, "in_progress": 2}
+    found = list(session.scalars(query.order_by(Request.created_at, Request.id)))
+    found = sorted((request for request in found if request.state in order), key=lambda one: order[one.state])
     return list({request.subject_hash: request for request in found}.values())
 
 
@@ -247,6 +239,14 @@ def all_serving(session: Session) -> list[Adapter]:
 def withheld(session: Session) -> list[Adapter]:
     """The adapters of all controllers that await requests before they serve."""
     return list(session.scalars(select(Adapter).where(Adapter.awaits.is_not(None)).order_by(Adapter.id)))
+
+
+def withheld_for(session: Session, request: Request) -> bool:
+    """Whether an adapter serves nobody until the request has ended."""
+    query = select(Adapter.awaits).where(
+        Adapter.controller_id == request.controller_id, Adapter.awaits.is_not(None), Adapter.retired_at.is_(None)
+    )
+    return any(request.id in (awaits or ()) for awaits in session.scalars(query))
 
 
 def awaited(session: Session, adapter: Adapter) -> list[str]:

@@ -37,6 +37,8 @@ LOG_PAGES = 4000
 changed only once."""
 UNDEFINED_TABLE = "42P01"
 """PostgreSQL's word for tables that nobody made yet; SQLite calls that an operational error."""
+COLLISIONS = ("40P01", "40001")
+"""PostgreSQL's words for a deadlock, and for what can't be put in an order."""
 MIGRATION_LOCK, LEDGER_LOCK, FINGERPRINT_LOCK = 7_410_001, 7_410_002, 7_410_008
 """Keys of PostgreSQL's advisory locks; on SQLite a writing transaction is alone anyway."""
 
@@ -150,6 +152,11 @@ def _keys_unchecked(connection: Connection) -> Iterator[None]:
         yield
     finally:
         driver.execute("PRAGMA foreign_keys=ON").close()
+
+
+def collided(error: BaseException) -> bool:
+    """Whether the database took a transaction back because it and another waited for each other."""
+    return getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) in COLLISIONS
 
 
 def lock(connection: Connection, key: int) -> None:

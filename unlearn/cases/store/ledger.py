@@ -24,7 +24,7 @@ from unlearn.evidence.merkle import HASH_BYTES, Node, completed, leaf_hash, node
 T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
 ENTRY, NODE, SUBJECT = insert(LedgerEntry), insert(LedgerNode), insert(LedgerSubject)
-NEWEST = select(LedgerEntry.seq, LedgerEntry.hash).order_by(LedgerEntry.seq.desc()).limit(1)
+NEWEST = select(LedgerEntry.seq, LedgerEntry.hash, LedgerEntry.at).order_by(LedgerEntry.seq.desc()).limit(1)
 LEAVES = select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(bindparam("seqs", expanding=True)))
 
 
@@ -44,9 +44,10 @@ class Fact(NamedTuple):
 
 @dataclass
 class _Edge:
-    """How many entries there are, and the nodes that this transaction knows of those the next will join."""
+    """How many entries there are, when the last was made, and the nodes known here of those the next will join."""
 
     size: int
+    at: str
     nodes: dict[tuple[int, int], bytes]
 
 
@@ -67,7 +68,8 @@ def append_many(session: Session, now: datetime, told: Sequence[Fact]) -> list[E
     """
     if not told:
         return []
-    edge, at = _edge(session), rfc3339(now)
+    edge = _edge(session)
+    at = max(rfc3339(now), edge.at)  # a machine whose clock is behind another's does not go back
     entries = [new_entry(seq, at, one.action, one.facts) for seq, one in enumerate(told, edge.size + 1)]
     _write(session, edge, entries)
     about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
@@ -93,6 +95,7 @@ def take_over(session: Session, entry: Entry) -> None:
 def _write(session: Session, edge: _Edge, entries: Sequence[Entry]) -> None:
     session.flush()  # what the entries are about comes first
     made = _grow(session, edge, [bytes.fromhex(entry.hash) for entry in entries])
+    edge.at = entries[-1].at
     rows = [{"seq": e.seq, "at": e.at, "action": e.action, "facts": dict(e.facts), "hash": e.hash} for e in entries]
     connection = session.connection()
     for table, given in ((ENTRY, rows), (NODE, made)):
@@ -111,7 +114,7 @@ def _edge(session: Session) -> _Edge:
         lock(session.connection(), LEDGER_LOCK)
         newest = session.connection().execute(NEWEST).first()
         nodes = {} if newest is None else {(0, newest.seq - 1): bytes.fromhex(newest.hash)}
-        session.info[EDGE] = _Edge(0 if newest is None else newest.seq, nodes)
+        session.info[EDGE] = _Edge(0, "", {}) if newest is None else _Edge(newest.seq, newest.at, nodes)
     return cast("_Edge", session.info[EDGE])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -256,3 +257,13 @@ def view(row: Request, jobs: Sequence[JobSummary] = ()) -> RequestView:
         completed_at=row.completed_at,
         jobs=tuple(jobs),
     )
+
+
+def unlink(session: Session, controller: str, subject_hash: str) -> None:
+    """Take out of a subject's requests what leads to her: her hash, the controller's id, people's reasons."""
+    query = select(Request).where(Request.controller_id == controller, Request.subject_hash == subject_hash)
+    for row in session.scalars(query):
+        row.subject_hash, row.external_id = secrets.token_hex(32), None
+        row.hold_reason = row.extension_reason = None
+        if row.decision is not None:
+            row.decision = row.decision | {"reason": None}
