@@ -20,11 +20,12 @@ from s3 import _s3_environment, _s3_server, plain_bucket  # noqa: F401
 from unlearn.cases.backups import Archive, Asked, BackupBroken, restore
 from unlearn.cases.desk import Desk
 from unlearn.cases.desk.work import NOBODY
+from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import dump, ledger, salts
 from unlearn.cases.views import Claim, Own
 from unlearn.cases.withholding import Withheld
 from unlearn.errands import run_errands
-from unlearn.errors import BadInput, Conflict, Unavailable
+from unlearn.errors import BadInput, Conflict, NotAllowed, Unavailable
 from unlearn.evidence.checkpoint import Checkpoint, claimed
 from unlearn.purging import sweep
 from unlearn.settings import Settings
@@ -624,3 +625,64 @@ def test_from_the_command_line(desk, adapter, people, safe, elsewhere, tmp_path,
     code, out, _ = run("restore", told["path"], "--journal", journal)
     assert code == 0
     assert "withheld  bot: 1 deletions" in out
+
+
+def test_nothing_is_not_believed_against_the_database_that_is_replaced(desk, adapter, people, safe, clock, settings):
+    path = desk.backup(safe).path
+    forget(desk, people[0])
+    desk.close()
+    if settings.database_url is None:
+        with pytest.raises(Conflict, match="something did happen"):
+            restore(settings, path, NOTHING, clock(), replace=True)
+
+
+def test_a_backup_older_than_the_retention_is_refused(desk, adapter, people, safe, elsewhere, tmp_path, clock):
+    """Whom it brings back nobody could name any more."""
+    path = desk.backup(safe).path
+    request = forget(desk, people[0])
+    desk.shred("ctl_default", request.subject_hash)
+    with pytest.raises(Conflict, match="older than the retention"):
+        restore(elsewhere, path, journal_of(desk, tmp_path), clock())
+
+
+def test_a_database_that_went_back_in_time_is_noticed_and_the_journal_believed(
+    desk, adapter, people, safe, clock, settings, tmp_path
+):
+    if settings.database_url is not None:
+        pytest.skip("files are put back")
+    path = desk.backup(safe).path
+    desk.store.close()
+    shutil.copy(settings.home / "unlearn.db", tmp_path / "then.db")
+    request = forget(desk, people[0])
+    desk.keep_journal()
+    desk.close()
+    for file in settings.home.glob("unlearn.db*"):
+        file.unlink()
+    shutil.copy(tmp_path / "then.db", settings.home / "unlearn.db")
+    back = opened(settings, clock)
+    with pytest.raises(Unavailable, match="went back in time"):
+        back.keep_journal()
+    back.close()
+    found = restore(settings, path, Asked(), clock(), replace=True)
+    assert (found.source, found.replayed.withheld) == ("journal", ("bot",))
+    again = opened(settings, clock)
+    assert again.adapter("bot").awaits == (request.id,)
+    submitter = Actor("key:x", HERE, frozenset({"requests:write", "requests:read"}))
+    with pytest.raises(NotAllowed):
+        again.cancel(request.id, submitter)
+    again.close()
+
+
+def test_journals_that_were_set_aside_forget_as_well_whenever_the_process_is_killed(desk, adapter, people, monkeypatch):
+    request = forget(desk, people[0])
+    desk.keep_journal()
+    file = desk.settings.effective_journal
+    shutil.copy(file, file.with_name(f"{file.name}.1"))
+    desk.shred("ctl_default", request.subject_hash)
+    with monkeypatch.context() as patch:
+        patch.setattr("unlearn.cases.journal._write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            desk.keep_journal()
+    desk.keep_journal()
+    for kept in file.parent.glob(f"{file.name}*"):
+        assert request.subject_hash not in kept.read_text()

@@ -157,8 +157,21 @@ def test_the_ledger_names_no_subject_once_its_salt_is_destroyed(desk, adapter, c
         assert salts.known_pseudonym(session, HERE, request.subject_hash) is None
     assert desk.check_ledger()
     assert [e for e in desk.entries() if e.action == "request_accepted"] == held
+    told = desk.request(request.id)
+    assert told.subject_hash != request.subject_hash
     with desk.store.writing() as session:  # should he ask again, he is somebody else
         assert salts.pseudonym(session, HERE, request.subject_hash) != name
+
+
+def test_entries_do_not_go_back_in_time_when_a_clock_does(desk, clock):
+    desk.create_key("a", ["audit"])
+    clock.forward(-3600)
+    desk.create_key("b", ["audit"])
+    clock.forward(3601)
+    desk.create_key("c", ["audit"])
+    times = [entry.at for entry in desk.entries()]
+    assert times == sorted(times)
+    assert len(set(times[-3:])) == 2
 
 
 def test_one_subject_has_one_name_and_another_with_each_company(desk):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from test_desk import REFUSED, REPORT, submit, work
 
+from unlearn.cases.desk import Desk
 from unlearn.clearing import clear
+from unlearn.purging import leftovers
+from unlearn.settings import Settings
 from unlearn.weights import copy_adapter, read_adapter
 
 
@@ -85,3 +89,26 @@ def test_a_database_that_is_away_is_no_error_and_nothing_goes(settings, tmp_path
     assert clear(unprepared, settings) == []
     assert workshop.is_dir()
     unprepared.close()
+
+
+def test_a_home_that_moved_loses_nothing(desk, settings, adapter, company, clock, tmp_path):
+    """Rows spell the paths of then."""
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    _, weights, _ = left_by(desk, claim)
+    desk.release(claim, read_adapter(weights), REPORT)
+    desk.close()
+    settings.home.rename(tmp_path / "moved")
+    moved = Settings(home=tmp_path / "moved", roots=settings.roots, database_url=settings.database_url)
+    again = Desk(moved, clock)
+    kept = tree(moved.home / "adapters")
+    for path in (moved.home / "adapters").rglob("*"):
+        os.utime(path, (0, 0))
+    clear(again, moved)
+    assert list(leftovers(again, moved)) == []
+    assert tree(moved.home / "adapters") == {one for one in kept if "/." not in one}
+    again.close()
+
+
+def tree(root: Path) -> set[str]:
+    return {str(path) for path in root.rglob("*") if path.is_file()}

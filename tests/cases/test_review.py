@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from test_desk import REFUSED, REPORT, actions, new_version, work
@@ -12,8 +13,12 @@ from test_desk import REFUSED, REPORT, actions, new_version, work
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.views import Own
+from unlearn.corpus.records import Record
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
-from unlearn.fulfilment import fulfil
+from unlearn.evidence.trust import TrustedKey
+from unlearn.evidence.verify import verify
+from unlearn.fulfilment import _own, fulfil
+from unlearn.guards import Finding
 from unlearn.weights import copy_adapter, read_adapter
 
 pytestmark = pytest.mark.usefixtures("ticking")
@@ -428,3 +433,62 @@ def test_a_person_all_of_whose_records_went_with_somebody_else_has_nothing_left(
     assert desk.adapter("bot").current.number == 2
     desk.roll_back("bot", 1, reopen=True)
     assert {desk.request(r.id).state for r in (first, second)} == {"pending"}
+
+
+def test_a_rollback_opens_the_last_completed_request_though_a_later_one_was_rejected(desk, adapter, inputs, people):
+    done = desk.submit(people[0])
+    claim = work(desk, done.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    admission = Admission("legal_claims", "kept for a suit")
+    desk.register_adapter("two", **inputs, allow_erased=admission)
+    again = desk.submit(people[0])
+    desk.reject(again.id, "legal_claims", "a suit is pending")
+    desk.roll_back("bot", 1, reopen=True)
+    assert [desk.request(r.id).state for r in (done, again)] == ["pending", "rejected"]
+    with desk.store.reading() as session:
+        assert "version_rolled_back" in [e.action for e in entries_about(session, done.id)]
+
+
+def test_a_decision_is_about_one_request_and_the_others_of_its_job_go_on_waiting(desk, gathering, people, clock):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    clock.forward(61)
+    claim = work(desk, first.jobs[0].id)
+    shelf = desk.settings.home / "adapters" / claim.adapter.id
+    candidate = copy_adapter(read_adapter(shelf / "v1"), shelf / f"v2.{claim.job_id}.f{claim.fence}")
+    desk.hold(claim, candidate, REFUSED, {second.subject_hash: alone("refused", "fail")})
+    desk.release_as_it_is(first.id, "her figures are good")
+    assert [desk.request(r.id).state for r in (first, second)] == ["completed", "needs_review"]
+    assert desk.request(second.id).decision is None
+    left = desk.corpus(desk.adapter("bot"), "train").subjects
+    assert people[1] in left
+    assert people[0] not in left
+    desk.release_as_it_is(second.id, "his are good enough")
+    assert desk.request(second.id).state == "completed"
+    assert people[1] not in desk.corpus(desk.adapter("bot"), "train").subjects
+    for request in (first, second):
+        assert verify_bundle(desk, request.id)
+
+
+def verify_bundle(desk, request_id):
+    data = desk.export(request_id)  # which takes the ledger's first key into use
+    keys = [one.public for one in desk.ledger_keys()]
+    return list(verify(data, [TrustedKey(key.name, key.raw) for key in keys]))
+
+
+def test_who_shares_a_record_waits_with_whom_the_gates_refuse():
+    def record(*subjects):
+        return Record("-".join(subjects), subjects, text="x")
+
+    case = SimpleNamespace(
+        train=SimpleNamespace(records=[record("a", "b"), record("b", "c"), record("d"), record("e", "f")])
+    )
+    found = {name: (Finding("membership", "pass", 0.0, None, (None, None), ""),) for name in "abcd"}
+    found["c"] = (Finding("membership", "fail", 9.0, None, (None, None), ""),)
+    own = _own(SimpleNamespace(own=found, verdict="released"), case, lambda subject: f"#{subject}")
+    assert {name: one.verdict for name, one in own.items()} == {
+        "#a": "refused",
+        "#b": "refused",
+        "#c": "refused",
+        "#d": "released",
+    }
+    assert [f["gate"] for f in own["#a"].findings] == ["membership", "shared_records"]

@@ -394,3 +394,23 @@ def test_a_courier_says_once_that_the_database_is_away_and_goes_on_when_it_is_ba
         courier.stop()
         desk.close()
     assert [r.levelname for r in caplog.records if "errands wait" in r.message] == ["WARNING"]
+
+
+def test_a_deployment_is_told_again_only_while_it_is_true(desk, settings, adapter, people):
+    claim = work(desk, desk.submit(people[0]).jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    run_errands(desk, settings)
+    first = desk.messages(about=adapter.id)[-1]
+    assert desk.replay(first.id).state == "waiting"
+    run_errands(desk, settings)
+    claim = work(desk, desk.submit(people[1]).jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    run_errands(desk, settings)
+    with pytest.raises(Conflict, match="changed since"):
+        desk.replay(first.id)
+    desk.retire("bot")
+    run_errands(desk, settings)
+    for message in desk.messages(about=adapter.id):
+        if message.event == "adapter.released":
+            with pytest.raises(Conflict, match="changed since"):
+                desk.replay(message.id)

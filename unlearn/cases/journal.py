@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,10 @@ def _catch_up(store: Store, path: Path) -> int:
             count += len(some)
             shredded = {line.entry.facts.get("subject") for line in some if line.entry.action == "subject_shredded"}
             if shredded:  # before these lines are written, so that whoever is killed in between does it again
-                for file in (path, *path.parent.glob(f"{path.name}.*")):
-                    _forget(file, shredded)
+                _forget(path, shredded)
+                for aside in path.parent.glob(f"{path.name}.*"):
+                    with suppress(BadInput):  # set aside since it can't be read
+                        _forget(aside, shredded)
             _write(path, [_nameless(line, shredded) for line in some])
     return count
 
