@@ -12,7 +12,7 @@ RUN /opt/unlearn/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints
 FROM python:3.11.13-slim-bookworm
 RUN groupadd --gid 10001 unlearn \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/unlearn --shell /usr/sbin/nologin unlearn \
-    && install -d -o unlearn -g unlearn -m 0700 /var/lib/unlearn
+    && install -d -o unlearn -g unlearn -m 0700 /var/lib/unlearn /var/lib/backups
 COPY --from=build /opt/unlearn /opt/unlearn
 ENV PATH=/opt/unlearn/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -52,13 +52,20 @@ def settings_of(monkeypatch):
 
 
 def test_our_parts_share_database_broker_store_keys_and_roots_and_no_directory(settings_of):
-    shared = ("database_url", "broker_url", "mlflow_tracking_uri", "store", "roots", "identity_hash_key")
+    shared = ("database_url", "broker_url", "mlflow_tracking_uri", "store", "roots", "identity_hash_key", "ledger_key")
     seen = [{name: getattr(settings_of(part), name) for name in shared} for part in OURS]
     assert seen[0] == seen[1] == seen[2]
     assert seen[0]["store"] == "s3://unlearn/adapters"
     assert all(seen[0].values())
     kept = [volume.split(":")[0] for part in OURS for volume in SERVICES[part]["volumes"] if not volume.endswith(":ro")]
-    assert len(kept) == len(set(kept)) == 3
+    assert sorted(kept) == ["api", "backups", "maintenance", "worker"]
+
+
+def test_the_journal_is_not_where_the_database_is_and_the_user_may_write_there(settings_of):
+    journal = settings_of("api").effective_journal
+    assert journal.parent == Path("/var/lib/backups")
+    assert f"backups:{journal.parent}" in SERVICES["api"]["volumes"]
+    assert re.search(rf"install -d -o unlearn .* {journal.parent}\b", DOCKERFILE)
 
 
 def test_the_maintenance_worker_runs_the_errands_and_the_api_does_not(settings_of):

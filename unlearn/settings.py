@@ -240,7 +240,7 @@ class Settings(BaseSettings):
             raise ValueError("give an address such as https://login.example.com/realm: no user, no fragment")
         return value
 
-    @field_validator(*OPENDSR, *OIDC, mode="before")
+    @field_validator(*OPENDSR, *OIDC, "ledger_origin", "ledger_key_previous", "retention_days", mode="before")
     @classmethod
     def _empty_is_not_given(cls, value: object) -> object:
         return None if value == "" else value

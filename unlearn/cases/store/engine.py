@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -30,6 +31,8 @@ from sqlalchemy.orm import Session
 
 from unlearn.errors import BadInput, Unavailable
 
+log = logging.getLogger(__name__)
+
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_MILLISECONDS = 30_000
 LOG_PAGES = 4000
@@ -55,6 +58,7 @@ class Store:
             self.engine = create_engine(parsed, pool_pre_ping=far, json_serializer=_json, hide_parameters=True)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
+        self._away = False
         self._turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
@@ -78,14 +82,19 @@ class Store:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
+        """Turn an error of the connection into Unavailable, which strangers may read: what it says goes to the log."""
         try:
             yield
         except (OperationalError, InterfaceError, TimeoutError) as error:
-            raise Unavailable(f"the database does not answer: {_short(error)}") from error
+            if not self._away:  # once an outage
+                log.warning("the database does not answer: %s", _short(error))
+            self._away = True
+            raise Unavailable("the database does not answer; the log says why") from error
         except ProgrammingError as error:
             if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
                 raise
-            raise Unavailable(f"the database does not answer, its tables are missing: {_short(error)}") from error
+            raise Unavailable("the database does not answer: its tables are missing") from error
+        self._away = False
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the tables to the newest revision, or up to an older one; processes that start at once wait.
