@@ -78,7 +78,7 @@ def check_all(desk: Desk, seen: Seen, confirmed: dict[str, str], planned: int) -
             "errands left", [f"{e.kind} {e.event} {e.state}" for e in seen.errands if e.state in ("waiting", "failed")]
         ),
         Check("links that are not at the serving version", list(_links(home, seen))),
-        Check("breaks in the ledger's chain", list(_breaks(desk))),
+        Check("breaks in the ledger's tree", list(_breaks(desk))),
         Check("processes left", [str(pid) for pid in left_running(home)]),
     ]
 
