@@ -18,7 +18,7 @@ from polling import until
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
 from unlearn.cases.sealing import seal, unseal
-from unlearn.cases.store.ledger import all_entries
+from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.deploy import Vllm
 from unlearn.errands import Courier, hook_of, run_errands
 from unlearn.errors import BadInput, Conflict, NotFound
@@ -96,6 +96,14 @@ def test_every_change_of_a_request_is_told_signed_and_names_nobody(desk, setting
         assert people[0].partition(":")[2].encode() not in body
     assert {message.state for message in kept.values()} == {"done"}
     assert run_errands(desk, settings) == 0
+    with desk.store.reading() as session:
+        arrived = [e.facts for e in entries_about(session, request.id) if e.action == "callback_delivered"]
+    assert [(fact["request"], fact["event"]) for fact in arrived] == [
+        (request.id, "request.in_progress"),
+        (request.id, "request.completed"),
+    ]
+    assert {fact["message"] for fact in arrived} <= set(kept)
+    assert receiver.url not in str(arrived)
 
 
 def test_the_secret_is_shown_once_and_sealed(desk, receiver):

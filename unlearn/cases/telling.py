@@ -166,10 +166,13 @@ def _secrets(row: Endpoint, key: bytes, now: datetime) -> tuple[str, ...]:
 
 
 def done(session: Session, task: Task, now: datetime) -> None:
-    """Note that an errand is done, if this attempt is still its last."""
+    """Note that an errand is done, if this attempt is still its last; that a request's news arrived is a fact."""
     errand = errands.held(session, task.id, task.attempt)
     if errand is not None:
         _end(errand, "done", None, now)
+        if errand.about.startswith("req_"):
+            facts = {"request": errand.about, "message": errand.id, "event": errand.event}
+            ledger.append(session, now, "callback_delivered", facts, [errand.about])
 
 
 def failed(

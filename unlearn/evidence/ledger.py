@@ -54,6 +54,7 @@ Action = Literal[
     "corpus_purged",
     "candidate_purged",
     "erased_records_admitted",
+    "callback_delivered",
     "export_made",
     "ledger_key_added",
     "ledger_key_retired",
