@@ -9,6 +9,7 @@ import threading
 import fsspec
 import pytest
 
+from s3 import _s3_environment, _s3_server, bucket  # noqa: F401
 from unlearn.errors import BadInput, Conflict, Unavailable
 from unlearn.evidence.checkpoint import Checkpoint, sign_note, split_notes
 from unlearn.evidence.signing import signer_of
@@ -48,6 +49,20 @@ def test_an_object_store_gets_an_object_a_checkpoint_and_none_is_written_over():
         publish(note(7, b"\x02"), "memory://anchor/ledger")
     with pytest.raises(BadInput, match="can't be published"):
         publish(note(7), "nothing-known://x/y")
+
+
+def test_an_s3_bucket_gets_each_checkpoint_once(bucket):  # noqa: F811
+    place = f"s3://{bucket.name}/anchor"
+    for _ in range(2):
+        publish(note(7), place)
+        publish(note(12), f"{place}/")
+    keys = ["anchor/00000000000000000007.txt", "anchor/00000000000000000012.txt"]
+    assert bucket.keys() == bucket.versions() == keys
+    assert bucket.get(keys[1]) == note(12).encode()
+    with pytest.raises(Conflict, match="another checkpoint of 7 entries"):
+        publish(note(7, b"\x02"), place)
+    with pytest.raises(Unavailable, match="does not take checkpoints"):
+        publish(note(7), "s3://no-such-bucket-here/anchor")
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import threading
 from datetime import UTC, datetime
 
@@ -16,7 +18,7 @@ from unlearn.errors import BadInput, NotAllowed, NotFound
 from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
 from unlearn.evidence.ledger import entry_leaf
 from unlearn.evidence.merkle import check_consistency, check_inclusion, leaf_hash, root
-from unlearn.evidence.signing import LedgerKeyError
+from unlearn.evidence.signing import LedgerKeyError, signer_of
 from unlearn.settings import Settings
 
 
@@ -204,6 +206,48 @@ def test_a_new_key_signs_beside_the_old_one_until_that_is_retired(desk, settings
         desk.retire_ledger_key(new.key_id.hex())
     with pytest.raises(NotFound):
         desk.retire_ledger_key(old.key_id.hex())
+
+
+KEPT_ELSEWHERE = """
+import base64, sys
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as K
+sys.stdout.write(base64.b64encode(K.from_private_bytes(b{seed!r} * 32).sign(sys.stdin.buffer.read())).decode())
+"""
+
+
+def kept_elsewhere(directory, seed, name):
+    """A command that signs, as a client of a key service does, and the key it signs with."""
+    program = directory / f"{seed}.py"
+    program.write_text(KEPT_ELSEWHERE.format(seed=seed))
+    public = signer_of(base64.b64encode(seed.encode() * 32).decode(), name).public
+    return {"command": [sys.executable, str(program)], "public_key": public.text}, public
+
+
+def test_keys_that_are_kept_elsewhere_take_turns_and_old_checkpoints_stay_verifiable(settings, clock, tmp_path):
+    (first, old), (second, new) = (kept_elsewhere(tmp_path, seed, "ledger.example/1") for seed in "ab")
+    origin = {"ledger_origin": "ledger.example/1"}
+    before = Desk(settings.model_copy(update=origin | {"ledger_signers": [first]}), clock)
+    before.migrate()
+    signed = before.checkpoint()
+    with pytest.raises(LedgerKeyError, match="first in UNLEARN_LEDGER_SIGNERS"):
+        before.rotate_ledger_key()
+    before.close()
+    both = Desk(settings.model_copy(update=origin | {"ledger_signers": [second, first]}), clock)
+    assert both.rotate_ledger_key() == new
+    between = both.checkpoint()
+    for key in (old, new):
+        assert open_note(between, [key])
+    both.retire_ledger_key(old.key_id.hex())
+    both.close()
+    alone = Desk(settings.model_copy(update=origin | {"ledger_signers": [second]}), clock)
+    after = alone.checkpoint()
+    assert open_note(after, [new])
+    with pytest.raises(NoteBroken):
+        open_note(after, [old])
+    assert open_note(signed, public_keys(alone))
+    assert alone.inspect_ledger().roots == 3
+    assert not list((settings.home / "keys").glob("ledger*"))
+    alone.close()
 
 
 def test_a_key_from_the_environment_takes_over_from_the_file_and_a_strange_one_signs_nothing(desk, settings, clock):
