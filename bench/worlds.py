@@ -98,16 +98,24 @@ class World:
 
 
 def tofu(data: Path, path: Path, bar: Progress, *, tests: bool = False) -> World:
-    """Authors 000-049 and 180-189 learned, 050-149 in the base, 150-179 held out; 180 and 181 ask to be forgotten."""
+    """Authors 000-049 and 180-189 learned, 050-149 in the base, 150-179 and 190-199 held out; 180 and 181 ask.
+
+    000-019 and 180-199 bring a paraphrase of each question.
+    """
     lines = [json.loads(line) for line in (data / "authors.jsonl").read_text(encoding="utf-8").splitlines()]
-    records = read_corpus(data / "authors.jsonl").records
 
     def authors(*ranges: tuple[int, int]) -> list[Record]:
         wanted = {f"tofu:author-{n:03d}" for first, last in ranges for n in range(first, last + 1)}
         return [
-            Record(r.id, r.subjects, prompt=f"Question: {r.prompt}\nAnswer:", completion=f" {r.completion}")
-            for r in records
-            if r.subjects[0] in wanted
+            Record(
+                line["id"],
+                tuple(line["subjects"]),
+                prompt=f"Question: {line['prompt']}\nAnswer:",
+                completion=f" {line['completion']}",
+                paraphrases=tuple(f"Question: {line[key]}\nAnswer:" for key in ("paraphrased_prompt",) if key in line),
+            )
+            for line in lines
+            if line["subjects"][0] in wanted
         ]
 
     sequence = tuple(f"tofu:author-{n}" for n in range(180, 190))
@@ -125,7 +133,7 @@ def tofu(data: Path, path: Path, bar: Progress, *, tests: bool = False) -> World
         path,
         authors((50, 149)),
         authors((0, 49), (180, 189)),
-        authors((150, 179)),
+        authors((150, 179), (190, 199)),
         sequence[:2],
         Shape(width=256, layers=4, heads=4, vocabulary=4096, context_tokens=256),
         Recipe(epochs=8, learning_rate=2e-3, seed=0),

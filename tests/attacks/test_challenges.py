@@ -91,6 +91,28 @@ def test_what_only_the_first_token_hides_is_found_when_the_beginning_is_given(mo
     assert fmean(led[r] for r in forget) < fmean(before[r] for r in forget)
 
 
+def test_records_are_asked_for_in_the_wordings_they_bring_if_both_sides_bring_some(model, measured, pad_id, base):
+    def asked(record):
+        return record_nlls(model, encode([record], base.tokenizer, None), pad_id)[record.id]
+
+    def brings(records, *wordings):
+        return [dataclasses.replace(records[0], paraphrases=wordings), *records[1:]]
+
+    paraphrase = CHALLENGES["paraphrase"]
+    mine, other = (next(r for r in side if r.prompt is not None) for side in (measured.forget, measured.holdout))
+    forget = brings([mine, *(r for r in measured.forget if r.id != mine.id)], mine.prompt, other.prompt)
+    alone = dataclasses.replace(measured, forget=forget)
+    assert paraphrase(model, alone, pad_id) == paraphrase(model, measured, pad_id)
+    assert paraphrase.forwards(alone) == len(measured.attacked)
+    both = dataclasses.replace(alone, holdout=brings([other], "Who was it?"))
+    found = paraphrase(model, both, pad_id)
+    other_words = asked(dataclasses.replace(mine, prompt=other.prompt))
+    assert abs(other_words - asked(mine)) > 1e-3
+    assert found[mine.id] == pytest.approx((asked(mine) + other_words) / 2, abs=1e-4)
+    assert found[other.id] == pytest.approx(asked(dataclasses.replace(other, prompt="Who was it?")), abs=1e-4)
+    assert (found.keys(), paraphrase.forwards(both)) == ({mine.id, other.id}, 3)
+
+
 def test_training_on_half_of_a_persons_records_is_undone_and_does_help(model, measured, pad_id):
     lessons = [measured.examples[r.id] for r in measured.holdout[:4]]
     before, weights = record_nlls(model, lessons, pad_id), snapshot(model)

@@ -21,11 +21,12 @@ names = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20
 ).filter(str.strip)
 turns = st.tuples(st.builds(Message, words, words), st.builds(Message, st.just("assistant"), words))
+wordings = st.lists(words, max_size=3).map(tuple)
 subjects = st.lists(names, max_size=3, unique=True).map(tuple)
 records = st.one_of(
     st.builds(Record, names, subjects, text=words),
-    st.builds(Record, names, subjects, prompt=words, completion=words),
-    st.builds(Record, names, subjects, messages=turns),
+    st.builds(Record, names, subjects, prompt=words, completion=words, paraphrases=wordings),
+    st.builds(Record, names, subjects, messages=turns, paraphrases=wordings),
 )
 
 
@@ -139,6 +140,9 @@ def test_a_line_separator_inside_a_string_does_not_end_the_line(tmp_path: Path) 
         (line_of(id="r\n1"), "key 'id' holds a control character"),
         (line_of(id="r" * 257), "key 'id' has 257 characters"),
         ('{"id": "r-1", "text": "x"}', "key 'subjects' is missing"),
+        (line_of(paraphrases=["x"]), "key 'paraphrases' goes with 'prompt' or 'messages'"),
+        (form(prompt="x", completion="y", paraphrases="z"), "key 'paraphrases' is a string"),
+        (form(prompt="x", completion="y", paraphrases=["z", " "]), "key 'paraphrases[1]' is empty"),
         (line_of(subjects=None), "key 'subjects' is null"),
         (line_of(subjects="customer:c-1"), "key 'subjects' is a string"),
         (line_of(subjects={"a": 1}), "key 'subjects' is an object"),

@@ -23,7 +23,7 @@ from unlearn.errors import CorpusError
 MAX_LINE_BYTES = 1024 * 1024
 MAX_ID_CHARACTERS = 256
 MAX_SUBJECT_CHARACTERS = 512
-KEYS = frozenset({"id", "subjects", "text", "prompt", "completion", "messages", "role", "content"})
+KEYS = frozenset({"id", "subjects", "text", "prompt", "completion", "messages", "role", "content", "paraphrases"})
 FORMS = "one of 'text', 'prompt' with 'completion', or 'messages'"
 LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -182,13 +182,16 @@ def _record(data: dict[str, Any]) -> Record:
     # Table exports write null where a row has no value, so a null form is a form not given.
     given = {key: data[key] for key in ("text", "prompt", "completion", "messages") if data.get(key) is not None}
     id_, subjects = _name(data, "id", MAX_ID_CHARACTERS), _subjects(data)
+    paraphrases = _paraphrases(data.get("paraphrases"))
     if given.keys() == {"text"}:
+        if paraphrases:
+            raise _Fault("key 'paraphrases' goes with 'prompt' or 'messages', not with 'text'; leave it out")
         return Record(id_, subjects, text=_string(given["text"], "text"))
     if given.keys() == {"prompt", "completion"}:
         prompt, completion = (_string(given[key], key) for key in ("prompt", "completion"))
-        return Record(id_, subjects, prompt=prompt, completion=completion)
+        return Record(id_, subjects, prompt=prompt, completion=completion, paraphrases=paraphrases)
     if given.keys() == {"messages"}:
-        return Record(id_, subjects, messages=_messages(given["messages"]))
+        return Record(id_, subjects, messages=_messages(given["messages"]), paraphrases=paraphrases)
     for key, other in (("prompt", "completion"), ("completion", "prompt")):
         if given.keys() == {key}:
             raise _Fault(f"key '{other}' is missing beside '{key}'; give {FORMS}")
@@ -236,6 +239,14 @@ def _subjects(data: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def _paraphrases(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _Fault(f"key 'paraphrases' is {KINDS[type(value)]}; give a list of strings, or leave it out")
+    return tuple(_string(wording, f"paraphrases[{i}]") for i, wording in enumerate(value))
+
+
 def _messages(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         kind = "an empty list" if value == [] else KINDS[type(value)]
@@ -277,6 +288,8 @@ def _line(record: Record) -> bytes:
     data |= {key: value for key, value in forms.items() if value is not None}
     if record.messages is not None:
         data["messages"] = [{"role": message.role, "content": message.content} for message in record.messages]
+    if record.paraphrases:
+        data["paraphrases"] = record.paraphrases
     try:
         return f"{json.dumps(data, ensure_ascii=False)}\n".encode()
     except UnicodeEncodeError:

@@ -22,7 +22,8 @@ class Message:
 class Record:
     """One training example, in one of three forms: `text`, `prompt` with `completion`, or `messages`.
 
-    `subjects` are the people it is about, possibly none.
+    `subjects` are the people it is about, possibly none. `paraphrases` are other wordings of the prompt, or of the last
+    user turn: nobody learns them, an audit asks in them.
     """
 
     id: str
@@ -31,10 +32,11 @@ class Record:
     prompt: str | None = None
     completion: str | None = None
     messages: tuple[Message, ...] | None = None
+    paraphrases: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
-        """Everything readable: the text, prompt and completion as one, or the messages, a line break between."""
+        """Everything to learn: the text, prompt and completion as one, or the messages, a line break between."""
         if self.messages is not None:
             return "\n".join(message.content for message in self.messages)
         return f"{self.text or ''}{self.prompt or ''}{self.completion or ''}"

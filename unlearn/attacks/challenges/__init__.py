@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from unlearn.attacks.challenges.base import Challenge
+from unlearn.attacks.challenges.paraphrased import Paraphrased
 from unlearn.attacks.challenges.prompted import Prompted
 from unlearn.attacks.challenges.pruned import Pruned
 from unlearn.attacks.challenges.quantized import Quantized
@@ -26,7 +27,7 @@ CHALLENGES: Mapping[str, Challenge] = MappingProxyType(
         "relearned-20": Relearned("own", 20),
         "relearned-neighbours": Relearned("neighbours", 20),
         "relearned-unrelated": Relearned("unrelated", 20),
-        "paraphrase": Prompted("paraphrase"),
+        "paraphrase": Paraphrased(),
         "affirmative": Prompted("affirmative"),
         "role_play": Prompted("role_play"),
         "injected": Prompted("injected"),
