@@ -40,7 +40,7 @@ from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import split
 from unlearn.corpus.synthetic import synthetic_world
 from unlearn.erasure.loop import erase
-from unlearn.erasure.shadows import drop_rows, read_shadows
+from unlearn.erasure.shadow_table import drop_rows, read_shadows
 from unlearn.guards import GOVERNORS, Budget, NonFinite
 from unlearn.ladder import climb
 from unlearn.lm.base import attached, load_base, save_adapter

@@ -20,7 +20,8 @@ from unlearn.attempt import shadow_plan
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.synthetic import synthetic_world
-from unlearn.erasure.shadows import ShadowTable, make_shadows, read_shadows
+from unlearn.erasure.shadow_table import ShadowTable, read_shadows
+from unlearn.erasure.shadows import make_shadows
 from unlearn.lm.base import load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import Recipe, finetune

@@ -17,7 +17,7 @@ from polling import until
 from unlearn.cases.desk import Desk
 from unlearn.cli.client import Client
 from unlearn.cli.house import House, free_port
-from unlearn.erasure.shadows import read_shadows
+from unlearn.erasure.shadow_table import read_shadows
 from unlearn.errors import NotFound, Unauthenticated
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.trust import TrustedKey

@@ -23,7 +23,8 @@ from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
 from unlearn.erasure.loop import Step, Walked, erase, steps_of
-from unlearn.erasure.shadows import ShadowPlan, ShadowTable, check_shadows
+from unlearn.erasure.shadow_table import ShadowTable, check_shadows
+from unlearn.erasure.shadows import ShadowPlan
 from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
 from unlearn.errors import CorpusError

@@ -23,7 +23,8 @@ from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim, Own
-from unlearn.erasure.shadows import ShadowTable, drop_rows, make_shadows, read_shadows
+from unlearn.erasure.shadow_table import ShadowTable, drop_rows, read_shadows
+from unlearn.erasure.shadows import make_shadows
 from unlearn.errors import BadInput, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.following import Follower, Heart
 from unlearn.guards import Finding, own_verdict

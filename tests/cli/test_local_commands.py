@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from unlearn.corpus.jsonl import write_corpus
 from unlearn.corpus.records import Record
-from unlearn.erasure.shadows import read_shadows
+from unlearn.erasure.shadow_table import read_shadows
 
 
 @pytest.fixture

@@ -11,15 +11,8 @@ import torch
 
 from unlearn.corpus.records import Corpus
 from unlearn.erasure import shadows
-from unlearn.erasure.shadows import (
-    ShadowPlan,
-    assign_folds,
-    check_shadows,
-    deal,
-    drop_rows,
-    make_shadows,
-    read_shadows,
-)
+from unlearn.erasure.shadow_table import check_shadows, drop_rows, read_shadows
+from unlearn.erasure.shadows import ShadowPlan, assign_folds, deal, make_shadows
 from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
 from unlearn.lm.batches import encode

@@ -15,7 +15,7 @@ import pytest
 
 from like_vllm import LikeVllm
 from unlearn.cases.desk import Desk
-from unlearn.erasure.shadows import COLUMNS, SCHEMA, read_shadows
+from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, CorpusError, ModelError, Unavailable
 from unlearn.fulfilment import _drop, fulfil

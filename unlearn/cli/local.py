@@ -177,7 +177,7 @@ def erase(
         write_review(out, outcome.before, outcome.after, outcome.report)
     shutil.rmtree(state, ignore_errors=True)
     if shadow_table is not None and outcome.verdict == "released" and not keep_rows:
-        from unlearn.erasure.shadows import drop_rows
+        from unlearn.erasure.shadow_table import drop_rows
 
         drop_rows(shadow_table, outcome.before.forget.nlls)
     if as_json:
@@ -267,7 +267,7 @@ def _case(
     forgotten = frozenset(subjects)
     table = None
     if shadow_table is not None:
-        from unlearn.erasure.shadows import check_shadows, read_shadows
+        from unlearn.erasure.shadow_table import check_shadows, read_shadows
         from unlearn.lm.finetune import recorded_recipe
 
         table = read_shadows(shadow_table)

@@ -1,9 +1,8 @@
-"""The shadow table: what each train record would look like to an adapter that never saw its person.
+"""Making a shadow table: what would each train record look like to an adapter that never saw its person?
 
 K fold adapters are fitted with the adapter's own recipe, each without one part of the subjects. A record is read by
 the fold that never saw its subject, and only those signals are kept; a fold lives in memory alone and is gone when
-its signals are written, because it holds everybody else's data. The table names no subject: a row is found by record
-id and the place of the subject among the record's.
+its signals are written, because it holds everybody else's data.
 
 Two kinds of fits, because a gate must not lean on those that gave the eraser its targets. *Folds* leave each person
 out once, and keep what the eraser aims at. *Test shadows* leave each person out several times, with seeds of their
@@ -15,10 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -30,74 +28,25 @@ import torch
 from peft import PeftModel
 
 from unlearn.corpus.circles import circle_of
-from unlearn.corpus.records import Corpus, Record
+from unlearn.corpus.records import Corpus
+from unlearn.erasure.shadow_table import (
+    COLUMNS,
+    HOLDOUT,
+    SCHEMA,
+    ShadowTable,
+    Signals,
+    about_table,
+    read_shadows,
+    write_table,
+)
 from unlearn.errors import BadInput, CorpusError
 from unlearn.lm.base import Base
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import OnStep, Recipe, fitted
 from unlearn.lm.likelihood import Model, record_nlls, top_tokens
 
-SCHEMA = "unlearn/shadows/v2"
 TOP_TOKENS = 32
 """Most likely tokens kept at each scored position; the mass of all others is kept as one."""
-
-COLUMNS = pa.schema(
-    [
-        ("record", pa.string()),
-        ("place", pa.int32()),
-        ("fold", pa.int32()),
-        ("log_probs", pa.list_(pa.float32())),
-        ("top_tokens", pa.list_(pa.int32())),
-        ("top_log_probs", pa.list_(pa.float32())),
-        ("scores", pa.list_(pa.float64())),
-    ]
-)
-
-HOLDOUT = -1
-"""Place of a record that names nobody to forget: one of the holdout."""
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What a fold that never saw the subject says of one record.
-
-    Attributes:
-        log_probs: float32 [scored tokens], log p of each scored token, nats.
-        top_tokens: int64 [scored tokens, k], the most likely tokens at each scored position; k is 0 once somebody whom
-            the fold had learned from was erased.
-        top_log_probs: float32 [scored tokens, k], their log p, nats.
-    """
-
-    log_probs: torch.Tensor
-    top_tokens: torch.Tensor
-    top_log_probs: torch.Tensor
-
-
-@dataclass(frozen=True)
-class ShadowTable:
-    """A table in memory.
-
-    Attributes:
-        path: its file.
-        about: what it was made from and how: schema, digests of base and train corpus, recipe, folds, seed, the mean
-            NLL of the holdout under each fold (nats per token), and the test shadows' rounds, parts and score names.
-        rows: signals by (record id, place of the subject among the record's).
-        tests: scores under each test shadow that never saw the subject, by (record id, place) and shadow; records of
-            the holdout at place -1.
-    """
-
-    path: Path
-    about: Mapping[str, Any]
-    rows: Mapping[tuple[str, int], Signals]
-    tests: Mapping[tuple[str, int], Mapping[int, Mapping[str, float]]]
-
-    def of(self, record: Record, is_forgotten: Callable[[str], bool]) -> Signals | None:
-        """The signals of `record` under the fold without its (first) subject to forget; None if the row is gone."""
-        for place, subject in enumerate(record.subjects):
-            if is_forgotten(subject) and (record.id, place) in self.rows:
-                return self.rows[record.id, place]
-        return None
-
 
 Read = Callable[[PeftModel, Collection[str]], Mapping[str, Mapping[str, float]]]
 """(a test shadow, the subjects it never saw) -> record of theirs or of the holdout -> name -> score; NaN: none."""
@@ -219,87 +168,12 @@ def make_shadows(
         part = parts / f"{fit.number}.parquet"
         if not part.exists():
             rows, level = _fitted(base, train, encoded, unseen, fit, on_fold(fit.number + 1, len(fits)))
-            _write(part, rows, {"holdout_nll_nats": level})
+            write_table(part, rows, {"holdout_nll_nats": level})
     tables = [pq.read_table(parts / f"{fit.number}.parquet", schema=COLUMNS) for fit in fits]
-    levels = [_about(parts / f"{number}.parquet")["holdout_nll_nats"] for number in range(folds)]
-    _write(destination, pa.concat_tables(tables), about | {"fold_holdout_nlls_nats": levels})
+    levels = [about_table(parts / f"{number}.parquet")["holdout_nll_nats"] for number in range(folds)]
+    write_table(destination, pa.concat_tables(tables), about | {"fold_holdout_nlls_nats": levels})
     shutil.rmtree(parts)
     return read_shadows(destination)
-
-
-def read_shadows(path: Path) -> ShadowTable:
-    """The shadow table in the file at `path`.
-
-    Raises:
-        BadInput: it can't be read or is no shadow table.
-    """
-    try:
-        table, about = pq.read_table(path, schema=COLUMNS), _about(path)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
-    if about.get("schema") != SCHEMA:
-        raise BadInput(f"'{path}' is no shadow table of this program ({SCHEMA}); make one with `unlearn shadows`")
-    rows: dict[tuple[str, int], Signals] = {}
-    tests: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
-    for row in table.to_pylist():
-        if row["scores"]:
-            named = dict(zip(about["tests"]["scores"], row["scores"], strict=True))
-            tests.setdefault((row["record"], row["place"]), {})[row["fold"]] = named
-            continue
-        probs = torch.tensor(row["log_probs"], dtype=torch.float32)
-        shape = (len(probs), len(row["top_tokens"]) // len(probs))
-        tokens = torch.tensor(row["top_tokens"], dtype=torch.int64).reshape(shape)
-        levels = torch.tensor(row["top_log_probs"], dtype=torch.float32).reshape(shape)
-        rows[row["record"], row["place"]] = Signals(probs, tokens, levels)
-    return ShadowTable(path, about, rows, tests)
-
-
-def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, recipe: Recipe | None) -> None:
-    """Check that `table` was made for this base and train corpus, and with the adapter's recipe, where one is recorded.
-
-    Raises:
-        BadInput: names what differs.
-    """
-    if recipe is not None:
-        made, own = table.about["recipe"], asdict(recipe)
-        differ = [name for name in own if name != "seed" and made.get(name) != own[name]]
-        if differ:
-            what = ", ".join(f"{name.replace('_', ' ')} {made.get(name)} (not {own[name]})" for name in differ)
-            raise BadInput(
-                f"shadow table '{table.path}' shows adapters of another recipe: {what}; make one with "
-                "`unlearn shadows --adapter`"
-            )
-    for name, there, here in (
-        ("base", table.about["base_sha256"], base_sha256),
-        ("train corpus", table.about["train_sha256"], train.sha256),
-    ):
-        if there != here:
-            raise BadInput(
-                f"shadow table '{table.path}' was made for another {name} (sha256 {there[:12]}…, not {here[:12]}…); "
-                "make one for this with `unlearn shadows`"
-            )
-
-
-def drop_rows(path: Path, records: Iterable[str]) -> int:
-    """Take every row of `records` out of the table at `path`, in one step: how many rows went.
-
-    Called when a case closes: what is kept of the person goes with the person. That is more than the rows. A fold that
-    had learned from the person says so at other people's records (the likeliest surname after a shared first name), so
-    the likeliest tokens of every row that such a fold read go too; what is left there is one number a token, of the
-    row's own text.
-    """
-    gone = set(records)
-    table, about = pq.read_table(path, schema=COLUMNS), _about(path)
-    rows = table.to_pylist()
-    if not any(row["record"] in gone for row in rows):
-        return 0
-    left_out = {row["fold"] for row in rows if row["record"] in gone and not row["scores"]}  # had not learned from them
-    kept = [row for row in rows if row["record"] not in gone]
-    for row in kept:
-        if left_out != {row["fold"]}:
-            row["top_tokens"], row["top_log_probs"] = [], []
-    _write(path, pa.Table.from_pylist(kept, schema=COLUMNS), about)
-    return len(rows) - len(kept)
 
 
 def _parts(destination: Path, about: Mapping[str, Any]) -> Path:
@@ -374,18 +248,3 @@ def _rows(
 
 def _read(model: Model, examples: Sequence[Example], pad_id: int) -> dict[str, Signals]:
     return {record: Signals(*found) for record, found in top_tokens(model, examples, pad_id, TOP_TOKENS).items()}
-
-
-def _about(path: Path) -> dict[str, Any]:
-    metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(b"unlearn", b"{}"))
-
-
-def _write(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table.replace_schema_metadata({"unlearn": json.dumps(about, sort_keys=True)}), draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from peft import PeftModel
 
 from unlearn.corpus.neighbours import similarities
 from unlearn.corpus.records import Record
-from unlearn.erasure.shadows import ShadowTable, Signals
+from unlearn.erasure.shadow_table import ShadowTable, Signals
 from unlearn.erasure.task import Targets
 from unlearn.lm.batches import Example
 from unlearn.lm.likelihood import record_nlls

@@ -1,0 +1,244 @@
+"""The shadow table, as a file and in memory: what adapters that never saw a record's people say of the record.
+
+One Parquet file; a row is found by record id and the place of the subject among the record's, and none names a subject.
+In memory its columns stay flat, as in the file: a record's signals and scores are looked up there, so that the table of
+a hundred thousand records opens in seconds. Knows no adapter, no request and no verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from unlearn.corpus.records import Corpus, Record
+from unlearn.errors import BadInput
+from unlearn.lm.finetune import Recipe
+
+SCHEMA = "unlearn/shadows/v2"
+COLUMNS = pa.schema(
+    [
+        ("record", pa.string()),
+        ("place", pa.int32()),
+        ("fold", pa.int32()),
+        ("log_probs", pa.list_(pa.float32())),
+        ("top_tokens", pa.list_(pa.int32())),
+        ("top_log_probs", pa.list_(pa.float32())),
+        ("scores", pa.list_(pa.float64())),
+    ]
+)
+
+HOLDOUT = -1
+"""Place of a record that names nobody to forget: one of the holdout."""
+
+
+Key = tuple[str, int]
+"""A record's id, and the place of the subject among the record's."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a fold that never saw the subject says of one record.
+
+    Attributes:
+        log_probs: float32 [scored tokens], log p of each scored token, nats.
+        top_tokens: int64 [scored tokens, k], the most likely tokens at each scored position; k is 0 once somebody whom
+            the fold had learned from was erased.
+        top_log_probs: float32 [scored tokens, k], their log p, nats.
+    """
+
+    log_probs: torch.Tensor
+    top_tokens: torch.Tensor
+    top_log_probs: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ShadowTable:
+    """A table in memory.
+
+    Attributes:
+        path: its file.
+        about: what it was made from and how: schema, digests of base and train corpus, recipe, folds, seed, the mean
+            NLL of the holdout under each fold (nats per token), and the test shadows' rounds, parts and score names.
+        rows: signals.
+        tests: scores under each test shadow that never saw the subject, by shadow; records of the holdout at place -1.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    rows: Mapping[Key, Signals]
+    tests: Mapping[Key, Mapping[int, Mapping[str, float]]]
+
+    def of(self, record: Record, is_forgotten: Callable[[str], bool]) -> Signals | None:
+        """The signals of `record` under the fold without its (first) subject to forget; None if the row is gone."""
+        for place, subject in enumerate(record.subjects):
+            if is_forgotten(subject) and (record.id, place) in self.rows:
+                return self.rows[record.id, place]
+        return None
+
+
+def read_shadows(path: Path) -> ShadowTable:
+    """The shadow table in the file at `path`.
+
+    Raises:
+        BadInput: it can't be read or is no shadow table.
+    """
+    try:
+        table, about = pq.read_table(path, schema=COLUMNS), about_table(path)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
+    if about.get("schema") != SCHEMA:
+        raise BadInput(f"'{path}' is no shadow table of this program ({SCHEMA}); make one with `unlearn shadows`")
+    try:
+        return ShadowTable(path, about, *_opened(table, about))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"shadow table '{path}' can't be read: {error}; make it again with `unlearn shadows`") from None
+
+
+def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, recipe: Recipe | None) -> None:
+    """Check that `table` was made for this base and train corpus, and with the adapter's recipe, where one is recorded.
+
+    Raises:
+        BadInput: names what differs.
+    """
+    if recipe is not None:
+        made, own = table.about["recipe"], asdict(recipe)
+        differ = [name for name in own if name != "seed" and made.get(name) != own[name]]
+        if differ:
+            what = ", ".join(f"{name.replace('_', ' ')} {made.get(name)} (not {own[name]})" for name in differ)
+            raise BadInput(
+                f"shadow table '{table.path}' shows adapters of another recipe: {what}; make one with "
+                "`unlearn shadows --adapter`"
+            )
+    for name, there, here in (
+        ("base", table.about["base_sha256"], base_sha256),
+        ("train corpus", table.about["train_sha256"], train.sha256),
+    ):
+        if there != here:
+            raise BadInput(
+                f"shadow table '{table.path}' was made for another {name} (sha256 {there[:12]}…, not {here[:12]}…); "
+                "make one for this with `unlearn shadows`"
+            )
+
+
+def drop_rows(path: Path, records: Iterable[str]) -> int:
+    """Take every row of `records` out of the table at `path`, in one step: how many rows went.
+
+    Called when a case closes: what is kept of the person goes with the person. That is more than the rows. A fold that
+    had learned from the person says so at other people's records (the likeliest surname after a shared first name), so
+    the likeliest tokens of every row that such a fold read go too; what is left there is one number a token, of the
+    row's own text.
+    """
+    table, about = pq.read_table(path, schema=COLUMNS), about_table(path)
+    going = pc.is_in(table["record"], pa.array(sorted(set(records)), pa.string()))
+    if not pc.any(going).as_py():
+        return 0
+    signals = pc.equal(pc.list_value_length(table["scores"]), 0)
+    left_out = pc.unique(table.filter(pc.and_(going, signals))["fold"])  # had not learned from them
+    kept = table.filter(pc.invert(going))
+    clean = pc.equal(kept["fold"], left_out[0]) if len(left_out) == 1 else pa.array([False] * len(kept))
+    for name in ("top_tokens", "top_log_probs"):
+        empty = pa.scalar([], COLUMNS.field(name).type)
+        kept = kept.set_column(COLUMNS.get_field_index(name), name, pc.if_else(clean, kept[name], empty))
+    write_table(path, kept, about)
+    return len(table) - len(kept)
+
+
+class _Lists:
+    """A column of lists, flat: row n is `values[starts[n]:starts[n + 1]]`."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        lists = column.combine_chunks()
+        self.starts: np.ndarray = lists.offsets.to_numpy()
+        self.values: np.ndarray = lists.values.to_numpy()
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows(Mapping[Key, Signals]):
+    """The folds' rows, each made into tensors when it is asked for."""
+
+    places: Mapping[Key, int]
+    log_probs: _Lists
+    top_tokens: _Lists
+    top_log_probs: _Lists
+
+    def __getitem__(self, key: Key) -> Signals:
+        row = self.places[key]
+        probs = torch.tensor(self.log_probs[row], dtype=torch.float32)
+        tokens = torch.tensor(self.top_tokens[row], dtype=torch.int64).reshape(len(probs), -1 if len(probs) else 0)
+        return Signals(probs, tokens, torch.tensor(self.top_log_probs[row], dtype=torch.float32).reshape(tokens.shape))
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scores(Mapping[str, float]):
+    """One row of the test shadows' scores, float64 [rows, names]."""
+
+    names: Mapping[str, int]
+    scores: np.ndarray
+    row: int
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.scores[self.row, self.names[name]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _opened(table: pa.Table, about: Mapping[str, Any]) -> tuple[_Rows, dict[Key, dict[int, _Scores]]]:
+    """The rows of the folds, and those of the test shadows.
+
+    Raises:
+        ValueError: rows with more scores or fewer than there are names.
+    """
+    lists = [_Lists(table[name]) for name in ("log_probs", "top_tokens", "top_log_probs", "scores")]
+    counts = np.diff(lists[3].starts)
+    scored = np.flatnonzero(counts)
+    names = {name: place for place, name in enumerate(about["tests"]["scores"])} if len(scored) else {}
+    if not (counts[scored] == len(names)).all():
+        raise ValueError(f"a row has not the {len(names)} scores that the table names")
+    scores = lists[3].values.reshape(len(scored), -1 if len(scored) else 0)
+    keys = list(zip(table["record"].to_pylist(), table["place"].to_pylist(), strict=True))
+    folds = table["fold"].to_pylist()
+    tests: dict[Key, dict[int, _Scores]] = {}
+    for number, row in enumerate(scored.tolist()):
+        tests.setdefault(keys[row], {})[folds[row]] = _Scores(names, scores, number)
+    places = {keys[row]: row for row in np.flatnonzero(counts == 0).tolist()}
+    return _Rows(places, *lists[:3]), tests
+
+
+def about_table(path: Path) -> dict[str, Any]:
+    """What is noted in the file at `path` beside its rows."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"unlearn", b"{}"))
+
+
+def write_table(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
+    """Write rows and what is noted beside them to `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table.replace_schema_metadata({"unlearn": json.dumps(about, sort_keys=True)}), draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
