@@ -2,10 +2,11 @@
 
     python bench/verification.py --data ../shared/data/tofu --work /tmp/unlearn-bench --out docs/benchmarks/verification.md
 
-Three parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
+Four parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
 every attack and challenge of the `strict` preset, on synthetic people and on TOFU. (2) Twenty requests of one person with 5 to
 20 records each: original, control, `calibrated` and `ascent` past its target under `standard`, the impostors under `strict`.
 (3) The test's own error rates on real fits: each test shadow judged by the others, as it is and moved to the margin.
+(4) What twelve times the budget of the suffix search finds.
 Every result is kept in --work as JSON, so that an interrupted run goes on; --only does a part.
 """
 
@@ -49,6 +50,8 @@ Figures = dict[str, Any]
 REQUESTS = 20
 PAST = {"method": "ascent", "steps": 60, "learning_rate": 1e-3}
 """Plain ascent, nobody stopping it."""
+QUICK = {"preset": "quick", "extras": ()}
+SEARCHES = ("suffix", "suffix-50")
 UNGUARDED = {"overshoot_nats": 99.0, "retain_rise": 99.0, "retain_kl_nats": 99.0, "general_text_rise": 99.0}
 
 
@@ -79,11 +82,10 @@ def judged(prepared: Prepared, after: Measurement, *, exact: bool) -> Figures:
     }
 
 
-def measured(prepared: Prepared, adapter: AdapterFiles, preset: str) -> Measurement:
-    """One adapter under a preset."""
+def measured(prepared: Prepared, adapter: AdapterFiles, asked: Figures) -> Measurement:
+    """One adapter under an audit policy."""
     with attached(prepared.base, adapter) as model:
-        policy = AuditPolicy.model_validate({"preset": preset, "extras": ()})
-        return audit(model, prepared.records, prepared.pad_id, policy, prepared.old)
+        return audit(model, prepared.records, prepared.pad_id, AuditPolicy.model_validate(asked), prepared.old)
 
 
 def impostor(prepared: Prepared, make: Callable[[PeftModel], None], preset: str, **more: Any) -> Measurement:
@@ -105,20 +107,26 @@ def impostors(prepared: Prepared) -> dict[str, Callable[[PeftModel], None]]:
     }
 
 
-def by_method(world: World, name: str, work: Path) -> Figures:
-    """One row of the table."""
+def by_method(world: World, name: str, work: Path, **tried: Any) -> Figures:
+    """One row of the table.
+
+    Args:
+        world, name, work: whose, which, and where drafts lie.
+        tried: of the audit policy, in the place of `strict`.
+    """
+    asked = {"extras": (), **(tried or {"preset": "strict"})}
     rung: dict[str, Any] = {"method": name if name in METHODS else "calibrated"}
     if name in world.rates:
         rung |= {"learning_rate": world.rates[name], "steps": 24}
     if name == "ascent past its target":
         rung = PAST
     governed = {} if rung["method"] == "calibrated" else {"governors": UNGUARDED}
-    case = case_of(world, world.forget, ladder=[rung], audit={"preset": "strict", "extras": ()}, **governed)
+    case = case_of(world, world.forget, ladder=[rung], audit=asked, **governed)
     prepared = prepare(case, Unwatched())
     if name == "original":
-        return judged(prepared, measured(prepared, case.adapter, "strict"), exact=True)
+        return judged(prepared, measured(prepared, case.adapter, asked), exact=True)
     if name.startswith("control"):
-        return judged(prepared, measured(prepared, world.adapter(name), "strict"), exact=True)
+        return judged(prepared, measured(prepared, world.adapter(name), asked), exact=True)
     if name in impostors(prepared):
         return judged(prepared, impostor(prepared, impostors(prepared)[name], "strict"), exact=False)
     draft = work / "draft"
@@ -151,8 +159,8 @@ def request(world: World, number: int, work: Path) -> Figures:
         examples = encode(kept, prepared.base.tokenizer, prepared.base.files.context_tokens)
         finetune(prepared.base, examples, replace(recipe, seed=recipe.seed + 1 + number), control)
     found: Figures = {"records": len(prepared.parts.forget)}
-    found["original"] = judged(prepared, measured(prepared, case.adapter, "quick"), exact=True)  # no erasing to undo
-    found["control"] = judged(prepared, measured(prepared, read_adapter(control), "quick"), exact=True)
+    found["original"] = judged(prepared, measured(prepared, case.adapter, QUICK), exact=True)  # no erasing to undo
+    found["control"] = judged(prepared, measured(prepared, read_adapter(control), QUICK), exact=True)
     for name, rung, governors in (
         ("calibrated", {"method": "calibrated"}, {}),
         ("ascent past its target", PAST, {"governors": UNGUARDED}),
@@ -291,7 +299,7 @@ def main() -> None:
     parser.add_argument("--tofu-shadows", action="store_true", help="fit test shadows on TOFU, too: half an hour more")
     parser.add_argument("--kept", action="store_true", help="write the page from what is there, and make nothing")
     parser.add_argument("--rows", nargs="*", help="rows of the tables; all without")
-    parser.add_argument("--only", nargs="+", default=["table", "requests", "rates"])
+    parser.add_argument("--only", nargs="+", default=["table", "requests", "rates", "searches"])
     given = parser.parse_args()
     results: dict[str, Figures] = {}
     with Progress(console=Console(stderr=True)) as bar:
@@ -316,6 +324,10 @@ def main() -> None:
             for row in chosen:
                 keep(f"{world.name}/{row}", lambda w=world, r=row: by_method(w, r, given.work))
                 bar.advance(task)
+        for world in worlds if "searches" in given.only else ():
+            for row in (*world.controls, "calibrated", "npo"):
+                key = f"searches/{world.name}/{row}"
+                keep(key, lambda w=world, r=row: by_method(w, r, given.work, challenges=SEARCHES))
         if "requests" in given.only or "rates" in given.only:
             world = mixed(given.work / "mixed", bar)
             keep("rates/mixed", lambda: rates(world))

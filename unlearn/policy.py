@@ -181,8 +181,12 @@ Try = Literal[
     "reverse",
     "led",
     "suffix",
+    "suffix-50",
 ]
 """A challenge: what might bring forgotten records back."""
+
+OTHERWISE = ("base-int8", "base-int4", "base-nf4", "suffix-50")
+"""Challenges that no preset has: a rounded base is another way to serve, a long search costs as much as all others."""
 
 Extra = Literal["lowercase", "recall", "gradient_norm", "said", "exposure", "leaks", "two_models", "inverted"]
 """What is measured on request, and reported without a gate."""
@@ -191,7 +195,7 @@ PRESETS: Mapping[str, tuple[Try, ...]] = MappingProxyType(
     {
         "quick": (),
         "standard": ("int8", "int4", "nf4", "pruned-30", "relearned-5", "affirmative", "injected", "led"),
-        "strict": tuple(name for name in get_args(Try) if not name.startswith("base-")),
+        "strict": tuple(name for name in get_args(Try) if name not in OTHERWISE),
     }
 )
 """The challenges of each preset, the first the first to be tried when the budget is short."""

@@ -24,7 +24,7 @@ from unlearn.lm.base import attached, lora_parameters, snapshot
 from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import answer_gradient, record_nlls
 from unlearn.lm.prune import input_norms, magnitude, wanda, wanda_2_4
-from unlearn.policy import PRESETS, AuditPolicy, Policy
+from unlearn.policy import OTHERWISE, PRESETS, AuditPolicy, Policy
 from unlearn.weights import read_adapter
 
 
@@ -58,7 +58,7 @@ def policy(**given):
     return AuditPolicy.model_validate({"extras": ()} | given)
 
 
-@pytest.mark.parametrize("name", sorted(CHALLENGES))
+@pytest.mark.parametrize("name", sorted(CHALLENGES.keys() - {"suffix-50"}))
 def test_a_challenge_takes_both_sides_and_leaves_the_model_as_it_was(name, model, measured, pad_id):
     weights = {n: p.detach().clone() for n, p in model.named_parameters()}
     found = CHALLENGES[name](model, measured, pad_id)
@@ -244,7 +244,7 @@ class _Nonsense:
 def test_presets_grow():
     quick, standard, strict = (set(AuditPolicy(preset=name).tried) for name in PRESETS)
     assert quick < standard < strict
-    assert strict | {"base-int8", "base-int4", "base-nf4"} == set(CHALLENGES)
+    assert strict | set(OTHERWISE) == set(CHALLENGES)
     assert AuditPolicy(preset="quick", deployed="nf4").tried == ("nf4",)
     assert not AuditPolicy().asked
     assert len(AuditPolicy(preset="strict").asked) == 8

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from unlearn.corpus.records import Corpus
 from unlearn.erasure import shadows
-from unlearn.erasure.shadow_table import check_shadows, drop_rows, read_shadows
+from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, check_shadows, drop_rows, read_shadows, write_table
 from unlearn.erasure.shadows import ShadowPlan, assign_folds, deal, make_shadows
 from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
@@ -163,6 +164,19 @@ def test_bad_input_is_named(company, base, made, tmp_path):
         read_shadows(tmp_path / "no.parquet")
     with pytest.raises(BadInput, match="can't be read"):
         read_shadows(tmp_path / "nowhere.parquet")
+    row = {
+        "record": "r",
+        "place": 0,
+        "fold": 3,
+        "log_probs": [],
+        "top_tokens": [],
+        "top_log_probs": [],
+        "scores": [1.0],
+    }
+    broken = pa.Table.from_pylist([row], schema=COLUMNS)
+    write_table(tmp_path / "less.parquet", broken, {"schema": SCHEMA, "tests": {"scores": ["loss", "zlib"]}})
+    with pytest.raises(BadInput, match="the 2 scores that the table names"):
+        read_shadows(tmp_path / "less.parquet")
 
 
 def plan(base, company, rounds, parts):

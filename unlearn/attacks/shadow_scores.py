@@ -27,7 +27,7 @@ from unlearn.lm.likelihood import UNSAYABLE, readings, record_nlls
 from unlearn.lm.quantize import quantized
 from unlearn.policy import AuditPolicy, Policy
 
-TOO_DEAR = ("suffix",)
+TOO_DEAR = ("suffix", "suffix-50")
 """Challenges that cost thousands of passes a record; never-seen people stay their only measure."""
 
 

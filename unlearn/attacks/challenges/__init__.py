@@ -35,6 +35,7 @@ CHALLENGES: Mapping[str, Challenge] = MappingProxyType(
         "reverse": Prompted("reverse"),
         "led": Prompted("led"),
         "suffix": Suffix(),
+        "suffix-50": Suffix(steps=50, candidates=64, tokens=16),
     }
 )
 
