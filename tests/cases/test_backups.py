@@ -8,6 +8,8 @@ import random
 import resource
 import secrets
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -477,6 +479,32 @@ def test_a_restore_that_breaks_off_changes_nothing(size, desk, adapter, people, 
         restore(settings, path, Asked(), clock(), replace=True)
     after = {name: body for name, body in tree(settings.home).items() if not name.endswith(("-shm", "-wal"))}
     assert {**before, "house.lock": b""} == after
+
+
+READER = """
+import sys, unlearn.cases.store.engine as engine
+store = engine.Store(sys.argv[1])
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_database_that_another_process_has_open_is_not_set_aside(desk, adapter, people, safe, clock, settings):
+    if settings.database_url is not None:
+        pytest.skip("a server's database is never set aside")
+    path = desk.backup(safe).path
+    request = forget(desk, people[0])
+    desk.close()
+    command = [sys.executable, "-c", READER, settings.effective_database_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "open\n"
+        with pytest.raises(Unavailable, match="stop the API, the workers"):
+            restore(settings, path, Asked(), clock(), replace=True)
+        reader.communicate()
+    again = opened(settings, clock)
+    assert again.request(request.id).state == "completed"
+    again.close()
+    assert restore(settings, path, Asked(), clock(), replace=True).aside
 
 
 def test_a_living_home_is_left_alone(desk, adapter, people, safe, elsewhere, clock):

@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from unlearn.cases.backups.archive import sync
 from unlearn.cases.backups.making import FILES
 from unlearn.cases.store import dump
-from unlearn.cases.store.engine import Store
+from unlearn.cases.store.engine import Store, only
 from unlearn.errors import Conflict
 from unlearn.locations import is_url
 from unlearn.settings import Settings
@@ -61,8 +61,11 @@ def present(settings: Settings, *, replace: bool, only_check: bool) -> Iterator[
     file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
     store = None if file is not None and not file.exists() else Store(settings.effective_database_url)
     state: dump.State = "empty" if store is None else dump.state(store)
+    if store is not None and state != "full":
+        store.close()
+        store = None
     shelf = shelf_of(settings)
-    there = Present(store if state == "full" else None, file, shelf if shelf and _holds_any(shelf) else None)
+    there = Present(store, file, shelf if shelf and _holds_any(shelf) else None)
     try:
         if file is None and replace and state == "full":
             raise Conflict(
@@ -92,6 +95,9 @@ def move_in(settings: Settings, draft: Path, there: Present, now: datetime) -> t
 
     Returns:
         Where that is now which was in the way.
+
+    Raises:
+        Unavailable: somebody has the database open that is in the way.
     """
     end, made = f".replaced-{now:%Y%m%dT%H%M%SZ}", draft / FILES
     aside: list[tuple[Path, Path]] = []
@@ -102,12 +108,22 @@ def move_in(settings: Settings, draft: Path, there: Present, now: datetime) -> t
         aside.append((there.shelf, there.shelf.with_name(there.shelf.name + end)))
     shelf = shelf_of(settings)
     moves = [*aside, (made, shelf)] if shelf is not None and made.exists() else aside
-    with _moved(moves), _uploaded(Vault(settings), made):
+    with _nobody_else(there.file), _moved(moves), _uploaded(Vault(settings), made):
         if there.file is not None:
             _place(draft / DATABASE, there.file)
         else:
             _fill(settings.effective_database_url, draft)
     return tuple(after for _, after in aside)
+
+
+@contextmanager
+def _nobody_else(file: Path | None) -> Iterator[None]:
+    held = None if file is None else only(file)
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 @contextmanager

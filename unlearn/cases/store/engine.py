@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from alembic import command
 from alembic.config import Config
@@ -30,11 +32,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session
 
 from unlearn.errors import BadInput, Unavailable
+from unlearn.locks import hold
 
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_MILLISECONDS = 30_000
+ALONE_SECONDS = 1.0
 LOG_PAGES = 4000
 """SQLite's write-ahead log goes into the file when it has so many pages (16 MB): rarely, and a page that many writers
 changed only once."""
@@ -59,9 +63,12 @@ class Store:
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
         self._away = False
+        self._open: Callable[[], object] = lambda: None
         self._turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
+            if parsed.database:
+                self._open = finalize(self, os.close, _open_for_all(Path(parsed.database)))
             # SQLite's own waiting looks again after ever longer pauses, so that threads who write starve each other.
             self._turn = threading.Lock()
 
@@ -147,6 +154,7 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self._open()
 
 
 @contextmanager
@@ -161,6 +169,25 @@ def _keys_unchecked(connection: Connection) -> Iterator[None]:
         yield
     finally:
         driver.execute("PRAGMA foreign_keys=ON").close()
+
+
+def only(file: Path) -> int:
+    """Hold an SQLite database that no process has open, so that none opens it; the descriptor to close afterwards.
+
+    Raises:
+        Unavailable: somebody has it open.
+    """
+    what = f"another process has the database '{file}' open; stop the API, the workers and every command on it first"
+    return hold(_lock_of(file), ALONE_SECONDS, what)
+
+
+def _open_for_all(file: Path) -> int:
+    what = f"the database '{file}' is being replaced; wait for the restore to end"
+    return hold(_lock_of(file), BUSY_MILLISECONDS / 1000, what, shared=True)
+
+
+def _lock_of(file: Path) -> Path:
+    return file.with_name(f".{file.name}.lock")
 
 
 def collided(error: BaseException) -> bool:
