@@ -7,7 +7,6 @@ and two that run at once do no harm. What can't be deleted now is left for the n
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from unlearn.cases.views import Purge
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
 from unlearn.locations import is_within, name_of
+from unlearn.rhythm import Rhythm
 from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ def _dispose_artifacts(settings: Settings, run_id: str) -> None:
     delete_artifacts(settings.effective_mlflow_uri, run_id, WEIGHTS)
 
 
-class Sweeper:
-    """A thread that purges what is due until it is stopped.
+class Sweeper(Rhythm):
+    """Purges in a thread of its own; a purge that it does not end is resumed by whoever sweeps next.
 
     Args:
         desk: says what is due.
@@ -134,22 +134,9 @@ class Sweeper:
     """
 
     def __init__(self, desk: Desk, settings: Settings, seconds: float) -> None:
-        self._desk, self._settings, self._seconds = desk, settings, seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        super().__init__("purges", seconds)
+        self._desk, self._settings = desk, settings
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; a purge in progress is resumed by whoever sweeps next."""
-        self._stop.set()
-        self._thread.join(timeout=30)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                sweep(self._desk, self._settings)
-            except Exception:
-                log.exception("purges wait; the next sweep tries again")
+    def turn(self) -> None:
+        """One sweep."""
+        sweep(self._desk, self._settings)
