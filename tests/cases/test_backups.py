@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import resource
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 from test_desk import REFUSED, REPORT, actions, new_version, work
 
+from postgres import SERVER, empty_schema
 from s3 import _s3_environment, _s3_server, plain_bucket  # noqa: F401
 from unlearn.cases.backups import Archive, Asked, BackupBroken, restore
 from unlearn.cases.desk import Desk
@@ -53,18 +51,10 @@ def elsewhere(tmp_path, desk, company):
 @pytest.fixture
 def far():
     """An empty schema of a PostgreSQL."""
-    given = os.environ.get("UNLEARN_TEST_DATABASE_URL")
-    if given is None:
+    if SERVER is None:
         pytest.skip("UNLEARN_TEST_DATABASE_URL names no PostgreSQL")
-    schema = f"test_{secrets.token_hex(6)}"
-    engine = create_engine(given)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    url = make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
-    yield url.render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    with empty_schema(SERVER) as url:
+        yield url
 
 
 def beside(home: Path, desk: Desk, company, **more) -> Settings:
