@@ -498,14 +498,9 @@ def test_a_backup_holds_no_secret(desk, adapter, people, safe):
     private = (desk.settings.home / "keys" / "ledger.pem").read_bytes().splitlines()[1]
     forget(desk, people[0])
     path = desk.backup(safe).path
-    hidden = [
-        desk.settings.identity_hash_key,
-        token.encode().rpartition(b"_")[2],
-        secret.encode(),
-        b"PRIVATE KEY",
-        private,
-    ]
-    hidden += [bytes.fromhex(hidden[0].decode()), desk.settings.local_key_file.read_bytes().strip().rpartition(b"_")[2]]
+    tokens = [token.encode(), desk.settings.local_key_file.read_bytes().strip()]
+    hidden = [*(one.split(b"_", 2)[2] for one in tokens), secret.encode(), b"PRIVATE KEY", private]
+    hidden += [key := desk.settings.identity_hash_key, bytes.fromhex(key.decode())]
     hidden += [people[0].encode(), people[0].partition(":")[2].encode()]
     for name, body in tree(path).items():
         assert not [one for one in hidden if one in body], name
