@@ -13,6 +13,7 @@ import pytest
 from crowd import at_once
 from tampering import let_rows_change
 from unlearn.cases.desk import Desk
+from unlearn.cases.store import dump
 from unlearn.cases.store import requests as request_store
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.store.requests import Wanted
@@ -200,6 +201,9 @@ def test_no_plain_identity_reaches_the_database_or_the_export(desk, adapter, com
     desk.hold(work(desk, job_id), None, REFUSED)
     archive = zipfile.ZipFile(io.BytesIO(desk.export(request.id)))
     held = b"".join(archive.read(name) for name in archive.namelist())
+    with desk.store.reading() as session:
+        connection = session.connection()
+        held += b"".join(repr(list(dump.rows(connection, one))).encode() for one in dump.tables(connection))
     desk.close()
     for file in settings.home.glob("unlearn.db*"):
         held += file.read_bytes()
