@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-import boto3
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
+from s3 import _s3_environment, _s3_server, bucket, plain_bucket  # noqa: F401
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput, Unavailable
 
@@ -71,59 +69,25 @@ def test_a_store_whose_versions_nobody_can_remove_is_refused():
         dispose("memory://shelf/v1")
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(endpoint, monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint,
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    client = boto3.client("s3", endpoint_url=endpoint)
-    client.create_bucket(Bucket="adapters")
-    yield client
-    for page in client.get_paginator("list_object_versions").paginate(Bucket="adapters"):
-        for entry in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            client.delete_object(Bucket="adapters", Key=entry["Key"], VersionId=entry["VersionId"])
-    client.delete_bucket(Bucket="adapters")
-
-
-def versions(client):
-    listed = client.list_object_versions(Bucket="adapters")
-    return sorted(entry["Key"] for entry in (*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())))
-
-
-@pytest.mark.parametrize("versioned", [True, False])
-def test_on_s3_every_version_and_marker_goes_and_the_neighbour_stays(bucket, versioned):
-    if versioned:
-        bucket.put_bucket_versioning(Bucket="adapters", VersioningConfiguration={"Status": "Enabled"})
+def test_on_s3_every_version_and_marker_goes_and_the_neighbour_stays(bucket):  # noqa: F811
     for body in (b"first", b"second"):
-        bucket.put_object(Bucket="adapters", Key="shelf/v1/weights", Body=body)
-        bucket.put_object(Bucket="adapters", Key="shelf/v10/weights", Body=body)
-    bucket.delete_object(Bucket="adapters", Key="shelf/v1/weights")
-    assert ("shelf/v1/weights" in versions(bucket)) == versioned
-    bucket.put_object(Bucket="adapters", Key="shelf/v1/config", Body=b"{}")
-    dispose("s3://adapters/shelf/v1")
-    assert versions(bucket) == ["shelf/v10/weights"] * (2 if versioned else 1)
-    dispose("s3://adapters/shelf/v10/weights")
-    assert versions(bucket) == []
+        bucket.put("shelf/v1/weights", body)
+        bucket.put("shelf/v10/weights", body)
+    bucket.client.delete_object(Bucket=bucket.name, Key="shelf/v1/weights")
+    versioned = bucket.name.startswith("versioned")
+    assert ("shelf/v1/weights" in bucket.versions()) == versioned
+    bucket.put("shelf/v1/config", b"{}")
+    dispose(f"s3://{bucket.name}/shelf/v1")
+    assert bucket.versions() == ["shelf/v10/weights"] * (2 if versioned else 1)
+    dispose(f"s3://{bucket.name}/shelf/v10/weights")
+    assert bucket.versions() == []
 
 
-def test_a_locked_object_is_told_of_and_a_whole_bucket_is_never_meant(bucket):
-    bucket.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+def test_a_locked_object_is_told_of_and_a_whole_bucket_is_never_meant(plain_bucket):  # noqa: F811
+    client = plain_bucket.client
+    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     locked = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": datetime(2099, 1, 1, tzinfo=UTC)}
-    bucket.put_object(Bucket="locked", Key="v1", Body=b"x", **locked)
+    client.put_object(Bucket="locked", Key="v1", Body=b"x", **locked)
     with pytest.raises((Unavailable, OSError)):
         dispose("s3://locked/v1")
     with pytest.raises(BadInput, match="whole bucket"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 
 import pytest
 
+from crowd import at_once
 from unlearn.errors import BadInput, PathNotAllowed
 from unlearn.settings import Settings
 
@@ -37,16 +37,8 @@ def test_a_home_too_deep_for_a_socket_gets_one_elsewhere_that_every_process_find
 
 
 def test_the_identity_key_is_made_once_and_only_its_owner_reads_it(tmp_path):
-    keys = []
-    threads = [
-        threading.Thread(target=lambda: keys.append(Settings(home=tmp_path / "h").identity_hash_key)) for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(keys)) == 1
-    assert len(keys[0]) == 64
+    [key] = set(at_once(lambda _: Settings(home=tmp_path / "h").identity_hash_key))
+    assert len(key) == 64
     file = tmp_path / "h" / "keys" / "identity.key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [p.name for p in file.parent.iterdir()] == ["identity.key"]

@@ -1,16 +1,22 @@
-"""What killed attempts left on disk: workshops and weights that no row of the database names. Imports no torch.
+"""What lies on this machine and belongs to nothing: left by attempts that were killed, by registrations broken off.
+
+What names an attempt goes as soon as that attempt is over; what names none, after a day, since it may be in the making.
+Nothing goes that a row names, and nothing that the database does not know at all: it may be the wrong database.
 
 The files are listed first and the database is asked afterwards: whoever made one had claimed its job before, so that
-whatever the database then says of the job is newer than the file. What it does not know, stays.
+whatever the database then says of the job is newer than the file. Imports no torch.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.cases.desk import Desk
+from unlearn.cases.desk import UNFINISHED, Desk
 from unlearn.cases.views import Trace
 from unlearn.disposal import dispose
 from unlearn.errors import Unavailable
@@ -19,53 +25,101 @@ from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
 
+OLD_SECONDS = 86400.0
+"""What names no attempt is left alone this long."""
 ATTEMPT = re.compile(r"f([0-9]+)")
 """An attempt's directory in the workshop of its job."""
 WEIGHTS = re.compile(r"\.?v[0-9]+\.(job_[0-9a-f]+)\.f([0-9]+)(\..*)?")
 """A version on an adapter's shelf that an attempt copied there; with a dot in front while it was copying."""
+STANDING = frozenset({"corpora", "current", "shadows.parquet"})
+"""What may be on any shelf, whether a row names it or not."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What one attempt made."""
+
+    path: Path
+    job_id: str
+    fence: int
 
 
 def clear(desk: Desk, settings: Settings) -> list[Path]:
-    """Remove what no attempt and no row needs any more; what was removed. A database that is away is no error."""
-    workshops = {path.name: _attempts(path) for path in _within(settings.home / "jobs")}
-    shelves = _within(Path(desk.vault.root)) if desk.vault.is_local else []
-    weights = [
-        (path, match[1], int(match[2]))
-        for shelf in shelves
-        for path in _within(shelf)
-        if (match := WEIGHTS.fullmatch(path.name))
-    ]
+    """Remove what belongs to nothing; what was removed. A database that is away is no error: everything stays."""
+    workshops = _directories(settings.home / "jobs")
+    shelves = _directories(Path(desk.vault.root)) if desk.vault.is_local else []
     try:
-        traces = desk.traces({*workshops, *(job_id for _, job_id, _ in weights)})
+        gone = list(dict.fromkeys([*_of_attempts(desk, workshops, shelves), *_of_nothing(desk, shelves)]))
     except Unavailable as error:
-        log.warning("what earlier attempts left stays for now: %s", error)
+        log.warning("what belongs to nothing stays for now: %s", error)
         return []
-    gone = [settings.home / "jobs" / job_id for job_id in workshops if job_id in traces and traces[job_id].ended]
-    gone += [path for job_id, tries in workshops.items() for fence, path in tries if _over(traces.get(job_id), fence)]
-    for path, job_id, fence in weights:
-        trace = traces.get(job_id)
-        # by its name, which no other has: a home that was moved is spelled differently in the rows
-        if trace is not None and _over(trace, fence) and path.name not in {name_of(place) for place in trace.places}:
-            gone.append(path)
     for path in gone:
-        log.info("removing '%s', which a broken-off attempt left", path)
+        log.info("removing '%s', which belongs to nothing", path)
         try:
             dispose(str(path))
         except OSError as error:
-            log.warning("'%s' could not be removed whole: %s", path, error)
+            log.warning("'%s' could not be removed whole: %s", path, error.strerror)
     return gone
 
 
-def _over(trace: Trace | None, fence: int) -> bool:
-    return trace is not None and not (trace.state == "running" and fence >= trace.fence)
+def _of_attempts(desk: Desk, workshops: list[Path], shelves: list[Path]) -> Iterator[Path]:
+    """Workshops of jobs that ended; what attempts left in others, and weights of theirs that no row names."""
+    in_workshops = [
+        Left(path, shop.name, int(match[1]))
+        for shop in workshops
+        for path in _entries(shop)
+        if (match := ATTEMPT.fullmatch(path.name))
+    ]
+    on_shelves = [
+        Left(path, match[1], int(match[2]))
+        for shelf in shelves
+        for path in _entries(shelf)
+        if (match := WEIGHTS.fullmatch(path.name))
+    ]
+    traces = desk.traces({*(shop.name for shop in workshops), *(left.job_id for left in on_shelves)})
+    yield from (shop for shop in workshops if shop.name in traces and traces[shop.name].ended)
+    for left in (*in_workshops, *on_shelves):
+        trace = traces.get(left.job_id)
+        if trace is not None and _over(trace, left.fence) and left.path.name not in _names(trace.places):
+            yield left.path
 
 
-def _attempts(workshop: Path) -> list[tuple[int, Path]]:
-    return [(int(match[1]), path) for path in _within(workshop) if (match := ATTEMPT.fullmatch(path.name))]
+def _of_nothing(desk: Desk, shelves: list[Path]) -> Iterator[Path]:
+    """Shelves of registrations that broke off; what lies on those of adapters that no job works on."""
+    before = time.time() - OLD_SECONDS
+    found = [(shelf, entry) for shelf in shelves for entry in (*_entries(shelf), *_entries(shelf / "corpora"))]
+    used = desk.in_use()
+    names = STANDING | _names(used.places)
+    for shelf in shelves:
+        if shelf.name not in used.adapters and _older(shelf / UNFINISHED, before):
+            yield shelf
+    for shelf, entry in found:
+        if shelf.name in used.adapters - used.busy and entry.name not in names and _older(entry, before):
+            yield entry
 
 
-def _within(directory: Path) -> list[Path]:
+def _over(trace: Trace, fence: int) -> bool:
+    return trace.state != "running" or fence < trace.fence
+
+
+def _names(places: frozenset[str]) -> frozenset[str]:
+    """Their last parts, which no two have alike: a home that was moved is spelled differently in the rows."""
+    return frozenset(map(name_of, places))
+
+
+def _entries(directory: Path) -> list[Path]:
     try:
-        return [path for path in directory.iterdir() if path.is_dir() and not path.is_symlink()]
+        return sorted(directory.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _directories(directory: Path) -> list[Path]:
+    return [path for path in _entries(directory) if path.is_dir() and not path.is_symlink()]
+
+
+def _older(path: Path, moment: float) -> bool:
+    try:
+        return path.lstat().st_mtime < moment
+    except FileNotFoundError:
+        return False

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from unlearn.durable import sync
 from unlearn.storage import objects
 
 BLOCK_BYTES = 1 << 20
@@ -43,7 +44,8 @@ def _dispose_local(path: Path) -> None:
         path.unlink(missing_ok=True)
     else:
         path.unlink(missing_ok=True)
-    _flush(path.parent)
+    if path.parent.is_dir():
+        sync(path.parent)
 
 
 def _overwrite(path: Path) -> None:
@@ -56,12 +58,3 @@ def _overwrite(path: Path) -> None:
         os.fsync(out.fileno())
         out.truncate(0)
         os.fsync(out.fileno())
-
-
-def _flush(directory: Path) -> None:
-    if directory.is_dir():
-        fd = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,10 +20,11 @@ from unlearn.cases.desk import Desk
 from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, Vllm, parse_hooks
 from unlearn.deploy.base import number_of
-from unlearn.errors import BadInput, Unavailable, UnlearnError
+from unlearn.errors import BadInput, UnlearnError
 from unlearn.locations import is_url
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
 from unlearn.publishing import publish
+from unlearn.rhythm import Rhythm
 from unlearn.settings import Settings
 from unlearn.storage import Vault
 
@@ -162,8 +162,8 @@ def hook_of(settings: Settings, name: str) -> Hook:
     raise BadInput(f"hook '{name}' is none of UNLEARN_HOOKS any more; put it back, or let the message be")
 
 
-class Courier:
-    """A thread that runs errands until it is stopped.
+class Courier(Rhythm):
+    """Runs errands in a thread of its own.
 
     Args:
         desk: where they lie.
@@ -172,39 +172,15 @@ class Courier:
     """
 
     def __init__(self, desk: Desk, settings: Settings, seconds: float) -> None:
-        self._desk, self._settings, self._seconds = desk, settings, seconds
+        super().__init__("errands", seconds)
+        self._desk, self._settings = desk, settings
         self._next_checkpoint = time.monotonic()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it has begun and not ended."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the errand in progress."""
-        self._stop.set()
-        self._thread.join(timeout=30)
-
-    def _run(self) -> None:
-        silent = False
-        while not self._stop.wait(self._seconds):
-            try:
-                self._keep_checkpoints()
-                while not self._stop.is_set() and run_errands(self._desk, self._settings, 1):
-                    pass
-                silent = False
-            except Unavailable as error:
-                if not silent:  # once an outage, not once a look
-                    log.warning("errands wait: %s", error)
-                silent = True
-            except Exception:
-                log.exception("errands wait; the next look tries again")
+    def turn(self) -> None:
+        """Plan a checkpoint if it is time, and run what is due."""
+        self._keep_checkpoints()
+        while not self.is_stopping and run_errands(self._desk, self._settings, 1):
+            pass
 
     def _keep_checkpoints(self) -> None:
         """Every now and then a checkpoint, if the ledger grew; one that can't be made does not keep errands waiting."""

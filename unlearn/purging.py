@@ -1,4 +1,4 @@
-"""Running purges: deletes what the desk says is due, and what lies on its shelves and belongs to nothing.
+"""Running purges: deletes what the desk says is due, and has cleared away what belongs to nothing.
 
 Mark first, then delete, then note that it is gone: a purge that broke off in the middle is resumed by the next sweep,
 and two that run at once do no harm. What can't be deleted now is left for the next sweep. Decides nothing.
@@ -7,22 +7,17 @@ and two that run at once do no harm. What can't be deleted now is left for the n
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
-from unlearn.cases.desk import UNFINISHED, Desk
+from unlearn.cases.desk import Desk
 from unlearn.cases.views import Purge
+from unlearn.clearing import clear
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
-from unlearn.locations import is_within, name_of
+from unlearn.locations import is_within
+from unlearn.rhythm import Rhythm
 from unlearn.settings import Settings
 
 log = logging.getLogger(__name__)
-
-OLD_SECONDS = 86400.0
-"""Something that belongs to nothing is left alone this long: it may be in the making."""
 
 WEIGHTS = "adapter"
 """Where in its run a job's weights were logged."""
@@ -37,11 +32,7 @@ def sweep(desk: Desk, settings: Settings) -> list[Purge]:
                 done.append(purge)
         except Exception as error:  # one that fails must not keep the others
             log.exception("purging %s failed (%s); the next sweep tries again", named(purge), type(error).__name__)
-    for path in leftovers(desk, settings):
-        try:
-            dispose(str(path))
-        except OSError as error:
-            log.warning("'%s' belongs to nothing and could not be removed: %s", path, error.strerror)
+    clear(desk, settings)
     for controller, subject_hash in desk.past_retention():
         desk.shred(controller, subject_hash)
     return done
@@ -76,41 +67,6 @@ def named(purge: Purge) -> str:
     return f"version {purge.number} of adapter {purge.adapter_id} and its corpora"
 
 
-def leftovers(desk: Desk, settings: Settings) -> Iterator[Path]:
-    """What lies on this machine and belongs to nothing: a worker or a registration ended in the middle, long ago.
-
-    What the database does not know at all is left alone, for it may be the wrong database.
-    """
-    before = time.time() - OLD_SECONDS
-    root = Path(desk.vault.root) if desk.vault.is_local else None
-    shelves = [] if root is None else [one for one in _entries(root) if one.is_dir() and not one.is_symlink()]
-    found = [(shelf, entry) for shelf in shelves for entry in (*_entries(shelf), *_entries(shelf / "corpora"))]
-    workshops = _entries(settings.home / "jobs")
-    used = desk.in_use()  # after the look: what was made meanwhile is not among what was found
-    # by their names: a home that was moved is spelled differently in the rows
-    names = {"corpora", "current", "shadows.parquet", *map(name_of, used.places)}
-    for shelf in shelves:
-        if shelf.name not in used.adapters and _older(shelf / UNFINISHED, before):
-            yield shelf
-    for shelf, entry in found:
-        if shelf.name in used.adapters - used.busy and entry.name not in names and _older(entry, before):
-            yield entry
-    for workshop in workshops:
-        if workshop.name in used.purged_jobs and _older(workshop, before):
-            yield workshop
-
-
-def _entries(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
-
-
-def _older(path: Path, moment: float) -> bool:
-    try:
-        return path.lstat().st_mtime < moment
-    except FileNotFoundError:
-        return False
-
-
 def _check_own(desk: Desk, settings: Settings, place: str) -> None:
     """A place of the database's is deleted in the store and among the workshops alone, whoever wrote it there."""
     roots = (desk.vault.root, str(settings.home / "jobs"))
@@ -124,8 +80,8 @@ def _dispose_artifacts(settings: Settings, run_id: str) -> None:
     delete_artifacts(settings.effective_mlflow_uri, run_id, WEIGHTS)
 
 
-class Sweeper:
-    """A thread that purges what is due until it is stopped.
+class Sweeper(Rhythm):
+    """Purges in a thread of its own; a purge that it does not end is resumed by whoever sweeps next.
 
     Args:
         desk: says what is due.
@@ -134,22 +90,9 @@ class Sweeper:
     """
 
     def __init__(self, desk: Desk, settings: Settings, seconds: float) -> None:
-        self._desk, self._settings, self._seconds = desk, settings, seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        super().__init__("purges", seconds)
+        self._desk, self._settings = desk, settings
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; a purge in progress is resumed by whoever sweeps next."""
-        self._stop.set()
-        self._thread.join(timeout=30)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                sweep(self._desk, self._settings)
-            except Exception:
-                log.exception("purges wait; the next sweep tries again")
+    def turn(self) -> None:
+        """One sweep."""
+        sweep(self._desk, self._settings)

@@ -6,7 +6,6 @@ nothing of what the settings are used for.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -27,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from unlearn.durable import write_once
 from unlearn.errors import BadInput, PathNotAllowed
 from unlearn.locations import NO_SECRETS, holds_user, is_url, is_within, url_of
 
@@ -409,17 +409,8 @@ def _variable(loc: tuple[int | str, ...]) -> str:
 
 def _key_file(path: Path) -> bytes:
     """Read the key at `path`, or make it: 32 random bytes as hex, mode 0600, safe against a racing process."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as out:
-            out.write(secrets.token_hex(32))
-            out.flush()
-            os.fsync(out.fileno())  # a key lost in a crash would orphan every hash made with it
-        with contextlib.suppress(FileExistsError):  # another process was first; its key holds
-            os.link(draft, path)
-        draft.unlink()
+        write_once(path, secrets.token_hex(32).encode())  # lost in a crash, it would orphan every hash made with it
     key = path.read_bytes().strip()
     if len(key) < 32:
         raise BadInput(

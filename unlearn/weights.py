@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from unlearn.corpus.records import Corpus
+from unlearn.durable import sync
 from unlearn.errors import CorpusError, ModelError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -198,18 +198,10 @@ def rename_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
 def settle(draft: Path, destination: Path) -> None:
     """Flush every file of the directory `draft` to disk, then rename it to `destination`."""
     for file in [*draft.iterdir(), draft]:
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync(file)
     draft.chmod(0o755)
     draft.rename(destination)
-    fd = os.open(destination.parent, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(destination.parent)
 
 
 def _read_json(path: Path, name: str, what: str) -> dict[str, Any]:

@@ -43,17 +43,6 @@ def measured(base, company):
     )
 
 
-@pytest.fixture
-def pad_id(base):
-    return int(base.tokenizer.pad_token_id)
-
-
-@pytest.fixture
-def model(base, company, measured):
-    with attached(base, read_adapter(company.adapter)) as model:
-        yield model
-
-
 def policy(**given):
     return AuditPolicy.model_validate({"extras": ()} | given)
 

@@ -18,11 +18,10 @@ from unlearn.attacks.inverted import inverted
 from unlearn.attacks.panel import panel
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.splits import split
-from unlearn.lm.base import attached, lora_parameters
+from unlearn.lm.base import lora_parameters
 from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import PLAIN, readings
 from unlearn.policy import AuditPolicy
-from unlearn.weights import read_adapter
 
 
 @pytest.fixture
@@ -31,17 +30,6 @@ def measured(base, company):
         company.train, company.holdout, {company.subject}.__contains__, pool_records=60, check_records=120, seed=0
     )
     return panel(base, parts.forget, parts.retain_check, parts.audit, is_forgotten={company.subject}.__contains__)
-
-
-@pytest.fixture
-def pad_id(base):
-    return int(base.tokenizer.pad_token_id)
-
-
-@pytest.fixture
-def model(base, company, measured):
-    with attached(base, read_adapter(company.adapter)) as model:
-        yield model
 
 
 def test_attacks_on_request_see_the_members_and_are_scored_with_the_others(model, measured, pad_id):

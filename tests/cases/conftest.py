@@ -5,15 +5,13 @@ The database is an SQLite file; with UNLEARN_TEST_DATABASE_URL, an empty schema 
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from company import Company
+from postgres import SERVER, empty_schema
 from unlearn.cases.desk import Desk
 from unlearn.settings import Settings
 
@@ -36,19 +34,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def database_url() -> Iterator[str | None]:
-    given = os.environ.get("UNLEARN_TEST_DATABASE_URL")
-    if given is None:
+    if SERVER is None:
         yield None
         return
-    schema = f"test_{secrets.token_hex(6)}"
-    engine = create_engine(given)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    url = make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
-    yield url.render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    with empty_schema(SERVER) as url:
+        yield url
 
 
 @pytest.fixture

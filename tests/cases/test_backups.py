@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import resource
-import secrets
 import shutil
 import subprocess
 import sys
@@ -15,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 from test_desk import REFUSED, REPORT, actions, new_version, work
 
+from postgres import SERVER, empty_schema
 from s3 import _s3_environment, _s3_server, plain_bucket  # noqa: F401
 from unlearn.cases.backups import Archive, Asked, BackupBroken, restore
 from unlearn.cases.desk import Desk
@@ -55,18 +53,10 @@ def elsewhere(tmp_path, desk, company):
 @pytest.fixture
 def far():
     """An empty schema of a PostgreSQL."""
-    given = os.environ.get("UNLEARN_TEST_DATABASE_URL")
-    if given is None:
+    if SERVER is None:
         pytest.skip("UNLEARN_TEST_DATABASE_URL names no PostgreSQL")
-    schema = f"test_{secrets.token_hex(6)}"
-    engine = create_engine(given)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    url = make_url(given).update_query_dict({"options": f"-csearch_path={schema}"})
-    yield url.render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    with empty_schema(SERVER) as url:
+        yield url
 
 
 def beside(home: Path, desk: Desk, company, **more) -> Settings:
@@ -536,14 +526,9 @@ def test_a_backup_holds_no_secret(desk, adapter, people, safe):
     private = (desk.settings.home / "keys" / "ledger.pem").read_bytes().splitlines()[1]
     forget(desk, people[0])
     path = desk.backup(safe).path
-    hidden = [
-        desk.settings.identity_hash_key,
-        token.encode().rpartition(b"_")[2],
-        secret.encode(),
-        b"PRIVATE KEY",
-        private,
-    ]
-    hidden += [bytes.fromhex(hidden[0].decode()), desk.settings.local_key_file.read_bytes().strip().rpartition(b"_")[2]]
+    tokens = [token.encode(), desk.settings.local_key_file.read_bytes().strip()]
+    hidden = [*(one.split(b"_", 2)[2] for one in tokens), secret.encode(), b"PRIVATE KEY", private]
+    hidden += [key := desk.settings.identity_hash_key, bytes.fromhex(key.decode())]
     hidden += [people[0].encode(), people[0].partition(":")[2].encode()]
     for name, body in tree(path).items():
         assert not [one for one in hidden if one in body], name

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import sys
-import threading
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import event, text
 
+from crowd import at_once
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import ledger, salts
@@ -87,25 +88,13 @@ def test_a_proof_of_what_is_not_there_is_refused(desk):
 
 
 def test_writers_and_readers_at_once_keep_one_ledger_and_one_checkpoint_a_size(desk, settings, clock):
-    errors = []
-
-    def one():
-        own = Desk(settings, clock)
-        try:
+    def one(_):
+        with closing(Desk(settings, clock)) as own:
             for _ in range(5):
                 fill(own, 3)
                 own.checkpoint()
-        except Exception as error:
-            errors.append(error)
-        finally:
-            own.close()
 
-    threads = [threading.Thread(target=one) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    at_once(one, 6)
     assert desk.inspect_ledger().entries == 6 * 5 * 3 + 1
     assert len(desk.ledger_keys()) == 1
 

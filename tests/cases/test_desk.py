@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from crowd import at_once
 from tampering import let_rows_change
 from unlearn.cases.desk import Desk
+from unlearn.cases.store import dump
 from unlearn.cases.store import requests as request_store
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.store.requests import Wanted
@@ -199,6 +201,9 @@ def test_no_plain_identity_reaches_the_database_or_the_export(desk, adapter, com
     desk.hold(work(desk, job_id), None, REFUSED)
     archive = zipfile.ZipFile(io.BytesIO(desk.export(request.id)))
     held = b"".join(archive.read(name) for name in archive.namelist())
+    with desk.store.reading() as session:
+        connection = session.connection()
+        held += b"".join(repr(list(dump.rows(connection, one))).encode() for one in dump.tables(connection))
     desk.close()
     for file in settings.home.glob("unlearn.db*"):
         held += file.read_bytes()
@@ -220,44 +225,21 @@ def test_an_edited_ledger_row_is_found(desk, adapter, company):
 
 def test_eight_writers_at_once_keep_one_whole_ledger(desk, adapter, company, settings, clock):
     people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[:8]
-    errors = []
 
-    def one(subject):
-        own = Desk(settings, clock)
-        try:
-            own.submit(subject)
-        except Exception as error:
-            errors.append(error)
-        finally:
-            own.close()
+    def one(number):
+        with closing(Desk(settings, clock)) as own:
+            own.submit(people[number])
 
-    threads = [threading.Thread(target=one, args=(subject,)) for subject in people]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    at_once(one, len(people))
     assert desk.check_ledger() == 1 + 2 * len(people)
 
 
 def test_the_same_subject_from_eight_clients_at_once_is_one_request(desk, adapter, company, settings, clock):
-    outcomes = []
+    def one(_):
+        with closing(Desk(settings, clock)) as own:
+            return own.submit(company.subject)
 
-    def one():
-        own = Desk(settings, clock)
-        try:
-            outcomes.append(own.submit(company.subject).id)
-        except Conflict:
-            outcomes.append(None)
-        finally:
-            own.close()
-
-    threads = [threading.Thread(target=one) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len([o for o in outcomes if o]) == 1
+    assert sum(not isinstance(outcome, Conflict) for outcome in at_once(one, given=Conflict)) == 1
     assert len(desk.requests()) == 1
 
 
@@ -269,27 +251,6 @@ def test_the_table_of_moves_lets_no_request_leave_an_end(desk, adapter, company,
         request_store.move(session, request.id, "cancelled", clock())
     assert all(not request_store.MOVES[state] for state in ("cancelled", "rejected"))
     assert request_store.MOVES["completed"] == {"pending"}  # a rollback brings its subject back
-
-
-def test_two_processes_may_migrate_at_once(settings):
-    desks = [Desk(settings) for _ in range(4)]
-    errors = []
-
-    def migrate(desk):
-        try:
-            desk.migrate()
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=migrate, args=(desk,)) for desk in desks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-    assert desks[0].adapters() == []
-    for desk in desks:
-        desk.close()
 
 
 def test_a_worker_that_lost_its_lease_can_write_nothing(desk, adapter, company, clock):

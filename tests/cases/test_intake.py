@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
+from crowd import at_once
 from unlearn.cases.desk import Desk, Wish
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.intake import DuplicateId
@@ -55,22 +56,11 @@ def test_a_key_is_one_companys(desk, adapter, people):
 
 
 def test_eight_at_once_under_one_key_are_one_request(desk, settings, clock, adapter, people):
-    outcomes = []
+    def submit(_):
+        with closing(Desk(settings, clock)) as own:
+            return own.submit_many([Wish(people[0])], idempotency_key="k")[0].id
 
-    def submit():
-        own = Desk(settings, clock)
-        try:
-            outcomes.append(own.submit_many([Wish(people[0])], idempotency_key="k")[0].id)
-        finally:
-            own.close()
-
-    threads = [threading.Thread(target=submit) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(outcomes) == 8
-    assert len(set(outcomes)) == 1
+    assert len(set(at_once(submit))) == 1
     assert len(desk.requests()) == 1
 
 
@@ -158,22 +148,14 @@ def test_one_external_id_with_one_subject_is_one_request_for_good(desk, adapter,
 
 
 def test_eight_at_once_under_one_external_id_are_one_request(desk, settings, clock, adapter, people):
-    outcomes = []
-
     def submit(n):
-        own = Desk(settings, clock)
-        try:
-            outcomes.append(own.submit_once(Wish(people[n % 2], external_id="t-1")).subject_hash)
-        except DuplicateId as error:
-            outcomes.append(error.kind)
-        finally:
-            own.close()
+        with closing(Desk(settings, clock)) as own:
+            try:
+                return own.submit_once(Wish(people[n % 2], external_id="t-1")).subject_hash
+            except DuplicateId as error:
+                return error.kind
 
-    threads = [threading.Thread(target=submit, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    outcomes = at_once(submit)
     [made] = desk.requests()
     assert sorted(outcomes) == sorted([made.subject_hash] * 4 + ["duplicate"] * 4)
 

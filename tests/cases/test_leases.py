@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+from contextlib import closing
 
 import pytest
 from test_desk import REFUSED, submit, work
 
+from crowd import at_once
 from unlearn.cases.desk import Desk
 from unlearn.errors import LeaseLost
 from unlearn.fulfilment import fulfil
@@ -14,20 +15,12 @@ from unlearn.fulfilment import fulfil
 
 def test_eight_workers_and_one_job_make_one_claim(desk, adapter, company, settings, clock):
     _, job_id = submit(desk, company)
-    claims = []
 
     def one(number):
-        own = Desk(settings, clock)
-        claims.append(own.claim(job_id, f"w{number}"))
-        own.close()
+        with closing(Desk(settings, clock)) as own:
+            return own.claim(job_id, f"w{number}")
 
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(claims) == 8
-    assert sum(claim is not None for claim in claims) == 1
+    assert sum(claim is not None for claim in at_once(one)) == 1
 
 
 def test_a_repeated_message_finds_nothing_to_claim(desk, adapter, company):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from test_desk import REFUSED, REPORT, new_version, submit, work
 
+from crowd import at_once
 from unlearn.cases.desk import Desk
 from unlearn.cases.endings import judge
 from unlearn.cases.store import jobs
@@ -43,24 +44,6 @@ def other(settings, clock):
     desk = Desk(settings, clock)
     yield desk
     desk.close()
-
-
-def at_once(act: Callable[[int], Any], count: int = 8) -> list[Any]:
-    start, gave = threading.Barrier(count), []
-
-    def one(number: int) -> None:
-        start.wait()
-        try:
-            gave.append(act(number))
-        except Exception as error:
-            gave.append(error)
-
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return gave
 
 
 def test_between_the_check_of_a_fence_and_its_write_nobody_takes_the_job(desk, other, adapter, company, clock):
@@ -124,7 +107,7 @@ def test_one_name_registered_eight_times_at_once_is_one_adapter_on_one_shelf(des
 
 
 def test_one_name_for_different_things_at_once_goes_to_one_of_them(desk, inputs):
-    gave = at_once(lambda seed: desk.register_adapter("bot", **inputs, policy={"seed": seed}))
+    gave = at_once(lambda seed: desk.register_adapter("bot", **inputs, policy={"seed": seed}), given=Conflict)
     assert sum(isinstance(one, Conflict) for one in gave) == 7
     assert len(list((desk.settings.home / "adapters").iterdir())) == 1
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
 from test_desk import REFUSED, REPORT, new_version, work
 
+from crowd import at_once
 from outbound.papers import certificate, ec_key, pem
 from polling import until
 from unlearn.cases import telling
@@ -215,11 +216,7 @@ def test_two_processes_never_make_one_attempt(desk, settings, clock, adapter, pe
     for person in people[:4]:
         desk.cancel(desk.submit(person).id)
     desks = [Desk(settings, clock) for _ in range(4)]
-    threads = [threading.Thread(target=run_errands, args=(one, settings)) for one in desks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(lambda n: run_errands(desks[n], settings), 4)
     for one in desks:
         one.close()
     assert len(receiver.came) == 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 
 import pytest
 
+from crowd import at_once
 from unlearn.deploy import CurrentLink, HookFailed
 from unlearn.locks import hold
 
@@ -150,9 +150,5 @@ def test_who_can_not_have_the_links_lock_leaves_the_link_alone(link, shelf, rele
 
 def test_of_releases_told_at_once_the_newest_stays(link, shelf, released):
     releases = [released(number) for number in (3, 1, 5, 2, 4)]
-    threads = [threading.Thread(target=link, args=(release,)) for release in releases]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(lambda n: link(releases[n]), 5)
     assert os.readlink(shelf / "current") == "v5.f1"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from crowd import at_once
 from issuers import TestIssuer
 from unlearn.errors import Unavailable
 from unlearn.outbound import ALGORITHMS, Issuer
@@ -67,14 +67,7 @@ def test_an_unknown_name_has_the_keys_fetched_anew_but_not_more_often_than_every
 
 
 def test_many_at_once_who_need_the_first_key_fetch_it_once(real, issuer):
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(issuer.key("first"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(found)
-    assert len(found) == 8
+    assert all(at_once(lambda _: issuer.key("first")))
     assert real.asked == [DISCOVERY, KEYS]
 
 

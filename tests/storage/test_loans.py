@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from crowd import at_once
 from unlearn.errors import BadInput, CorpusError, ModelError, Unavailable
 from unlearn.settings import Settings
 from unlearn.storage import Loan, cache, loans, objects
@@ -74,14 +74,7 @@ def test_the_same_base_at_two_places_is_kept_once_and_a_changed_one_is_another(s
 
 def test_several_who_want_the_same_base_at_once_fetch_it_once(settings, plain_bucket, fetched):
     place = upload(plain_bucket, "models/tiny", BASE)
-    got = []
-    threads = [threading.Thread(target=lambda: got.append(Loan(settings).base(place))) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(got) == 6
-    assert len(set(got)) == 1
+    assert len(set(at_once(lambda _: Loan(settings).base(place), 6))) == 1
     assert sorted(fetched) == sorted(BASE)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from mlflow.tracking import MlflowClient
 
+from crowd import at_once
 from unlearn.attacks.statistics import compare
 from unlearn.measurement import Group, Measurement
 from unlearn.tracking.recorded import recorded
@@ -70,20 +69,7 @@ def test_a_second_attempt_goes_on_in_the_same_run(store):
 def test_two_threads_may_make_the_experiment_at_once(tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     MlflowClient(tracking_uri=uri).search_experiments()
-    errors = []
-
-    def make():
-        try:
-            open_run(uri, "new", tmp_path / "artifacts", "run", {})
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=make) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    at_once(lambda _: open_run(uri, "new", tmp_path / "artifacts", "run", {}), 4)
     assert len(MlflowClient(tracking_uri=uri).search_experiments(filter_string="name = 'new'")) == 1
 
 

@@ -21,6 +21,7 @@ from unlearn.cases.sealing import NONCE_BYTES, seal, unseal
 from unlearn.cases.views import CorpusKind
 from unlearn.corpus.jsonl import without
 from unlearn.corpus.records import Record
+from unlearn.durable import write_whole
 from unlearn.errors import CorpusError
 from unlearn.locations import is_url
 from unlearn.storage import Vault, objects
@@ -154,19 +155,4 @@ def _write(place: str, content: bytes) -> None:
     if is_url(place):
         objects.create(content, place)
         return
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    fd = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    write_whole(Path(place), content)

@@ -16,7 +16,6 @@ CorpusKind = Literal["train", "holdout"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ErrandKind = Literal["callback", "opendsr", "deploy", "checkpoint"]
 ErrandState = Literal["waiting", "done", "failed", "overtaken"]
-Decision = Literal["released", "retried", "rejected"]
 
 
 OPENDSR_STATUS: dict[RequestState, Literal["pending", "in_progress", "completed", "cancelled"]] = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn.deploy.base import HookFailed, Release, number_of
+from unlearn.durable import sync
 from unlearn.errors import Unavailable
 from unlearn.locks import hold
 
@@ -49,7 +50,7 @@ class CurrentLink:
             beside = release.path.parent == link.parent
             draft.symlink_to(release.path.name if beside else release.path)
             draft.replace(link)
-            _sync(link.parent)
+            sync(link.parent)
 
     def withdraw(self, release: Release) -> None:
         """Remove the link; the versions stay where they are."""
@@ -59,7 +60,7 @@ class CurrentLink:
         with _alone(link, "removed"):
             _refuse_other_things(link)
             link.unlink(missing_ok=True)
-            _sync(link.parent)
+            sync(link.parent)
 
 
 @contextmanager
@@ -107,12 +108,3 @@ def _deployed(link: Path, release: Release) -> int | None:
 def _refuse_other_things(link: Path) -> None:
     if link.exists() and not link.is_symlink():
         raise HookFailed(f"'{link}' is no link; move it away, so that a link can take its place")
-
-
-def _sync(directory: Path) -> None:
-    """Have the directory's entries survive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from unlearn.durable import sync
 from unlearn.locks import hold
 
 SQLITE = "sqlite:///"
@@ -49,11 +50,7 @@ def _make(path: Path, artifacts: Path) -> None:
     for left in path.parent.glob(f"{draft.name}*"):  # by one that was killed; SQLite keeps its journal beside it
         left.unlink()
     SqlAlchemyStore(f"{SQLITE}{draft}", artifacts.as_uri()).engine.dispose()
-    fd = os.open(draft, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(draft)
     draft.rename(path)
 
 

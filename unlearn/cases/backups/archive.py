@@ -6,7 +6,6 @@ without the key can make one. Written beside its place and moved there whole. Kn
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -21,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from unlearn import __version__
+from unlearn.durable import sync
 from unlearn.errors import BadInput, Conflict, Unavailable, UnlearnError
 
 MANIFEST, SEAL = "manifest.json", "manifest.seal"
@@ -227,16 +227,6 @@ def blocks_of(path: Path) -> Iterator[bytes]:
     with open(path, "rb", opener=_no_link) as file:
         while block := file.read(BLOCK_BYTES):
             yield block
-
-
-def sync(directory: Path) -> None:
-    """Have the directory's entries survive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems have no such thing
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _no_link(path: str, flags: int) -> int:

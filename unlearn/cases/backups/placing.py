@@ -16,10 +16,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from unlearn.cases.backups.archive import sync
 from unlearn.cases.backups.making import FILES
 from unlearn.cases.store import dump
 from unlearn.cases.store.engine import Store, only
+from unlearn.durable import sync
 from unlearn.errors import Conflict
 from unlearn.locations import is_url
 from unlearn.settings import Settings

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from unlearn.cases.store import keys
 from unlearn.cases.tables import ApiKey
 from unlearn.cases.tokens import Holder, holder_of
 from unlearn.cases.views import KeyView
+from unlearn.durable import write_whole
 from unlearn.errors import BadInput, NotAllowed, NotFound, Unauthenticated
 from unlearn.settings import Settings
 
@@ -147,11 +146,7 @@ class Keys(Core):
             self.authenticate(file.read_text(encoding="utf-8").strip())
             return
         _, token = self.create_key("local", ["admin"])
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(f"{token}\n")
-        draft.replace(file)
+        write_whole(file, f"{token}\n".encode())
 
     def controller(self, by: Actor = OPERATOR) -> str:
         """The name of the company that `by` acts for."""

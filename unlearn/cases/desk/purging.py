@@ -21,12 +21,11 @@ SETTLED = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class InUse:
-    """What on the disk belongs to something: places by path; ids of adapters, of busy ones, and of purged jobs."""
+    """What on the disk belongs to something: places by path; ids of adapters, and of busy ones."""
 
     places: frozenset[str]
     adapters: frozenset[str]
     busy: frozenset[str]
-    purged_jobs: frozenset[str]
 
 
 class Purging(Core):
@@ -90,7 +89,6 @@ class Purging(Core):
                 frozenset(str(place) for place in places),
                 frozenset(session.scalars(select(Adapter.id))),
                 purging.busy(session),
-                frozenset(session.scalars(select(Job.id).where(Job.purged_at.is_not(None)))),
             )
 
     def _row(self, session: Session, purge: Purge) -> AdapterVersion | Job:
