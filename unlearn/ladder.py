@@ -124,7 +124,7 @@ def _best(tries: list[Tried]) -> Tried:
 
 def _for_want_of_data(findings: Iterable[Finding]) -> bool:
     """Whether all that stands against a release is that too few records give no interval."""
-    against = [finding for finding in findings if finding.outcome != "pass"]
+    against = [finding for finding in findings if finding.outcome in ("fail", "inconclusive")]
     return bool(against) and all(
         f.outcome == "inconclusive" and f.interval is None and f.gate in WANTING for f in against
     )

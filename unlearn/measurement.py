@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from scipy import stats
 
+UNREADABLE = "leaves a record to forget without a finite NLL"
+"""Why a challenge was left out that spared the never seen: no reason to pass."""
+
 
 @dataclass(frozen=True)
 class Group:

@@ -88,6 +88,15 @@ def test_one_of_forty_who_is_still_known_is_found():
     assert [who for who, f in among_others(found, ("loss",)).items() if f.outcome != "pass"] == ["0"]
 
 
+def test_what_the_others_show_does_not_speak_for_one_of_whom_no_test_can_say_anything():
+    read = replace(NOTHING, subject_tests={"loss": SubjectTest(0.0, 0.7, 12.0, "shadows", 16, 1, 10)})
+    findings = among_others({"anna": read, "berta": NOTHING}, ("loss",))
+    assert {who: own_verdict([one], "released") for who, one in findings.items()} == {
+        "anna": "released",
+        "berta": "inconclusive",
+    }
+
+
 @pytest.mark.parametrize(
     ("own", "of_all", "verdict"),
     [

@@ -17,7 +17,7 @@ from unlearn.guards import (
     verdict,
 )
 from unlearn.guards.base import Finding
-from unlearn.measurement import Expected, Group, Measurement, SubjectTest
+from unlearn.measurement import UNREADABLE, Expected, Group, Measurement, SubjectTest
 from unlearn.policy import Policy, parse_policy
 
 
@@ -156,7 +156,26 @@ def test_a_record_that_stands_out_goes_to_a_person():
     assert alarmed(("r-7",)).outcome == "inconclusive"
     assert alarmed(()).outcome == "pass"
     assert "2 did before" in alarmed(()).sentence
+    assert alarmed(None).outcome == "untested"
     assert "Too few" in alarmed(None).sentence
+
+
+def test_what_was_not_tested_speaks_neither_way():
+    def outcome(*outcomes):
+        return verdict(Finding("g", one, None, None, (None, None), "") for one in outcomes)
+
+    assert outcome("pass", "untested") == "released"
+    assert outcome("untested") == outcome() == "inconclusive"
+    assert outcome("fail", "untested") == "refused"
+
+
+def test_a_few_long_records_do_not_speak_for_many_short_ones():
+    tests = {"loss": shifted(0.0), "min_k_plus_plus": shifted(0.0)}
+    gate = MembershipGate(2.0, 0.05, ("loss", "min_k_plus_plus"), 0.2)
+    outcomes = [
+        gate(KNOWN, replace(MEMORISED, subject_tests=tests, unscorable=short)).outcome for short in (0, 20, 21, 39)
+    ]
+    assert outcomes == ["pass", "pass", "inconclusive", "inconclusive"]
 
 
 def tries(*powers):
@@ -185,16 +204,17 @@ def test_extraction_leaves_an_exact_fit_that_says_a_record_to_a_person():
     assert extracted(tries(2.0), exact=True).outcome == "inconclusive"
 
 
-def in_format(forget, holdout, before=(1.0, 1.0), people=None):
+def in_format(forget, holdout, before=(1.0, 1.0), people=None, unseen=4):
     """Finding on two forget records that rose to 3, read in a format as given; the holdout stood at 3."""
     after = measured([3.0] * len(forget), [3.0, 3.0])
     people = people or {}
     found = {"int4": {f"r-{i}": nll for i, nll in enumerate(forget)}}
+    never = [f"h-{n}" for n in range(unseen)]
     after = replace(
         after,
         forget=group([3.0] * len(forget), people),
-        holdout=Group({"h-0": 3.0, "h-1": 3.0}, {"h-0": "h-0", "h-1": "h-1"}),
-        challenges={"int4": found["int4"] | {"h-0": holdout, "h-1": holdout}},
+        holdout=Group(dict.fromkeys(never, 3.0), {one: one for one in never}),
+        challenges={"int4": found["int4"] | dict.fromkeys(never, holdout)},
     )
     return RobustnessGate(0.1, 0.4)(measured(list(before), [3.0]), after)
 
@@ -277,14 +297,34 @@ def test_robustness_takes_off_what_a_challenge_does_to_the_person_in_adapters_th
 
 def test_robustness_has_nothing_to_say_of_an_exact_fit_or_without_a_challenge():
     assert RobustnessGate(0.1, 0.4, exact=True)(MEMORISED, MEMORISED).outcome == "pass"
-    assert RobustnessGate(0.1, 0.4)(MEMORISED, MEMORISED).outcome == "pass"
+    assert RobustnessGate(0.1, 0.4)(MEMORISED, MEMORISED).outcome == "untested"
 
 
-def test_robustness_names_what_the_budget_left_out():
+def test_robustness_does_not_pass_when_no_challenge_could_be_tried_and_names_them():
     finding = RobustnessGate(0.1, 0.4)(
         MEMORISED, replace(MEMORISED, skipped={"suffix": "needs 9 of 8 forward passes left"})
     )
+    assert finding.outcome == "inconclusive"
     assert "suffix" in finding.sentence
+
+
+def test_robustness_does_not_pass_where_a_challenge_leaves_a_record_without_a_figure():
+    after = replace(
+        measured([3.0], [3.0]),
+        holdout=Group(dict.fromkeys("abcd", 3.0), dict(zip("abcd", "abcd", strict=True))),
+        challenges={"int8": dict.fromkeys("abcd", 3.0) | {"r-0": 3.0}},
+    )
+    gate, before = RobustnessGate(0.1, 0.4), measured([1.0], [3.0])
+    assert gate(before, after).outcome == "pass"
+    assert gate(before, replace(after, skipped={"int4": "needs 9 of 8 forward passes left"})).outcome == "pass"
+    assert gate(before, replace(after, skipped={"int4": UNREADABLE})).outcome == "inconclusive"
+
+
+def test_robustness_can_not_tell_with_fewer_than_three_people_never_seen():
+    assert in_format([2.99, 2.99], 3.0, unseen=3).outcome == "pass"
+    finding = in_format([2.99, 2.99], 3.0, unseen=2)
+    assert (finding.outcome, finding.interval) == ("inconclusive", None)
+    assert "too few never-seen people" in finding.sentence
 
 
 def drift(before, after, share=0.05, floor=0.01):

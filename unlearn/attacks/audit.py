@@ -32,7 +32,7 @@ from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
 from unlearn.lm.likelihood import Model, Reading, mean_nll, readings
-from unlearn.measurement import Group, Measurement, SubjectTest
+from unlearn.measurement import UNREADABLE, Group, Measurement, SubjectTest
 from unlearn.policy import AuditPolicy
 
 ASKED: Mapping[str, Callable[..., Mapping[str, float]]] = MappingProxyType(
@@ -160,7 +160,8 @@ def _challenged(
     """What each challenge found, and why others were left out. The deployed format is tried whatever it costs.
 
     A challenge that destroys the model shows nothing, and is left out: it finds no never-seen record more likely than
-    a token drawn at random.
+    a token drawn at random. One that spares the never seen, and leaves a record to forget without a figure, is
+    suspicious.
     """
     found: dict[str, Mapping[str, float]] = {}
     skipped: dict[str, str] = {}
@@ -175,8 +176,10 @@ def _challenged(
         spent += cost
         nlls = challenge(model, panel, pad_id)
         unseen = [nll for record, nll in nlls.items() if record in never]
-        if not all(map(math.isfinite, nlls.values())) or (unseen and fmean(unseen) > sane):
+        if unseen and not fmean(unseen) <= sane:
             skipped[name] = "destroys the model, so that it shows nothing"
+        elif not all(map(math.isfinite, nlls.values())):
+            skipped[name] = UNREADABLE
         elif len(unseen) == len(nlls) or not unseen:
             skipped[name] = "fits none of the records on one side"
         else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unlearn.measurement import Measurement
 
 VERDICT_STYLE = {"released": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}
-OUTCOME = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow")}
+OUTCOME = {"pass": ("✓", "green"), "fail": ("✗", "red"), "inconclusive": ("?", "yellow"), "untested": ("-", "dim")}
 
 
 def progress(*, silent: bool = False) -> Progress:

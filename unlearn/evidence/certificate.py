@@ -59,7 +59,7 @@ STATES = {
     "cancelled": ("Cancelled", "open"),
 }
 REGULATIONS = {"gdpr": "GDPR, article 17", "ccpa": "CCPA, section 1798.105"}
-MARKS = {"pass": "passed", "fail": "failed", "inconclusive": "can't tell"}
+MARKS = {"pass": "passed", "fail": "failed", "inconclusive": "can't tell", "untested": "not tested"}
 GATES = {
     "membership": "Is the person still recognised?",
     "alarm": "Does any single record stand out?",

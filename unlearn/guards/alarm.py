@@ -19,7 +19,7 @@ class AlarmGate:
         """Judge the number of records that stand out; `before` is named in the sentence."""
         if after.alarms is None:
             sentence = "Too few never-seen records were given for a single one to stand out; only people were judged."
-            return Finding("alarm", "pass", None, None, (None, 0.0), sentence)
+            return Finding("alarm", "untested", None, None, (None, 0.0), sentence)
         figure = float(len(after.alarms))
         if not after.alarms:
             earlier = len(before.alarms or ())

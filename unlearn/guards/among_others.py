@@ -27,7 +27,8 @@ def among_others(people: Mapping[str, Measurement], attacks: Sequence[str]) -> d
         attacks: whose subject tests count.
 
     Returns:
-        A finding a person: pass, or inconclusive for those who stand out, since so little may be within the margin.
+        A finding a person: pass, or inconclusive for those who stand out, since so little may be within the margin,
+        and for those of whom no test could say anything: what the others show does not speak for them.
     """
     smallest = {who: _smallest(found, attacks) for who, found in people.items()}
     p = {who: one[0] for who, one in smallest.items()}
@@ -42,8 +43,8 @@ def among_others(people: Mapping[str, Measurement], attacks: Sequence[str]) -> d
 def own_verdict(findings: Iterable[Finding], of_all: Verdict) -> Verdict:
     """The verdict for one person of a shared erasing: that of all, unless her own findings say otherwise.
 
-    Refused if a gate refuses her alone; inconclusive if she stands out of those who were released together. That her
-    few records alone show too little is no reason: what all show together speaks for her.
+    Refused if a gate refuses her alone; inconclusive if she stands out of those who were released together, or no test
+    could read her. That her few records alone show too little is no reason: what all show together speaks for her.
     """
     outcomes = {finding.gate: finding.outcome for finding in findings}
     if "fail" in outcomes.values():
@@ -62,7 +63,10 @@ def _smallest(found: Measurement, attacks: Sequence[str]) -> tuple[float, float 
 
 def _finding(p_value: float, shift: float | None, people: int, *, stands_out: bool) -> Finding:
     if shift is None:
-        sentence = f"Nothing tells this person from the other {people - 1}: her records are too short or too few."
+        sentence = (
+            f"No test could say anything of this person, one of {people}: her records are too short, or the never-seen "
+            "too few. What the others show does not speak for her."
+        )
     elif stands_out:
         sentence = (
             f"Of {people} people this one surely lies nearer to members than the never seen, by {shift:+.1f} standard "
@@ -70,4 +74,5 @@ def _finding(p_value: float, shift: float | None, people: int, *, stands_out: bo
         )
     else:
         sentence = f"Of {people} people this one does not stand out ({shift:+.1f} standard deviations of a record)."
-    return Finding(NAME, "inconclusive" if stands_out else "pass", p_value, None, (ALPHA, None), sentence)
+    told = shift is not None and not stands_out
+    return Finding(NAME, "pass" if told else "inconclusive", p_value, None, (ALPHA, None), sentence)

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 
 from unlearn.measurement import Measurement, Pulse
 
-Outcome = Literal["pass", "fail", "inconclusive"]
+Outcome = Literal["pass", "fail", "inconclusive", "untested"]
+"""`inconclusive`: it was tested, and the data can't tell; `untested`: nothing was asked for, or nothing can be."""
 Verdict = Literal["released", "refused", "inconclusive"]
 
 
@@ -18,7 +19,7 @@ class Finding:
 
     Attributes:
         gate: its name in the menu.
-        outcome: pass, fail, or inconclusive when the data can't tell.
+        outcome: pass, fail, inconclusive when the data can't tell, or untested, which speaks neither way.
         figure: the number that was judged; None when nothing gave one.
         interval: its 90 % interval; None when too few records give none.
         threshold: the bounds that figure and interval must lie within.
@@ -82,11 +83,11 @@ class Governor(Protocol):
 
 
 def verdict(findings: Iterable[Finding]) -> Verdict:
-    """Released only if every gate passes (an intersection-union test); one failure refuses.
+    """Released only if every gate that tested something passes (an intersection-union test); one failure refuses.
 
     No finding at all is inconclusive: nothing has been shown.
     """
-    outcomes = {finding.outcome for finding in findings}
+    outcomes = {finding.outcome for finding in findings} - {"untested"}
     if "fail" in outcomes:
         return "refused"
     return "released" if outcomes == {"pass"} else "inconclusive"

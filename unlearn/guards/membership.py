@@ -18,6 +18,9 @@ SEEN = 0.05
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
 
+MOST_UNSCORABLE = 0.5
+"""Share of the forget records that may be too short for an attack; those that are not stand for them."""
+
 ALONE = (
     "These people lie among the never-seen ones. Nothing shows that the test would have seen them where they were "
     "learned: give the adapter as it was before the erasing, too."
@@ -61,6 +64,12 @@ class MembershipGate:
         found = {name: after.subject_tests[name] for name in wanted if name in after.subject_tests}
         if len(found) < len(wanted):
             return Finding("membership", "inconclusive", None, None, bounds, self._untested(after))
+        if after.unscorable > MOST_UNSCORABLE * len(after.forget.nlls):
+            sentence = (
+                f"{after.unscorable} of {len(after.forget.nlls)} forget records are too short for an attack; the "
+                "others do not speak for them."
+            )
+            return Finding("membership", "inconclusive", None, None, bounds, sentence)
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
         outcomes = {name: self._outcome(test) for name, test in found.items()}
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))

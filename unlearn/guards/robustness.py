@@ -18,7 +18,7 @@ from typing import Literal
 from scipy import stats
 
 from unlearn.guards.base import Finding, Outcome
-from unlearn.measurement import Expected, Group, Measurement
+from unlearn.measurement import UNREADABLE, Expected, Group, Measurement
 
 FEWEST_PEOPLE = 5
 """Below so many forgotten people the worst of them counts, from it on their mean."""
@@ -37,12 +37,12 @@ class Recovery:
     Attributes:
         share: of a person's forgetting, or of everybody's on the mean with five people and more.
         interval: its 90 % interval: by how adapters differ that never saw the person, or never-seen people from one
-            another, or forgotten people.
+            another, or forgotten people; None with fewer than three never-seen people.
         null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 
     share: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     null: Literal["shadows", "population"]
 
 
@@ -65,21 +65,34 @@ class RobustnessGate:
             return Finding("robustness", "pass", None, None, bounds, "An exact fit has nothing to bring back.")
         found = [(name, one) for name, several in _recoveries(before, after).items() for one in several]
         left = f" Left out: {', '.join(after.skipped)}." if after.skipped else ""
+        unreadable = sorted(name for name, why in after.skipped.items() if why == UNREADABLE)
+        if unreadable:
+            sentence = (
+                f"Under '{unreadable[0]}' some of the people's records have no likelihood: nothing can be said.{left}"
+            )
+            return Finding("robustness", "inconclusive", None, None, bounds, sentence)
+        if not found and after.skipped:
+            sentence = f"None of the challenges that the policy asks for could be tried.{left}"
+            return Finding("robustness", "inconclusive", None, None, bounds, sentence)
         if not found:
-            return Finding("robustness", "pass", None, None, bounds, f"The policy asks for no challenge.{left}")
+            return Finding("robustness", "untested", None, None, bounds, "The policy asks for no challenge.")
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
-        name, worst = min(found, key=lambda one: (order.index(self._outcome(one[1])), -one[1].interval[1]))
+        name, worst = min(found, key=lambda one: (order.index(self._outcome(one[1])), -_highest(one[1])))
         outcome = self._outcome(worst)
         sentence = self._sentence(outcome, name, worst, len({name for name, _ in found}))
         return Finding("robustness", outcome, worst.share, worst.interval, bounds, sentence + left)
 
     def _outcome(self, found: Recovery) -> Outcome:
+        if found.interval is None:
+            return "inconclusive"
         low, high = found.interval
         if low > self.share:
             return "fail"
         return "pass" if high < self.margin else "inconclusive"
 
     def _sentence(self, outcome: Outcome, name: str, worst: Recovery, tried: int) -> str:
+        if worst.interval is None:
+            return f"Under '{name}' too few never-seen people were there to say what is chance (worst of {tried})."
         if worst.share < NOTHING:
             return f"None of {tried} challenges brings anything back beyond what it does where nobody was learned."
         never = "in adapters that never saw her" if worst.null == "shadows" else "with people never seen"
@@ -91,6 +104,10 @@ class RobustnessGate:
         return (
             f"{what}: not surely more than {self.share:.0%}, and surely less than {self.margin:.0%} (worst of {tried})."
         )
+
+
+def _highest(found: Recovery) -> float:
+    return math.inf if found.interval is None else found.interval[1]
 
 
 NOTHING = 0.005
@@ -148,17 +165,20 @@ def recovery(
         else:
             reach = _reach(falls, after.holdout.person, sum(after.forget.person[r] == person for r in tried))
         half = reach / rises[person]
-        found.append(Recovery(share, (share - half, share + half), null))
+        found.append(Recovery(share, (share - half, share + half) if math.isfinite(half) else None, null))
     return tuple(found)
 
 
 def _reach(falls: Mapping[str, float], person: Mapping[str, str], records: int) -> float:
-    """How far a never-seen person of so many records may lie from the mean of all, at 90 %; nats per token."""
+    """How far a never-seen person of so many records may lie from the mean of all, at 90 %; nats per token.
+
+    Without end where they are too few to say.
+    """
     people: dict[str, list[float]] = {}
     for record, fall in falls.items():
         people.setdefault(person[record], []).append(fall)
     if len(people) < FEWEST_NEVER_SEEN:
-        return 0.0
+        return math.inf
     means = [fmean(values) for values in people.values()]
     several = [values for values in people.values() if len(values) > 1]
     freedom = sum(len(values) - 1 for values in several)

@@ -20,7 +20,7 @@ MEANING = {
     "refused": "At least one check failed. The new version must not be served; the old one serves on.",
     "inconclusive": "No check failed, and at least one can't tell with these data. A person has to decide.",
 }
-MARK = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+MARK = {"pass": "✓", "fail": "✗", "inconclusive": "?", "untested": "–"}
 CAPTIONS = {
     "before_after": "Left: the forgotten records' NLLs among those of people never seen. Forgotten well means that "
     "the line of "

@@ -6,7 +6,7 @@ that of somebody never seen. The tokens are given as they are, not as text: an a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 
 from unlearn.attacks.panel import Panel
+from unlearn.corpus.records import Record
 from unlearn.lm.batches import Example
 from unlearn.lm.likelihood import answer_gradient, record_nlls
 
@@ -55,11 +56,15 @@ class Suffix:
         return len(self._chosen(panel)) * (1 + self.steps * (3 + self.candidates))
 
     def _chosen(self, panel: Panel) -> list[Example]:
-        chosen: list[Example] = []
-        for side in (panel.forget, panel.holdout):
-            examples = [panel.examples[r.id] for r in side]
-            chosen += sorted(examples, key=lambda e: (-sum(e.scored), e.id))[:RECORDS]
-        return chosen
+        """The longest answers of either side; the never-seen ones are of different people where there are enough."""
+
+        def longest(side: Iterable[Record]) -> list[Example]:
+            return sorted((panel.examples[r.id] for r in side), key=lambda e: (-sum(e.scored), e.id))
+
+        unseen = longest(panel.holdout)
+        firsts = {panel.person[e.id]: e for e in reversed(unseen)}.values()
+        several = sorted(firsts, key=unseen.index)
+        return [*longest(panel.forget)[:RECORDS], *(several if len(several) >= RECORDS else unseen)[:RECORDS]]
 
     def _search(self, model: PeftModel, example: Example, pad_id: int) -> float:
         draw = torch.Generator().manual_seed(self.seed)
