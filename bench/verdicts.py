@@ -38,6 +38,8 @@ def page(results: Mapping[str, Figures], shadows: str, margin: float) -> str:
         text += _rates(results["rates/mixed"])
     if "rates/challenges" in results:
         text += _challenge_rates(results["rates/challenges"])
+    if "rates/joint" in results:
+        text += _joint_rates(results["rates/joint"]["rows"])
     for world in ("people", "tofu"):
         found = {name.removeprefix(f"{world}/"): f for name, f in results.items() if name.startswith(f"{world}/")}
         if found:
@@ -45,6 +47,9 @@ def page(results: Mapping[str, Figures], shadows: str, margin: float) -> str:
     searched = {n.removeprefix("searches/"): f for n, f in results.items() if n.startswith("searches/")}
     if searched:
         text += _searches(searched)
+    asked = {n.removeprefix("extras/"): f for n, f in results.items() if n.startswith("extras/")}
+    if asked:
+        text += _on_request(asked)
     return text
 
 
@@ -128,6 +133,49 @@ def _challenge_rates(found: Figures) -> str:
     )
 
 
+def _joint_rates(found: Sequence[Figures]) -> str:
+    rows = [
+        [
+            one["records"],
+            str(one["tests"]),
+            f"{one['membership']:.1%}",
+            f"{one['robustness']:.1%}",
+            f"{one['released']:.1%}",
+            f"{one['released_at_margin']:.1%} ({one['interval_at_margin'][0]:.1%} to {one['interval_at_margin'][1]:.1%})",
+        ]
+        for one in found
+    ]
+    head = ["records", "tests", "membership", "robustness", "both", "membership, moved to the margin (6 %)"]
+    return (
+        "## What both gates let through together\n\n"
+        "Both attacks of the membership gate must lie within the margin from either side, and all eight challenges must "
+        "pass: what an erasing that leaves nothing behind can hope for. The goals are 90 % from five records on, and 6 % "
+        "at the margin. (An exact fit, such as the controls above, is judged by membership from above alone.)\n\n"
+        + _grid(head, rows)
+        + "\n"
+    )
+
+
+def _on_request(found: Mapping[str, Figures]) -> str:
+    asked = ("lowercase", "recall", "gradient_norm")
+    figures = sorted({(n, f) for one in found.values() for n, of in one["extras"].items() for f in of})
+    rows = [
+        [
+            name.replace("/", ", "),
+            *(f"{one['auc'][a]:.2f}" if a in one["auc"] else "-" for a in asked),
+            *(f"{one['extras'][n][f]:.3g}" if f in one["extras"].get(n, {}) else "-" for n, f in figures),
+            ", ".join(f"{rate:.0%} at {float(f):.0%}" for f, rate in one["tpr"].get("loss", {}).items()) or "-",
+        ]
+        for name, one in found.items()
+    ]
+    head = ["", *(f"{a} (AUC)" for a in asked), *(f"{n}: {f}" for n, f in figures), "true positives of the loss attack"]
+    return (
+        "\n## What is measured on request\n\n"
+        "No gate judges these. Old and new adapter together get back what the old one knew, whatever was done to the new "
+        "one: old versions have to be purged.\n\n" + _grid(head, rows)
+    )
+
+
 def _rates(found: Figures) -> str:
     rows = [
         [
@@ -154,7 +202,8 @@ def _table(world: str, found: Mapping[str, Figures]) -> str:
     any_row = next(iter(found.values()))
     attacks = list(any_row["auc"])
     challenges = sorted({name for one in found.values() for name in one["recoveries"]})
-    text = f"## {'Synthetic people' if world == 'people' else 'TOFU'}: two people, forty records, preset `strict`\n\n"
+    title, preset = {"people": ("Synthetic people", "strict"), "tofu": ("TOFU", "standard")}[world]
+    text = f"## {title}: two people, forty records, preset `{preset}`\n\n"
     text += "AUC of each attack (0.5 is chance; a control shows where these people lie), and the subject test.\n\n"
     text += _grid(
         ["", "verdict", *attacks, *(f"{name} (sd)" for name in SHADOWED), "10^n tries", "refused by"],

@@ -51,6 +51,8 @@ class Membership:
         interval: 90 % interval of the AUC, or None with fewer than 20 records on a side.
         p_value: two-sided Mann-Whitney test of "the two score alike".
         members, non_members: records on each side.
+        tpr: share of the forget records above all but this share of the audit's, by that share ("0.1", "0.01", ...);
+            without those of which fewer than ten audit records would be let through.
     """
 
     auc: float
@@ -58,6 +60,7 @@ class Membership:
     p_value: float
     members: int
     non_members: int
+    tpr: Mapping[str, float] = field(default_factory=dict)
 
     def as_report(self) -> dict[str, Any]:
         """The same as JSON types."""
@@ -67,6 +70,7 @@ class Membership:
             "p_value": self.p_value,
             "members": self.members,
             "non_members": self.non_members,
+            "tpr_at_fpr": dict(self.tpr),
         }
 
 

@@ -24,6 +24,10 @@ POWER = 0.9
 """AUC that an attack must exceed before the erasing for its silence afterwards to say something."""
 
 
+FPRS = (0.1, 0.01, 0.001)
+"""False-positive rates at which the true-positive rate is told, where there are non-members enough."""
+
+
 def has_power(before: Membership) -> bool:
     """Whether an attack sees what an adapter did learn; one that does not can say nothing of what is left."""
     return before.auc > POWER
@@ -44,7 +48,9 @@ def compare(members: Sequence[float], non_members: Sequence[float], confidence: 
     fewest = min(len(members), len(non_members))
     interval = _interval(auc, variance, fewest, confidence) if fewest >= MIN_FOR_INTERVAL else None
     test = stats.mannwhitneyu(members, non_members, alternative="two-sided")
-    return Membership(auc, interval, float(test.pvalue), len(members), len(non_members))
+    rates = {f"{fpr:g}": tpr_at(members, non_members, fpr) for fpr in FPRS}
+    known = {fpr: rate for fpr, rate in rates.items() if rate is not None}
+    return Membership(auc, interval, float(test.pvalue), len(members), len(non_members), known)
 
 
 def _delong(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -1,0 +1,197 @@
+"""Error rates of the gates on real fits: each test shadow of a table as the adapter in question, judged by the others.
+
+Nobody is there to be seen and nothing to come back; then each is moved to the margin. Fits nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from scipy import stats
+from worlds import World, case_of
+
+from unlearn.attacks.null import under
+from unlearn.attacks.statistics import FEWEST_SHADOWS, expected_mean, judge_by_shadows, mean_spread_of, spread_of
+from unlearn.attempt import split_of
+from unlearn.guards.robustness import LEAST_FORGOTTEN_NATS
+from unlearn.lm.base import attached, load_base
+from unlearn.lm.batches import encode
+from unlearn.lm.likelihood import record_nlls
+from unlearn.policy import Policy
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A test shadow in the place of an adapter in question, for one person whom it never saw, judged by the others.
+
+    Attributes:
+        records: the person's.
+        seen: attacks that see her, who is not there.
+        within: attacks whose interval lies within the margin.
+        moved: as `within`, each record moved by the margin towards members.
+        halves: half-width of each attack's interval, standard deviations of a record.
+    """
+
+    records: int
+    seen: frozenset[str]
+    within: frozenset[str]
+    moved: frozenset[str]
+    halves: Mapping[str, float]
+
+
+def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
+    """Person and shadow -> what the subject tests make of them; people of five records and more."""
+    policy, case = Policy(), case_of(world, world.forget)
+    audited = [r.id for r in split_of(case).audit]
+    table = case.shadows
+    assert table is not None
+    person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
+    found: dict[tuple[str, int], dict[str, tuple[int, float, float, float]]] = {}
+    for attack in policy.gates.membership_attacks:
+        levels: dict[int, list[float]] = {}
+        for record in audited:
+            for shadow, scores in table.tests.get((record, -1), {}).items():
+                if not math.isnan(scores[attack]):
+                    levels.setdefault(shadow, []).append(scores[attack])
+        level = {shadow: fmean(scores) for shadow, scores in levels.items()}
+        centred = {
+            f"{key[0]}/{key[1]}": {s: v[attack] - level[s] for s, v in of.items() if not math.isnan(v[attack])}
+            for key, of in table.tests.items()
+            if key in person
+        }
+        centred = {key: of for key, of in centred.items() if len(of) > 1}
+        owner = {f"{key[0]}/{key[1]}": who for key, who in person.items()}
+        spread = spread_of(centred, owner)
+        people_of: dict[str, list[str]] = {}
+        for key in centred:
+            people_of.setdefault(owner[key], []).append(key)
+        for who, keys in people_of.items():
+            for shadow in set.intersection(*(set(centred[key]) for key in keys)) if len(keys) >= 5 else ():
+                rest = {key: {s: v for s, v in centred[key].items() if s != shadow} for key in keys}
+                target = {key: centred[key][shadow] for key in keys}
+                test = judge_by_shadows(target, rest, owner, spread, FEWEST_SHADOWS - 1)
+                if test is not None:
+                    low, high = test.interval(policy.gates.membership_alpha)
+                    found.setdefault((who, shadow), {})[attack] = (len(keys), low, high, test.p_value)
+    margin, alpha = policy.gates.membership_margin_sd, policy.gates.membership_alpha
+    return {
+        key: Judged(
+            records=max(n for n, *_ in of.values()),
+            seen=frozenset(a for a, (_, _, _, p) in of.items() if p <= alpha),
+            within=frozenset(a for a, (_, low, high, _) in of.items() if -margin < low and high < margin),
+            moved=frozenset(a for a, (_, _, high, _) in of.items() if high < 0),  # moves the person by the margin
+            halves={a: (high - low) / 2 for a, (_, low, high, _) in of.items()},
+        )
+        for key, of in found.items()
+    }
+
+
+def rates(tests: Mapping[tuple[str, int], Judged]) -> Figures:
+    """Error rates of each attack's subject test on real fits, where nobody is there to be seen."""
+    found: Figures = {}
+    for attack in Policy().gates.membership_attacks:
+        of = [one for one in tests.values() if attack in one.halves]
+        found[attack] = {
+            "tests": len(of),
+            "seen": fmean(attack in one.seen for one in of),
+            "released": fmean(attack in one.within for one in of),
+            "released_at_margin": fmean(attack in one.moved for one in of),
+            "half_width": fmean(one.halves[attack] for one in of),
+        }
+    return found
+
+
+def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple[float, float]]]:
+    """Person and shadow -> challenge -> share that comes back of what the unerased adapter knows, and its half-width."""
+    table = world.table
+    person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
+    owner = {f"{record}/{place}": who for (record, place), who in person.items()}
+    base = load_base(world.base)
+    with attached(base, world.adapter()) as model:
+        examples = encode(world.train.records, base.tokenizer, base.files.context_tokens)
+        learned = record_nlls(model, examples, int(base.tokenizer.pad_token_id))
+    tests: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}
+    for name in [name for name in table.about["tests"]["scores"] if name.startswith(under(""))]:
+        falls = {
+            f"{key[0]}/{key[1]}": {s: v[name] for s, v in table.tests[key].items() if not math.isnan(v[name])}
+            for key in person
+            if key in table.tests
+        }
+        falls = {row: of for row, of in falls.items() if len(of) > 1}
+        spread = mean_spread_of(falls, owner)
+        rows_of: dict[str, list[str]] = {}
+        for row in falls:
+            rows_of.setdefault(owner[row], []).append(row)
+        for who, rows_ in rows_of.items():
+            mine = [key for key, other in person.items() if other == who]
+            for shadow in set.intersection(*(set(falls[row]) for row in rows_)) if len(mine) >= 5 else ():
+                rest = {row: {s: v for s, v in falls[row].items() if s != shadow} for row in rows_}
+                expected = expected_mean(rest, rows_, spread, FEWEST_SHADOWS - 1)
+                if expected is None:
+                    continue
+                rise = fmean(-table.tests[key][shadow]["loss"] - learned[key[0]] for key in mine)
+                share = (fmean(falls[row][shadow] for row in rows_) - expected.mean) / max(LEAST_FORGOTTEN_NATS, rise)
+                half = float(stats.t.ppf(0.95, expected.freedom)) * expected.error / max(LEAST_FORGOTTEN_NATS, rise)
+                tests.setdefault((who, shadow), {})[name.removeprefix(under(""))] = (share, half)
+    wanted = max(map(len, tests.values()))
+    return {key: of for key, of in tests.items() if len(of) == wanted}
+
+
+def challenge_rates(tests: Mapping[tuple[str, int], Mapping[str, tuple[float, float]]]) -> Figures:
+    """What the robustness gate makes of test shadows: nothing is there to come back. Then each is moved to the margin."""
+    gates = Policy().gates
+    whole = list(tests.values())
+
+    def share_of(passes: Callable[[float, float], bool]) -> dict[str, float]:
+        return {name: fmean(passes(*one[name]) for one in whole) for name in whole[0]}
+
+    return {
+        "tests": len(whole),
+        "released": fmean(all(s + h < gates.recovery_margin for s, h in one.values()) for one in whole),
+        "refused": fmean(any(s - h > gates.recovery for s, h in one.values()) for one in whole),
+        "seen": share_of(lambda s, h: s - h > 0),
+        "released_at_margin": share_of(lambda s, h: s + h < 0),
+        "half_width": {name: fmean(one[name][1] for one in whole) for name in whole[0]},
+    }
+
+
+def joint_rates(
+    membership: Mapping[tuple[str, int], Judged],
+    challenged: Mapping[tuple[str, int], Mapping[str, tuple[float, float]]],
+) -> list[Figures]:
+    """What all that must pass together lets through, by the number of a person's records.
+
+    An exact fit is judged by membership alone, from above; an erasing from both sides, and under the challenges.
+    """
+    margin, bands = Policy().gates.recovery_margin, ((5, 9), (10, 14), (15, 99), (5, 99))
+    attacks = set(Policy().gates.membership_attacks)
+    rows = []
+    for low, high in bands:
+        keys = [key for key, one in membership.items() if low <= one.records <= high and key in challenged]
+        holds = {key: all(s + h < margin for s, h in challenged[key].values()) for key in keys}
+        both = {key: attacks <= membership[key].within for key in keys}
+        moved = [attacks <= membership[key].moved for key in keys]
+        rows.append(
+            {
+                "records": f"{low} and more" if high == 99 else f"{low} to {high}",
+                "tests": len(keys),
+                "membership": fmean(both.values()),
+                "robustness": fmean(holds.values()),
+                "released": fmean(both[key] and holds[key] for key in keys),
+                "released_at_margin": fmean(moved),
+                "interval_at_margin": _exact(sum(moved), len(keys)),
+            }
+        )
+    return rows
+
+
+def _exact(hits: int, tests: int) -> tuple[float, float]:
+    """Clopper–Pearson interval at 95 %; shadows of one person go together, so that it is rather too narrow."""
+    found = stats.binomtest(hits, tests).proportion_ci(method="exact")
+    return float(found.low), float(found.high)
