@@ -33,13 +33,15 @@ class Judged:
     Attributes:
         records: the person's.
         seen: attacks that see her, who is not there.
-        within: attacks whose interval lies within the margin.
+        below: attacks whose interval lies below the margin, which is all that an exact fit must show.
+        within: attacks whose interval lies within the margin from either side.
         moved: as `within`, each record moved by the margin towards members.
         halves: half-width of each attack's interval, standard deviations of a record.
     """
 
     records: int
     seen: frozenset[str]
+    below: frozenset[str]
     within: frozenset[str]
     moved: frozenset[str]
     halves: Mapping[str, float]
@@ -84,6 +86,7 @@ def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
         key: Judged(
             records=max(n for n, *_ in of.values()),
             seen=frozenset(a for a, (_, _, _, p) in of.items() if p <= alpha),
+            below=frozenset(a for a, (_, _, high, _) in of.items() if high < margin),
             within=frozenset(a for a, (_, low, high, _) in of.items() if -margin < low and high < margin),
             moved=frozenset(a for a, (_, _, high, _) in of.items() if high < 0),  # moves the person by the margin
             halves={a: (high - low) / 2 for a, (_, low, high, _) in of.items()},
@@ -181,6 +184,7 @@ def joint_rates(
             {
                 "records": f"{low} and more" if high == 99 else f"{low} to {high}",
                 "tests": len(keys),
+                "exact": fmean(attacks <= membership[key].below for key in keys),
                 "membership": fmean(both.values()),
                 "robustness": fmean(holds.values()),
                 "released": fmean(both[key] and holds[key] for key in keys),

@@ -138,6 +138,7 @@ def _joint_rates(found: Sequence[Figures]) -> str:
         [
             one["records"],
             str(one["tests"]),
+            f"{one['exact']:.1%}",
             f"{one['membership']:.1%}",
             f"{one['robustness']:.1%}",
             f"{one['released']:.1%}",
@@ -145,14 +146,22 @@ def _joint_rates(found: Sequence[Figures]) -> str:
         ]
         for one in found
     ]
-    head = ["records", "tests", "membership", "robustness", "both", "membership, moved to the margin (6 %)"]
+    head = [
+        "records",
+        "tests",
+        "an exact fit",
+        "an erasing: membership",
+        "robustness",
+        "both",
+        "membership, moved to the margin (6 %)",
+    ]
     return (
         "## What both gates let through together\n\n"
-        "Both attacks of the membership gate must lie within the margin from either side, and all eight challenges must "
-        "pass: what an erasing that leaves nothing behind can hope for. The goals are 90 % from five records on, and 6 % "
-        "at the margin. (An exact fit, such as the controls above, is judged by membership from above alone.)\n\n"
-        + _grid(head, rows)
-        + "\n"
+        "An exact fit (retrained without the person, as the controls above) is judged by both attacks of the membership "
+        "gate from above alone. An erasing that leaves nothing behind must lie within the margin from either side, and "
+        "pass all eight challenges. The goals are 90 % of what is clean released, from five records on, and 6 % at the "
+        "margin. Exact fits reach the first; erasings do not, and what is not released goes to the ladder's next "
+        "method, up to the exact fit, or to a person.\n\n" + _grid(head, rows) + "\n"
     )
 
 
