@@ -59,7 +59,7 @@ def judged(prepared: Prepared, after: Measurement, *, exact: bool) -> Figures:
     """Verdict, findings and figures of one candidate."""
     cost = {"retain_nll_nats": prepared.before.retain.mean, "method": "erased"}
     lineage = [] if exact else [cost | {"retain_rise_nats": after.retain.mean - prepared.before.retain.mean}]
-    findings = [make(prepared.case.policy, lineage)(prepared.before, after) for make in GATES.values()]
+    findings = [make(prepared.case.policy, lineage, 0)(prepared.before, after) for make in GATES.values()]
     return {
         "verdict": verdict(findings),
         "findings": {f.gate: f.as_report() for f in findings},

@@ -52,6 +52,7 @@ class Case:
         policy: ladder, governors, gates and seed.
         device: torch device.
         shadows: the adapter's shadow table, if there is one.
+        judged_before: methods that earlier jobs had judged for the same people, in vain: the level is shared with them.
         state: directory where a retraining keeps how far it is, so that another run of the same case goes on from
             there; it need not exist. None: an interrupted one begins anew.
     """
@@ -66,6 +67,7 @@ class Case:
     already_erased: Callable[[str], bool] = lambda subject: False
     shadows: ShadowTable | None = None
     state: Path | None = None
+    judged_before: int = 0
 
 
 class Watcher(Protocol):
@@ -237,7 +239,7 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
     Raises:
         ErasureFailed: the rung diverged or changed nothing; nothing was written.
     """
-    started = time.monotonic()
+    started, case = time.monotonic(), prepared.case
     if isinstance(rung, Retrain):
         recipe = recorded_recipe(prepared.case.adapter)
         if recipe is None:
@@ -249,7 +251,7 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
     watcher.measured("after", after)
     watcher.stage("judging")
-    gates = [make(prepared.case.policy, adapter.lineage) for make in GATES.values()]
+    gates = [make(case.policy, adapter.lineage, case.judged_before) for make in GATES.values()]
     findings = tuple(gate(prepared.before, after) for gate in gates)
     both = {name: (prepared.before.people[name], found) for name, found in after.people.items()}
     stands = among_others(after.people, prepared.case.policy.gates.membership_attacks)

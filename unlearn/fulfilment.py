@@ -136,6 +136,7 @@ def _case(desk: Desk, claim: Claim, settings: Settings, loan: Loan) -> Case:
         policy=_policy(claim),
         device=settings.device,
         state=_state(claim, settings),
+        judged_before=claim.judged_before,
     )
     table = desk.vault.lend(_table(desk.vault, claim), loan)
     return case if table is None else replace(case, shadows=_shadows(desk.vault, table, claim, case))

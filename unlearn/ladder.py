@@ -168,7 +168,7 @@ def examine(
     before = None if original is None else measure(original, "before", tried=False)
     found = measure(case.adapter, "after", tried=before is not None)
     judging = GATES if before is not None else {name: GATES[name] for name in ("membership", "alarm")}
-    findings = [make(case.policy, case.adapter.lineage)(before or found, found) for make in judging.values()]
+    findings = [make(case.policy, case.adapter.lineage, 0)(before or found, found) for make in judging.values()]
     report = _frame(case, base, before or found, found, findings) | {
         "method": "audit",
         "records_forgotten": len(parts.forget),
@@ -246,11 +246,17 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
         "retain_pool_records": len(parts.retain_pool),
         "calibration_records": len(parts.calibration),
     }
+    before = prepared.case.judged_before
+    warnings = (
+        [f"{before} methods were judged for these people before; the tests' level is shared with them"]
+        if before
+        else []
+    )
     if targets is not None:
         report["targets"] = {"source": targets.source, "sentence": targets.sentence, "nlls_nats": dict(targets.nlls)}
         if targets.source == "base":
-            report["warnings"] = ["no holdout record was left to calibrate on: the targets are the base model's own"]
-    return report
+            warnings.append("no holdout record was left to calibrate on: the targets are the base model's own")
+    return report | ({"warnings": warnings} if warnings else {})
 
 
 def _frame(

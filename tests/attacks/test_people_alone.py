@@ -58,7 +58,7 @@ def test_each_person_has_the_figures_of_an_audit_of_her_alone(measured):
 
 def test_a_person_who_is_still_known_does_not_hide_among_those_who_are_not(measured):
     known, found, _ = measured
-    gate = GATES["membership"](POLICY, [{}])
+    gate = GATES["membership"](POLICY, [{}], 0)
     assert gate(found, found).outcome != "fail"
     stands = among_others(found.people, POLICY.gates.membership_attacks)
     assert {who for who, finding in stands.items() if finding.outcome == "inconclusive"} == {known}

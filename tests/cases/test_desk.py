@@ -132,6 +132,28 @@ def test_after_a_refusal_the_same_subject_can_be_submitted_again(desk, adapter, 
     assert second.id != first.id
 
 
+def test_trying_again_counts_what_was_judged_in_vain_for_the_same_person_alone(desk, adapter, company):
+    def tried(*verdicts):
+        methods = ["calibrated", "npo", "retrain"][: len(verdicts)]
+        tries = [{"method": m, "verdict": v} for m, v in zip(methods, verdicts, strict=True)]
+        return REFUSED | {"attempts": tries}
+
+    first, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    assert claim.judged_before == 0
+    desk.hold(claim, None, tried("refused", None, "refused"))  # one made no adapter, one has nothing to pass with
+    again = desk.retry(first.id)
+    claim = work(desk, again.jobs[-1].id)
+    assert claim.judged_before == 1
+    desk.hold(claim, None, tried("refused", "inconclusive"))
+    _, job_id = submit(desk, company)  # withdrawing and asking anew does not begin from nothing
+    claim = work(desk, job_id)
+    assert claim.judged_before == 3
+    desk.release(claim, new_version(desk, claim), REPORT)
+    _, job_id = submit(desk, company, 1)
+    assert work(desk, job_id).judged_before == 0
+
+
 def test_a_request_on_two_adapters_ends_when_both_jobs_have(desk, adapter, inputs, company):
     desk.register_adapter("bot-2", **inputs)
     request, _ = submit(desk, company)

@@ -139,13 +139,14 @@ def test_without_shadows_a_holdout_that_reads_differently_passes_nobody():
 
 
 def test_each_method_of_the_ladder_gets_its_share_of_the_error():
-    def alpha(*methods, lineage=({"method": "calibrated"},)):
+    def alpha(*methods, lineage=({"method": "calibrated"},), before=0):
         policy = parse_policy({"ladder": [{"method": m} for m in methods]}, "p")
-        return GATES["membership"](policy, lineage).alpha
+        return GATES["membership"](policy, lineage, before).alpha
 
     assert alpha("calibrated") == alpha("calibrated", "retrain") == 0.05
     assert alpha("calibrated", "npo", "retrain") == 0.025
     assert alpha("calibrated", "npo", "retrain", lineage=()) == 0.05  # an exact fit does not pass by chance
+    assert alpha("calibrated", "retrain", before=3) == 0.0125  # nor by being tried again
 
 
 def alarmed(ids):
@@ -372,7 +373,7 @@ def test_one_failure_refuses_and_only_all_passes_release(outcomes, expected):
 
 def test_the_menu_makes_every_gate_from_the_policy():
     for make in GATES.values():
-        assert make(Policy(), ())(MEMORISED, MEMORISED).gate in GATES
+        assert make(Policy(), (), 0)(MEMORISED, MEMORISED).gate in GATES
 
 
 def erasure(nll, rise):

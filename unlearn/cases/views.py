@@ -350,6 +350,7 @@ class Claim:
     mlflow_run_id: str | None
     policy: dict[str, Any]
     next_number: int
+    judged_before: int = 0
 
 
 @dataclass(frozen=True)

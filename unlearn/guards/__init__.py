@@ -25,34 +25,35 @@ Lineage = Sequence[Mapping[str, Any]]
 """Erasures of an adapter since its last exact fit, the one under judgement the last."""
 
 
-def _retries(policy: Policy) -> int:
-    """Methods of the ladder that may pass by chance; an exact fit has nothing to pass with."""
-    return max(1, sum(not isinstance(rung, Retrain) for rung in policy.ladder))
+def _tries(policy: Policy, before: int) -> int:
+    """Methods that may pass by chance, those judged before among them; an exact fit has nothing to pass with."""
+    return max(1, before + sum(not isinstance(rung, Retrain) for rung in policy.ladder))
 
 
-GATES: Mapping[str, Callable[[Policy, Lineage], Gate]] = MappingProxyType(
+GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
     {
-        "membership": lambda policy, lineage: MembershipGate(
+        "membership": lambda policy, lineage, before: MembershipGate(
             margin=policy.gates.membership_margin_sd,
-            alpha=policy.gates.membership_alpha / (_retries(policy) if lineage else 1),
+            alpha=policy.gates.membership_alpha / (_tries(policy, before) if lineage else 1),
             attacks=policy.gates.membership_attacks,
             deployed=policy.audit.deployed,
             blind_margin=policy.gates.blind_auc_margin,
             exact=not lineage,
         ),
-        "alarm": lambda policy, lineage: AlarmGate(),
-        "extraction": lambda policy, lineage: ExtractionGate(
+        "alarm": lambda policy, lineage, before: AlarmGate(),
+        "extraction": lambda policy, lineage, before: ExtractionGate(
             policy.gates.extraction_queries, policy.gates.extraction_share, exact=not lineage
         ),
-        "retain_drift": lambda policy, lineage: RetainDriftGate(
+        "retain_drift": lambda policy, lineage, before: RetainDriftGate(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),
-        "robustness": lambda policy, lineage: RobustnessGate(
+        "robustness": lambda policy, lineage, before: RobustnessGate(
             policy.gates.recovery, policy.gates.recovery_margin, exact=not lineage
         ),
-        "sequence_drift": lambda policy, lineage: SequenceDriftGate(policy.sequence.retain_drift, lineage),
+        "sequence_drift": lambda policy, lineage, before: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }
 )
+"""By name: (policy, lineage, methods that were judged for the same people in earlier jobs) -> gate."""
 
 GOVERNORS: Mapping[str, Callable[[GovernorPolicy], Governor]] = MappingProxyType(
     {

@@ -52,6 +52,7 @@ class Work(Data):
                 mlflow_run_id=job.mlflow_run_id,
                 policy=job.policy or adapter.policy,
                 next_number=adapters.newest(session, job.adapter_id) + 1,
+                judged_before=jobs.judged_before(session, job, waiting),
             )
 
     def heartbeat(self, claim: Claim) -> None:

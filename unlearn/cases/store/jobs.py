@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, null, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -206,6 +206,21 @@ def of_request(session: Session, request_id: str) -> list[Job]:
     """The jobs of a request, oldest first."""
     query = select(Job).join(JobRequest, JobRequest.job_id == Job.id).where(JobRequest.request_id == request_id)
     return list(session.scalars(query.order_by(Job.created_at, Job.id)))
+
+
+def judged_before(session: Session, job: Job, waiting: Sequence[Request]) -> int:
+    """Methods that may pass by chance and were judged in vain for the same people, in the adapter's earlier jobs."""
+    people = {(request.controller_id, request.subject_hash) for request in waiting}
+    earlier = (
+        select(Job.id, Job.report)
+        .join(JobRequest, JobRequest.job_id == Job.id)
+        .join(Request, Request.id == JobRequest.request_id)
+        .where(Job.adapter_id == job.adapter_id, Job.id != job.id, Job.verdict.in_(("refused", "inconclusive")))
+        .where(tuple_(Request.controller_id, Request.subject_hash).in_(people))
+    )
+    reports = {id_: report or {} for id_, report in session.execute(earlier)}
+    tries = [one for report in reports.values() for one in report.get("attempts", ())]
+    return sum(one.get("verdict") is not None and one.get("method") != "retrain" for one in tries)
 
 
 def shares(session: Session, job_id: str) -> list[tuple[JobRequest, Request]]:
