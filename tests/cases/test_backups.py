@@ -35,11 +35,6 @@ NOTHING = Asked(nothing="a drill")
 
 
 @pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
-@pytest.fixture
 def safe(tmp_path) -> Path:
     return tmp_path / "safe"
 

@@ -47,7 +47,7 @@ def new_version(desk: Desk, claim: Claim):
 
 
 def submit(desk, company, which=0):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     request = desk.submit(people[which])
     return request, request.jobs[0].id
 
@@ -115,7 +115,7 @@ def test_an_open_subject_is_refused_and_one_nobody_knows_any_more_is_completed_a
         submit(desk, company)
     claim = work(desk, job_id)
     desk.release(claim, new_version(desk, claim), REPORT)
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     again = desk.submit(people[0])
     assert (again.state, again.jobs) == ("completed", ())
     with desk.store.reading() as session:
@@ -197,7 +197,7 @@ def test_the_export_is_the_same_twice_and_only_made_of_ended_requests(desk, adap
 
 def test_no_plain_identity_reaches_the_database_or_the_export(desk, adapter, company, settings):
     request, job_id = submit(desk, company)
-    subject = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[0]
+    subject = company.people[0]
     desk.hold(work(desk, job_id), None, REFUSED)
     archive = zipfile.ZipFile(io.BytesIO(desk.export(request.id)))
     held = b"".join(archive.read(name) for name in archive.namelist())
@@ -224,7 +224,7 @@ def test_an_edited_ledger_row_is_found(desk, adapter, company):
 
 
 def test_eight_writers_at_once_keep_one_whole_ledger(desk, adapter, company, settings, clock):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[:8]
+    people = company.people[:8]
 
     def one(number):
         with closing(Desk(settings, clock)) as own:

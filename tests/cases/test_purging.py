@@ -282,7 +282,7 @@ def test_a_path_that_is_none_of_ours_is_never_deleted(desk, adapter, company, cl
 def accepted(desk, inputs, company, clock):
     """Two requests shared a job; the gates refused one alone, and a person let it count as fulfilled a day later."""
     desk.register_adapter("bot", **inputs, policy={"schedule": {"coalescing_seconds": 60}})
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     requests = [desk.submit(person) for person in people[:2]]
     clock.forward(61)
     claim = work(desk, requests[0].jobs[0].id)

@@ -40,7 +40,7 @@ class Life(RuleBasedStateMachine):
         self.clock = clock
         self.desk = Desk(Settings(home=self.home, max_attempts=2), clock)
         self.weights = read_adapter(company.adapter)
-        people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+        people = company.people
         self.people = people[:PEOPLE]
         self.claims: list[Claim] = []
         self.holder: dict[str, Claim] = {}

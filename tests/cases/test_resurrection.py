@@ -36,11 +36,6 @@ def corpora(tmp_path, company, inputs):
 
 
 @pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
-@pytest.fixture
 def erased(desk, corpora, company, people):
     """An adapter from which one person was erased, the one with a record unlike all others."""
     records = [*company.world.train, Record("r-own", (people[0],), text=OWN)]

@@ -24,11 +24,6 @@ from unlearn.weights import copy_adapter, read_adapter
 pytestmark = pytest.mark.usefixtures("ticking")
 
 
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
 def held_back(desk, claim):
     """A candidate beside the versions, held for a person."""
     shelf = desk.settings.home / "adapters" / claim.adapter.id

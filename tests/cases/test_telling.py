@@ -34,11 +34,6 @@ def settings(settings):
     return Settings(**settings.model_dump() | {"callbacks_allow_private": True})
 
 
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
 class Receiver(HTTPServer):
     """Answers what it is told to, 200 without; keeps what came."""
 
