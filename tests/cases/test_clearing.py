@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, REPORT, submit, work
+from by_hand import REFUSED, REPORT, submit, work
 
 from unlearn.cases.desk import Desk
 from unlearn.clearing import clear

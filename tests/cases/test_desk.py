@@ -6,9 +6,9 @@ import io
 import json
 import zipfile
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from by_hand import REFUSED, REPORT, actions, new_version, submit, work
 
 from crowd import at_once
 from tampering import let_rows_change
@@ -17,46 +17,8 @@ from unlearn.cases.store import dump
 from unlearn.cases.store import requests as request_store
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.store.requests import Wanted
-from unlearn.cases.views import Claim
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound
 from unlearn.evidence.ledger import LedgerBroken
-from unlearn.weights import copy_adapter, read_adapter
-
-REPORT = {
-    "schema": "unlearn/report/v1",
-    "verdict": "released",
-    "method": "ascent",
-    "findings": [{"gate": "membership", "outcome": "pass"}],
-    "before": {"forget_nll_nats": 1.0},
-    "after": {"forget_nll_nats": 2.0},
-    "trace": [],
-}
-REFUSED = REPORT | {"verdict": "refused"}
-
-
-def work(desk: Desk, job_id: str, owner: str = "w1") -> Claim:
-    claim = desk.claim(job_id, owner)
-    assert claim is not None
-    return claim
-
-
-def new_version(desk: Desk, claim: Claim):
-    source = read_adapter(Path(claim.adapter.current.path))
-    shelf = desk.settings.home / "adapters" / claim.adapter.id
-    return copy_adapter(source, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
-
-
-def submit(desk, company, which=0):
-    people = company.people
-    request = desk.submit(people[which])
-    return request, request.jobs[0].id
-
-
-def actions(desk):
-    with desk.store.reading() as session:
-        from unlearn.cases.store.ledger import all_entries
-
-        return [entry.action for entry in all_entries(session)]
 
 
 def test_a_released_job_completes_its_request_and_moves_the_alias(desk, adapter, company):

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from by_hand import REFUSED, REPORT, new_version, submit, work
 from safetensors.numpy import load_file, save_file
-from test_desk import REFUSED, REPORT, new_version, submit, work
 
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.views import Own

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from test_desk import REPORT, new_version, submit, work
+from by_hand import REPORT, new_version, submit, work
 
 from api.schemas.adapters import ReturnGround
 from api.schemas.requests import Ground

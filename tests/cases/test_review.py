@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from test_desk import REFUSED, REPORT, actions, new_version, work
+from by_hand import REFUSED, REPORT, actions, new_version, work
 
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, REPORT, new_version, submit, work
+from by_hand import REFUSED, REPORT, new_version, submit, work
 
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store import corpora as stored

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from random import Random
 
 import pytest
+from by_hand import REFUSED, REPORT, new_version, work
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
-from test_desk import REFUSED, REPORT, new_version, work
 
 from crowd import at_once
 from outbound.papers import certificate, ec_key, pem
