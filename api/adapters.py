@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.dependencies import Id, TheDesk, TheRelay, Who
 from api.problems import answers
-from api.schemas import AdapterIn, AdapterOut, RollbackIn
+from api.schemas.adapters import AdapterIn, AdapterOut, RollbackIn
 from unlearn.cases.resurrection import Admission
 
 router = APIRouter(prefix="/v1/adapters", tags=["adapters"])

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import Id, TheDesk, Who
 from api.problems import answers
-from api.schemas import EndpointIn, EndpointMade, EndpointOut, ErrandState, MessageOut, MessagePage, RotateIn
+from api.schemas.callbacks import EndpointIn, EndpointMade, EndpointOut, MessageOut, MessagePage, RotateIn
+from unlearn.cases.views import ErrandState
 
 router = APIRouter(prefix="/v1/callbacks", tags=["callbacks"])
 

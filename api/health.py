@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
 
 from api.dependencies import TheDesk
 from api.problems import answers
-from api.schemas import Health
 from unlearn import __version__
 from unlearn.errors import Unavailable
 
 router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The service answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str = Field(examples=["0.1.0"])
 
 
 @router.get("/healthz", summary="Alive?", responses=answers(keyed=False))

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from api.dependencies import Id, TheDesk, Who
 from api.problems import answers
-from api.schemas import JobOut
+from api.schemas.jobs import JobOut
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import Actor
 from unlearn.cases.views import JobView

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.dependencies import Id, TheDesk, Who
 from api.problems import answers
-from api.schemas import KeyIn, KeyMade, KeyOut
+from api.schemas.keys import KeyIn, KeyMade, KeyOut
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 

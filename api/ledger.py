@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from api.dependencies import TheDesk, Who
 from api.problems import answers
-from api.schemas import ConsistencyOut, EntryOut, EntryPage, InclusionOut, LedgerKeyOut
+from api.schemas.ledger import ConsistencyOut, EntryOut, EntryPage, InclusionOut, LedgerKeyOut
 
 router = APIRouter(prefix="/v1/ledger", tags=["ledger"])
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api.dependencies import TheDesk, TheRelay, Who
 from api.opendsr_answers import ROOT, errors
-from api.opendsr_schemas import (
+from api.schemas.opendsr import (
     API_VERSION,
     GUID,
     Alive,

@@ -14,8 +14,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.opendsr_schemas import OpenDsrError
 from api.problems import MEDIA_TYPE, problem
+from api.schemas.opendsr import OpenDsrError
 from unlearn.outbound import Signer
 from unlearn.settings import OPENDSR
 

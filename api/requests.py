@@ -8,16 +8,14 @@ from fastapi import APIRouter, Header, Query, Response
 
 from api.dependencies import Id, TheDesk, TheRelay, Who
 from api.problems import answers
-from api.schemas import (
+from api.schemas.base import Moment
+from api.schemas.requests import (
     BatchIn,
-    Moment,
-    Order,
     ReasonIn,
     RejectIn,
     RequestIn,
     RequestOut,
     RequestPage,
-    RequestState,
     RetryIn,
     SearchIn,
     SubjectOf,
@@ -25,8 +23,8 @@ from api.schemas import (
 )
 from unlearn.cases.desk import Desk, Wish
 from unlearn.cases.rights import Actor
-from unlearn.cases.store.requests import Wanted
-from unlearn.cases.views import RequestView
+from unlearn.cases.store.requests import Order, Wanted
+from unlearn.cases.views import RequestState, RequestView
 from workers.relay import Relay
 
 NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"

@@ -33,6 +33,11 @@ class Company:
         return self.path / "adapter"
 
     @property
+    def people(self) -> list[str]:
+        """Who has a record of her own, in their order."""
+        return sorted({record.subjects[0] for record in self.world.train if len(record.subjects) == 1})
+
+    @property
     def train(self) -> Corpus:
         return read_corpus(self.path / "train.jsonl")
 

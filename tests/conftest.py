@@ -29,6 +29,11 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
 
 
 @pytest.fixture
+def people(company: Company) -> list[str]:
+    return company.people
+
+
+@pytest.fixture
 def base(company: Company) -> Base:
     return load_base(company.base)
 

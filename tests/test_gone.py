@@ -71,7 +71,7 @@ def house(company, place, tmp_path_factory):
     desk = Desk(settings, clock)
     desk.migrate()
     register(desk, company, place, "bot")
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     assert people[0] == SUBJECTS[0]
     first, second = (desk.submit(subject).jobs[0].id for subject in people[:2])
     fulfil(first, desk=desk, settings=settings, owner="w")

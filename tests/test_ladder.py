@@ -211,7 +211,7 @@ def test_every_method_of_the_menu_runs_from_the_policy_and_moves_the_adapter(com
 
 
 def test_erasings_of_one_adapter_are_its_lineage_until_an_exact_fit(company, tmp_path):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     policy = rules([{"method": "ascent", "steps": 2}], OPEN)
     first = climb(case(company, policy, people[0]), tmp_path / "one")
     again = replace(case(company, policy, people[1], already_erased={people[0]}.__contains__), adapter=first.adapter)

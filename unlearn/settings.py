@@ -27,8 +27,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unlearn.durable import write_once
-from unlearn.errors import BadInput, PathNotAllowed
-from unlearn.locations import NO_SECRETS, holds_user, is_url, is_within, url_of
+from unlearn.errors import BadInput
+from unlearn.locations import NO_SECRETS, holds_user, is_url, url_of
 
 LONGEST_SOCKET_BYTES = 100
 """sockaddr_un holds 108 bytes on Linux and 104 elsewhere, a closing NUL among them."""
@@ -343,64 +343,6 @@ class Settings(BaseSettings):
                 )
             return key
         return _key_file(self.home / "keys" / "identity.key")
-
-    def allowed_place(self, place: str, what: str) -> str:
-        """The place in its one spelling: an allowed path, or a URL at or below a root that is one.
-
-        Args:
-            place: as a client named it.
-            what: what it is for, for the message.
-
-        Raises:
-            PathNotAllowed: it is elsewhere, or a relative path.
-            BadInput: nothing is at the path, or no such URL can be; at a URL nothing is looked for yet.
-        """
-        if not is_url(place):
-            return str(self.allowed_path(place, what))
-        try:
-            url = url_of(place)
-        except ValueError as error:
-            raise BadInput(f"{what}: {error}") from None
-        if not any(is_within(url, root) for root in self.roots if isinstance(root, str)):
-            raise PathNotAllowed(
-                f"{what}: '{url}' is outside the allowed roots; copy it to one of them, or add its bucket or prefix "
-                "to UNLEARN_ROOTS"
-            )
-        return url
-
-    def allowed_path(self, path: str | Path, what: str) -> Path:
-        """The real path of `path`, if it lies under home or one of the roots.
-
-        Args:
-            path: as a client named it; links are followed before the check.
-            what: what the path is for, for the message.
-
-        Raises:
-            PathNotAllowed: it lies elsewhere, or is relative.
-            BadInput: nothing is there.
-        """
-        if "\0" in str(path):
-            raise BadInput(f"{what}: the path holds a NUL character")
-        given = Path(path)
-        if not given.is_absolute():
-            raise PathNotAllowed(f"{what}: '{path}' is relative; give an absolute path under an allowed root")
-        try:
-            real = given.resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise BadInput(f"{what}: '{path}' can't be resolved ({error})") from None
-        directories = [self.home, *(root for root in self.roots if isinstance(root, Path))]
-        if not any(real.is_relative_to(directory) for directory in directories):
-            raise PathNotAllowed(
-                f"{what}: '{path}' is outside the allowed roots; move it under one of them, "
-                "or add its directory to UNLEARN_ROOTS"
-            )
-        try:
-            there = real.exists()
-        except OSError as error:
-            raise BadInput(f"{what}: '{path}' can't be reached ({error.strerror})") from None
-        if not there:
-            raise BadInput(f"{what}: nothing at '{path}'")
-        return real
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

@@ -100,7 +100,7 @@ def wrong_bodies(canary):
 
 
 def test_no_canary_comes_out_whatever_is_asked(api, registered, planted, lines, company, settings, capfd):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     names = {word for person in people for word in (person, f'"{person.partition(":")[2]}"')}
 
     def ask(method, path, **given):
@@ -163,7 +163,7 @@ def test_no_canary_comes_out_whatever_is_asked(api, registered, planted, lines, 
 
 
 def test_reasons_are_kept_with_their_request_and_nowhere_else(api, registered, planted, lines, company, capfd):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     ids = [
         api.post("/v1/requests", json={"subject": dict(zip(("type", "value"), p.split(":", 1), strict=True))}).json()[
             "id"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from drill import beside
 
 from company import Company
 from postgres import SERVER, empty_schema
@@ -78,3 +80,15 @@ def inputs(company: Company) -> dict[str, str]:
 @pytest.fixture
 def adapter(desk: Desk, inputs: dict[str, str]):
     return desk.register_adapter("bot", **inputs)
+
+
+@pytest.fixture
+def safe(tmp_path: Path) -> Path:
+    """Where backups go."""
+    return tmp_path / "safe"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, desk, company):
+    """Settings of a service to be, with the identity key of the one that was."""
+    return beside(tmp_path / "elsewhere", desk, company)

@@ -1,4 +1,4 @@
-"""What killed attempts left on disk goes; what a row or a living attempt needs stays."""
+"""What belongs to nothing on disk goes; what a row or a living attempt needs stays."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, REPORT, submit, work
+from by_hand import REFUSED, REPORT, submit, work
 
-from unlearn.cases.desk import Desk
+from unlearn.cases.desk import UNFINISHED, Desk
 from unlearn.clearing import clear
 from unlearn.settings import Settings
 from unlearn.weights import copy_adapter, read_adapter
@@ -77,6 +77,48 @@ def test_what_the_database_does_not_know_stays(desk, settings, adapter):
     assert clear(desk, settings) == []
     assert stranger.is_dir()
     assert workshop.is_dir()
+
+
+def aged(path):
+    os.utime(path, (1, 1), follow_symlinks=False)
+
+
+def test_what_names_no_attempt_goes_after_a_day_and_not_before(desk, settings, adapter, company):
+    _, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    _, candidate, _ = left_by(desk, claim)
+    desk.hold(claim, read_adapter(candidate), REFUSED)
+    shelf = settings.home / "adapters" / adapter.id
+    lost = [shelf / "v2.abcdef.f9", shelf / ".v3.draft", shelf / "corpora" / "train.v2.0000.sealed"]
+    for place in lost[:2]:
+        place.mkdir()
+    lost[2].write_bytes(b"sealed")
+    for place in (*lost, candidate, shelf / "v1", *(shelf / "corpora").iterdir()):
+        aged(place)
+    fresh = shelf / "v4.abcdef.f1"
+    fresh.mkdir()
+    clear(desk, settings)
+    assert [place.name for place in lost if place.exists()] == []
+    assert fresh.exists()
+    assert candidate.exists()
+    assert desk.corpus(desk.adapter("bot"), "train").records
+    assert Path(desk.adapter("bot").current.path).is_dir()
+
+
+def test_nothing_of_a_busy_adapter_and_nothing_that_the_database_does_not_know_is_touched(
+    desk, settings, adapter, company
+):
+    submit(desk, company)
+    draft = settings.home / "adapters" / adapter.id / ".v2.draft"
+    unknown = settings.home / "adapters" / "adp_of_another_database"
+    for place in (draft, unknown):
+        place.mkdir()
+        aged(place)
+    assert clear(desk, settings) == []
+    (unknown / UNFINISHED).touch()  # a registration that ended in the middle left this
+    aged(unknown / UNFINISHED)
+    assert clear(desk, settings) == [unknown]
+    assert draft.exists()
 
 
 def test_a_database_that_is_away_is_no_error_and_nothing_goes(settings, tmp_path):

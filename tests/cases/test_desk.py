@@ -6,9 +6,9 @@ import io
 import json
 import zipfile
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from by_hand import REFUSED, REPORT, actions, new_version, submit, work
 
 from crowd import at_once
 from tampering import let_rows_change
@@ -17,46 +17,8 @@ from unlearn.cases.store import dump
 from unlearn.cases.store import requests as request_store
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.store.requests import Wanted
-from unlearn.cases.views import Claim
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound
 from unlearn.evidence.ledger import LedgerBroken
-from unlearn.weights import copy_adapter, read_adapter
-
-REPORT = {
-    "schema": "unlearn/report/v1",
-    "verdict": "released",
-    "method": "ascent",
-    "findings": [{"gate": "membership", "outcome": "pass"}],
-    "before": {"forget_nll_nats": 1.0},
-    "after": {"forget_nll_nats": 2.0},
-    "trace": [],
-}
-REFUSED = REPORT | {"verdict": "refused"}
-
-
-def work(desk: Desk, job_id: str, owner: str = "w1") -> Claim:
-    claim = desk.claim(job_id, owner)
-    assert claim is not None
-    return claim
-
-
-def new_version(desk: Desk, claim: Claim):
-    source = read_adapter(Path(claim.adapter.current.path))
-    shelf = desk.settings.home / "adapters" / claim.adapter.id
-    return copy_adapter(source, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
-
-
-def submit(desk, company, which=0):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-    request = desk.submit(people[which])
-    return request, request.jobs[0].id
-
-
-def actions(desk):
-    with desk.store.reading() as session:
-        from unlearn.cases.store.ledger import all_entries
-
-        return [entry.action for entry in all_entries(session)]
 
 
 def test_a_released_job_completes_its_request_and_moves_the_alias(desk, adapter, company):
@@ -115,7 +77,7 @@ def test_an_open_subject_is_refused_and_one_nobody_knows_any_more_is_completed_a
         submit(desk, company)
     claim = work(desk, job_id)
     desk.release(claim, new_version(desk, claim), REPORT)
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     again = desk.submit(people[0])
     assert (again.state, again.jobs) == ("completed", ())
     with desk.store.reading() as session:
@@ -219,7 +181,7 @@ def test_the_export_is_the_same_twice_and_only_made_of_ended_requests(desk, adap
 
 def test_no_plain_identity_reaches_the_database_or_the_export(desk, adapter, company, settings):
     request, job_id = submit(desk, company)
-    subject = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[0]
+    subject = company.people[0]
     desk.hold(work(desk, job_id), None, REFUSED)
     archive = zipfile.ZipFile(io.BytesIO(desk.export(request.id)))
     held = b"".join(archive.read(name) for name in archive.namelist())
@@ -246,7 +208,7 @@ def test_an_edited_ledger_row_is_found(desk, adapter, company):
 
 
 def test_eight_writers_at_once_keep_one_whole_ledger(desk, adapter, company, settings, clock):
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})[:8]
+    people = company.people[:8]
 
     def one(number):
         with closing(Desk(settings, clock)) as own:

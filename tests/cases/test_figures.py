@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_desk import REFUSED, submit, work
+from by_hand import REFUSED, submit, work
 
 from unlearn.cases.desk import RING_AGAIN
 from unlearn.cases.rights import SCOPES, Actor

@@ -19,11 +19,6 @@ from unlearn.cases.store.requests import Wanted
 from unlearn.errors import BadInput, Conflict, NotFound
 
 
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
 def test_several_requests_are_accepted_together_or_not_at_all(desk, adapter, people):
     made = desk.submit_many([Wish(person) for person in people[:3]])
     assert [r.state for r in made] == ["pending"] * 3

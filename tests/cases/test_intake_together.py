@@ -31,11 +31,6 @@ for own in range(4):
 
 
 @pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
-@pytest.fixture
 def commits(desk):
     """Everything that was committed since."""
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from test_desk import REFUSED, submit, work
+from by_hand import REFUSED, submit, work
 
 from crowd import at_once
 from unlearn.cases.desk import Desk

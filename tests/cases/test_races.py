@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_desk import REFUSED, REPORT, new_version, submit, work
+from by_hand import REFUSED, REPORT, new_version, submit, work
 
 from crowd import at_once
 from unlearn.cases.desk import Desk

@@ -12,11 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from by_hand import REFUSED, REPORT
 from hypothesis import HealthCheck
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from test_desk import REFUSED, REPORT
 
 from company import Company
 from unlearn.cases.desk import RING_AGAIN, Desk
@@ -40,7 +40,7 @@ class Life(RuleBasedStateMachine):
         self.clock = clock
         self.desk = Desk(Settings(home=self.home, max_attempts=2), clock)
         self.weights = read_adapter(company.adapter)
-        people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+        people = company.people
         self.people = people[:PEOPLE]
         self.claims: list[Claim] = []
         self.holder: dict[str, Claim] = {}

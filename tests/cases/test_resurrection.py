@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from test_desk import REPORT, new_version, submit, work
+from by_hand import REPORT, new_version, submit, work
 
-from api.schemas import ReturnGround
+from api.schemas.adapters import ReturnGround
+from api.schemas.requests import Ground
+from unlearn.cases import review
 from unlearn.cases.resurrection import GROUNDS, MOST_NAMED, Admission
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import fingerprints, keys
@@ -31,11 +33,6 @@ def corpora(tmp_path, company, inputs):
         return inputs | {kind: str(place / f"{name}.jsonl")}
 
     return write
-
-
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
 
 
 @pytest.fixture
@@ -125,8 +122,12 @@ def test_whoever_registers_needs_the_right_to_decide_as_well(desk, erased, corpo
     assert desk.register_adapter("b", **inputs, allow_erased=ground, by=both).name == "b"
 
 
-def test_no_ground_but_those_there_are_and_none_without_a_reason():
+def test_the_wire_has_the_grounds_that_there_are():
     assert set(GROUNDS) == set(get_args(ReturnGround))
+    assert set(review.GROUNDS) == set(get_args(Ground))
+
+
+def test_no_ground_but_those_there_are_and_none_without_a_reason():
     with pytest.raises(BadInput, match="legal_claims"):
         Admission("because", "x")
     with pytest.raises(BadInput, match="reason"):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from test_desk import REFUSED, REPORT, actions, new_version, work
+from by_hand import REFUSED, REPORT, actions, new_version, work
 
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
@@ -22,11 +22,6 @@ from unlearn.guards import Finding
 from unlearn.weights import copy_adapter, read_adapter
 
 pytestmark = pytest.mark.usefixtures("ticking")
-
-
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
 
 
 def held_back(desk, claim):

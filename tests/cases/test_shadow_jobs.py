@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_desk import REPORT, actions, new_version, submit, work
+from by_hand import REPORT, actions, new_version, submit, work
 
 from unlearn.errors import BadInput, LeaseLost
 from unlearn.weights import RECIPE

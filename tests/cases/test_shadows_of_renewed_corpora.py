@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from test_desk import REPORT, new_version, submit, work
+from by_hand import REPORT, new_version, submit, work
 
 from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows, write_table
 from unlearn.fulfilment import _case

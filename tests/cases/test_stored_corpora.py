@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, REPORT, new_version, submit, work
+from by_hand import REFUSED, REPORT, new_version, submit, work
 
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store import corpora as stored
@@ -27,10 +27,6 @@ def released(desk, company, which=0):
 
 def subjects_of(desk, kind="train"):
     return desk.corpus(desk.adapter("bot"), kind).subjects
-
-
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
 
 
 def files(desk):
@@ -67,7 +63,7 @@ def test_the_client_s_own_files_may_change_or_go_without_harm(desk, inputs, comp
 def test_a_release_erases_the_person_and_nobody_else(desk, adapter, company):
     before = {kind: desk.corpus(adapter, kind) for kind in ("train", "holdout")}
     _, claim = released(desk, company)
-    gone = people(company)[0]
+    gone = company.people[0]
     after = desk.adapter("bot")
     assert after.current.number == 2
     for kind, old in before.items():
@@ -88,7 +84,7 @@ def test_the_ledger_says_how_many_records_went_by_digests_and_without_a_word_of_
     request, _ = released(desk, company)
     with desk.store.reading() as session:
         [entry] = [e for e in entries_about(session, request.id) if e.action == "data_erased"]
-    gone = [r for r in company.world.train if people(company)[0] in r.subjects]
+    gone = [r for r in company.world.train if company.people[0] in r.subjects]
     facts = entry.facts
     assert facts["train_records_erased"] == len(gone) == facts["fingerprints"]
     assert facts["train_records_left"] == len(company.world.train) - len(gone)
@@ -120,7 +116,7 @@ def test_a_candidate_that_a_person_releases_erases_as_well(desk, adapter, compan
         desk.release_as_it_is(request.id, " ")
     assert files(desk) == before
     assert desk.release_as_it_is(request.id, "good enough").state == "completed"
-    assert people(company)[0] not in subjects_of(desk)
+    assert company.people[0] not in subjects_of(desk)
     assert desk.adapter("bot").versions[0].quarantined_at is not None
     assert desk.job(job_id).erased["train"]
 
@@ -144,7 +140,7 @@ def test_a_rollback_takes_the_corpora_back_and_the_next_release_erases_again(des
 def test_whoever_was_erased_first_stays_out_of_later_corpora(desk, adapter, company):
     released(desk, company, 0)
     released(desk, company, 1)
-    gone = set(people(company)[:2])
+    gone = set(company.people[:2])
     assert not gone & subjects_of(desk)
 
 
@@ -193,7 +189,7 @@ def test_an_adapter_from_before_corpora_were_kept_is_erased_from_the_client_s_fi
             session.delete(row)
     assert desk.corpus(adapter, "train").sha256 == adapter.train_sha256
     released(desk, company)
-    assert people(company)[0] not in subjects_of(desk)
+    assert company.people[0] not in subjects_of(desk)
     assert {c.kind for c in desk.adapter("bot").current.corpora} == {"train", "holdout"}
 
 

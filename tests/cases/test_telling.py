@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from random import Random
 
 import pytest
+from by_hand import REFUSED, REPORT, new_version, work
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
-from test_desk import REFUSED, REPORT, new_version, work
 
 from crowd import at_once
 from outbound.papers import certificate, ec_key, pem
@@ -32,11 +32,6 @@ pytestmark = pytest.mark.usefixtures("ticking")
 @pytest.fixture
 def settings(settings):
     return Settings(**settings.model_dump() | {"callbacks_allow_private": True})
-
-
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
 
 
 class Receiver(HTTPServer):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from unlearn.errors import BadInput, PathNotAllowed
 from unlearn.locations import is_within, url_of
+from unlearn.roots import allowed_place
 from unlearn.settings import Settings
 
 PART = st.text("azAZ09_=+,-.", min_size=1, max_size=9).filter(lambda part: part.strip("."))
@@ -61,7 +62,7 @@ def test_what_is_no_plain_name_of_a_place_is_refused_and_not_quoted(bad):
         url_of(bad)
     assert "canary" not in str(refused.value)
     with pytest.raises((BadInput, PathNotAllowed)) as told:
-        Settings(roots=["s3://bucket"]).allowed_place(bad, "train")
+        allowed_place(Settings(roots=["s3://bucket"]), bad, "train")
     assert "canary" not in str(told.value)
 
 
@@ -78,12 +79,12 @@ def test_roots_are_directories_and_urls_joined_by_one_separator(monkeypatch, tmp
     monkeypatch.setenv("UNLEARN_ROOTS", os.pathsep.join(["s3://bucket/models/", str(tmp_path), "gs://other"]))
     settings = Settings()
     assert settings.roots == ["s3://bucket/models", tmp_path, "gs://other"]
-    assert settings.allowed_place("s3://bucket/models/base/", "base") == "s3://bucket/models/base"
+    assert allowed_place(settings, "s3://bucket/models/base/", "base") == "s3://bucket/models/base"
     (tmp_path / "train.jsonl").touch()
-    assert settings.allowed_place(str(tmp_path / "train.jsonl"), "train") == str(tmp_path / "train.jsonl")
+    assert allowed_place(settings, str(tmp_path / "train.jsonl"), "train") == str(tmp_path / "train.jsonl")
     for outside in ("s3://bucket/modelsx/base", "s3://bucket/base", "s3://other/models/base"):
         with pytest.raises(PathNotAllowed, match="UNLEARN_ROOTS"):
-            settings.allowed_place(outside, "base")
+            allowed_place(settings, outside, "base")
 
 
 def test_a_root_or_a_store_with_a_password_in_it_is_refused_without_showing_it(monkeypatch):

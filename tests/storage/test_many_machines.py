@@ -79,11 +79,6 @@ def inputs(bucket, company):
     return places
 
 
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
 def files(desk: Desk) -> list[Path]:
     """What lies under a machine's home, without MLflow's artifacts and locks."""
     home = desk.settings.home

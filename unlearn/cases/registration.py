@@ -18,6 +18,7 @@ from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import check_disjoint
 from unlearn.errors import BadInput, Conflict, CorpusError
 from unlearn.policy import parse_policy
+from unlearn.roots import allowed_place
 from unlearn.settings import Settings
 from unlearn.storage import Loan
 from unlearn.weights import RECIPE, AdapterFiles, check_lengths, check_pair, read_adapter, read_base
@@ -70,7 +71,7 @@ def examine(
         )
     rules = parse_policy({} if policy is None else dict(policy), "policy")
     places = {
-        key: settings.allowed_place(value, key)
+        key: allowed_place(settings, value, key)
         for key, value in {"base": base, "adapter": adapter, "train": train, "holdout": holdout}.items()
     }
     base_files, weights = read_base(loan.base(places["base"])), read_adapter(loan.adapter(places["adapter"]))

@@ -33,7 +33,7 @@ LENT = "lent"
 
 
 class Loan:
-    """A context manager; its places are as `Settings.allowed_place` spells them.
+    """A context manager; its places are as `unlearn.roots` spells them.
 
     Errors that leave it name the place that was given, not the copy.
     """
