@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import unlearn
-from dossiers import bundle, dossier, edited, resigned, signer
+from dossiers import ABOUT, Ledger, bundle, dossier, edited, resigned, signer
 from unlearn.evidence.container import pack, unpack
 
 ROOT = Path(unlearn.__file__).parents[1]
@@ -59,7 +59,7 @@ def test_the_script_is_the_one_in_the_bundle_imports_nothing_of_ours_and_is_shor
         "pathlib",
         "sys",
     }
-    assert len(script.splitlines()) <= 45
+    assert len(script.splitlines()) <= 50
 
 
 def edits():
@@ -73,6 +73,8 @@ def edits():
         "a forged entry",
         resigned(edited(WHOLE, "ledger/entries.jsonl", lambda data: data.replace(b"calibrated", b"retrain"))),
     )
+    yield "an entry left out, in the statement too", bundle(dossier(Ledger(), about=[one for one in ABOUT if one != 4]))
+    yield "another entry in the place of one left out", bundle(dossier(Ledger(), about=[3, 5, *ABOUT[2:]]))
     yield (
         "a forged root",
         resigned(edited(WHOLE, "ledger/checkpoint.txt", lambda data: data.replace(b"\n9\n", b"\n8\n"))),
@@ -82,6 +84,10 @@ def edits():
 @pytest.mark.parametrize(("what", "data"), list(edits()), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_guides_commands_find_what_was_changed(tmp_path, what, data):
     assert followed(tmp_path, data).returncode != 0
+
+
+def test_the_guides_commands_verify_a_bundle_of_entries_from_before_they_were_numbered(tmp_path):
+    assert followed(tmp_path, bundle(dossier(Ledger(about=()), about=ABOUT))).returncode == 0
 
 
 def test_the_guides_commands_refuse_another_key(tmp_path):

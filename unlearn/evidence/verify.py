@@ -1,6 +1,6 @@
 """Verifying a bundle: every check in its order, until the first that fails. No database, network, torch or clock.
 
-    container -> signature -> files -> statement -> checkpoint -> inclusion -> times -> key -> consistency
+    container -> signature -> files -> statement -> checkpoint -> inclusion -> numbers -> times -> key -> consistency
     -> story -> adapter
 
 Whoever verifies brings the key; nothing in the bundle is believed before the signature holds under it.
@@ -22,6 +22,7 @@ from unlearn.evidence.dsse import unseal
 from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, SCHEMA, STATEMENT
 from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.merkle import ProofBroken, check_consistency, check_inclusion, leaf_hash
+from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.statement import PREDICATE_TYPE, STATEMENT_TYPE
@@ -85,6 +86,7 @@ def verify(
     yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {noted.text}")
     entries = _inclusion(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
+    yield _numbers(predicate, entries)
     laid_out("times")(check_times)(entries)
     yield Check("times", "no entry is earlier than the ones before it")
     _in_use((signer, noted), keys, entries)
@@ -193,6 +195,15 @@ def _inclusion(files: Files, predicate: Mapping[str, Any], checkpoint: Checkpoin
             "inclusion", "the entries are not those that the statement lists: some were left out or added"
         )
     return entries
+
+
+@laid_out("numbers")
+def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
+    about = about_request(entries)
+    if check_numbers(predicate["request"]["id"], about, predicate["ledger"].get("about_request")):
+        return Check("numbers", f"{len(about)} entries about the request, by their numbers without a gap")
+    unknown = "the entries are from before they were numbered: whether one between them was left out is not known"
+    return Check("numbers", unknown, made=False)
 
 
 @laid_out("key")
