@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from test_desk import REFUSED, REPORT, actions, new_version, work
 
 from postgres import SERVER, empty_schema
@@ -22,11 +23,13 @@ from unlearn.cases.desk import Desk
 from unlearn.cases.desk.work import NOBODY
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import dump, ledger, salts
+from unlearn.cases.tables import Request
 from unlearn.cases.views import Claim, Own
 from unlearn.cases.withholding import Withheld
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, NotAllowed, Unavailable
-from unlearn.evidence.checkpoint import Checkpoint, claimed
+from unlearn.evidence.checkpoint import Checkpoint, claimed, cosign_note
+from unlearn.evidence.signing import COSIGNATURE, signer_of
 from unlearn.purging import sweep
 from unlearn.settings import Settings
 
@@ -94,6 +97,16 @@ def content(desk: Desk) -> dict:
         return {one.name: list(dump.rows(connection, one)) for one in dump.tables(connection)}
 
 
+def gapless(desk: Desk) -> int:
+    """How many requests there are, each of whose entries has the next number."""
+    with desk.store.reading() as session:
+        ids = list(session.scalars(select(Request.id)))
+        for id_ in ids:
+            about = ledger.entries_about(session, id_)
+            assert [entry.facts["nth"][id_] for entry in about] == list(range(len(about)))
+    return len(ids)
+
+
 def tree(root: Path) -> dict:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
@@ -105,7 +118,8 @@ def test_what_was_saved_comes_back_row_by_row_and_byte_by_byte(
     forget(desk, people[0])
     desk.create_key("k", ["audit"])
     desk.add_endpoint("https://example.com/hook")
-    desk.checkpoint()
+    witness = signer_of("ab" * 32, "witness.example/w", COSIGNATURE)
+    desk.keep_cosignatures(cosign_note(desk.checkpoint(), witness, clock()), [witness.public])
     before, files = content(desk), tree(desk.settings.home / "adapters")
     made = desk.backup(safe)
     assert made.manifest.missing == ()
@@ -129,6 +143,7 @@ def test_what_was_saved_comes_back_row_by_row_and_byte_by_byte(
         stored = [one.corpus(one.adapter("bot"), kind).records for one in (desk, again)]
         assert stored[0] == stored[1]
     forget(again, people[1])  # numbers go on where they were
+    assert gapless(again) > 1
     again.close()
 
 
@@ -265,6 +280,8 @@ def test_what_people_decided_since_stays_decided(desk, adapter, people, safe, el
     assert (revoked.id, revoked.revoked_at is not None) == (key.id, True)
     assert again.adapter("bot").awaits == ()
     assert salted(again, new) == salted(desk, new)  # the ledger calls them what it called them
+    again.cancel(new.id)
+    assert gapless(again) == 5
     again.close()
 
 
