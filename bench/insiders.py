@@ -22,7 +22,8 @@ def _with_entries(real: Real, entries: list[dict[str, Any]], *, listed: bool = T
     text = "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in entries)
     statement = real.statement
     if listed:
-        statement["predicate"]["ledger"]["entries"] = [one["seq"] for one in entries]
+        about = [one for one in entries if not one["action"].startswith("ledger_")]
+        statement["predicate"]["ledger"] |= {"entries": [one["seq"] for one in entries], "about_request": len(about)}
     return resigned(real.files | {ENTRIES: text.encode()}, statement, real.signer)
 
 
@@ -83,6 +84,14 @@ def _a_step_left_out(real: Real, dice: random.Random) -> bytes:
     needed = ("request_accepted", "attempt_started", "verdict", "version_released", "request_completed")
     gone = dice.choice(needed)
     return _with_entries(real, [one for one in real.entries if one["action"] != gone])
+
+
+def _any_entry_left_out(real: Real, dice: random.Random) -> bytes:
+    """One about the request that is not the last, whether the story needs it or not."""
+    entries = real.entries
+    about = [one for one in entries if not one["action"].startswith("ledger_")][:-1]
+    gone = dice.choice(about)
+    return _with_entries(real, [one for one in entries if one is not gone])
 
 
 def _an_entry_left_out_silently(real: Real, dice: random.Random) -> bytes:
@@ -199,8 +208,18 @@ INSIDERS = (
     Kind(
         "an entry left out, the statement as it was", "insider", _an_entry_left_out_silently, frozenset({"inclusion"})
     ),
-    Kind("entries cut off, the statement too", "insider", _entries_truncated, frozenset({"story", "key"}), 2),
-    Kind("a step of the story left out, in the statement too", "insider", _a_step_left_out, frozenset({"story"})),
+    Kind(
+        "any entry left out but the last, the statement too", "insider", _any_entry_left_out, frozenset({"numbers"}), 2
+    ),
+    Kind(
+        "entries cut off, the statement too", "insider", _entries_truncated, frozenset({"numbers", "story", "key"}), 2
+    ),
+    Kind(
+        "a step of the story left out, in the statement too",
+        "insider",
+        _a_step_left_out,
+        frozenset({"numbers", "story"}),
+    ),
     Kind("proofs swapped", "insider", _proofs_swapped, frozenset({"inclusion"})),
     Kind("one byte of a proof", "insider", _a_proof_edited, frozenset({"inclusion"})),
     Kind("another verdict, method or finding", "insider", _a_report_beautified, frozenset({"story"}), 2),

@@ -112,8 +112,8 @@ def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
         )
     lines += [
         "",
-        "Not in the table, since a bundle can't show it: an insider who leaves out an entry without which the story is still whole (an "
-        "attempt that failed before the one that counts), in the statement too. The ledger itself shows that one.",
+        "Not in the table, since a bundle can't show it: an insider who leaves out the end, from an ending on (a request that was completed, "
+        "and opened again after a rollback), in the statement too. He has then signed how many entries there were, and the ledger's next shows otherwise.",
         "",
     ]
     return "\n".join(lines)

@@ -106,8 +106,13 @@ def _entry(seq: int, at: str, action: str, facts: dict[str, Any]) -> Entry:
 class Ledger:
     """The entries of a ledger, its tree and its checkpoints."""
 
-    def __init__(self, facts=FACTS, times=None, who=None) -> None:
+    def __init__(self, facts=FACTS, times=None, who=None, about=ABOUT) -> None:
         self.signer = who or signer()
+        told = [seq for seq in about if seq <= len(facts) and not facts[seq - 1][0].startswith("ledger_")]
+        facts = [
+            (action, one | {"nth": {"req_1": told.index(seq)}} if seq in told else one)
+            for seq, (action, one) in enumerate(facts, 1)
+        ]
         times = times or [f"2026-03-01T10:{i:02}:00.000Z" for i in range(len(facts))]
         facts = [
             (action, one | {"ledger_key": self.signer.public.text}) if one == FACTS[0][1] else (action, one)
@@ -131,7 +136,7 @@ class Ledger:
 
 
 def dossier(ledger: Ledger | None = None, size: int = 9, about=ABOUT, request=REQUEST, job=JOB, **more: Any) -> Dossier:
-    ledger = ledger or Ledger()
+    ledger = ledger or Ledger(about=about)
     work = Work(job, {"number": 1, "sha256": OLD}, {"number": 2, "sha256": NEW})
     made = Dossier(
         request,

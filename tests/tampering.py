@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-KEPT = ("ledger", "ledger_nodes", "checkpoints")
+KEPT = ("ledger", "ledger_nodes", "checkpoints", "cosignatures")
 
 
 def let_rows_change(session: Session) -> None:

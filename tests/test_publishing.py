@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.server
-import threading
 
 import fsspec
 import pytest
@@ -12,11 +10,23 @@ import pytest
 from s3 import _s3_environment, _s3_server, bucket  # noqa: F401
 from unlearn.errors import BadInput, Conflict, Unavailable
 from unlearn.evidence.checkpoint import Checkpoint, sign_note, split_notes
+from unlearn.evidence.cosigning import cosignatures, lines_in, with_lines
+from unlearn.evidence.merkle import consistency_path, leaf_hash, root
 from unlearn.evidence.signing import signer_of
 from unlearn.outbound import CallbackFailed, CallbackRefused
-from unlearn.publishing import publish
+from unlearn.publishing import publish as publish_with
+from witnesses import ALICE, Witness, answering
 
 LOG = signer_of(base64.b64encode(b"l" * 32).decode(), "ledger.example/1")
+LEAVES = [leaf_hash(str(place).encode()) for place in range(20)]
+
+
+def publish(note, target, **more):
+    return publish_with(note, target, proof, **more)
+
+
+def proof(old, new):
+    return consistency_path(old, new, lambda level, index: root(LEAVES[index << level : (index + 1) << level]))
 
 
 def note(size, byte=b"\x01"):
@@ -65,26 +75,19 @@ def test_an_s3_bucket_gets_each_checkpoint_once(bucket):  # noqa: F811
         publish(note(7), "s3://no-such-bucket-here/anchor")
 
 
+ANSWERS = {"/broken": (500, ""), "/signs": (200, "\u2014 somebody AAAAAAAA\n")}
+
+
 @pytest.fixture
 def receiver():
-    got = []
+    got, witness = [], Witness([LOG.public])
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append((self.headers["content-type"], self.rfile.read(int(self.headers["content-length"])).decode()))
-            self.send_response(500 if self.path == "/broken" else 204)
-            self.end_headers()
+    def answer(path, kind, body):
+        got.append((kind, body))
+        return witness(body) if path == "/add-checkpoint" else ANSWERS.get(path, (200, ""))
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", got
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(answer) as url:
+        yield url, got
 
 
 def test_an_address_gets_the_note_as_text(receiver):
@@ -95,3 +98,35 @@ def test_an_address_gets_the_note_as_text(receiver):
         publish(note(3), f"{url}/broken", allow_private=True)
     with pytest.raises(CallbackRefused):
         publish(note(3), url)
+
+
+def test_what_an_address_answers_is_handed_on(receiver):
+    url, _ = receiver
+    assert publish(note(3), f"{url}/signs", allow_private=True) == "\u2014 somebody AAAAAAAA\n"
+    assert publish(note(3), f"{url}/anchor", allow_private=True) == ""
+
+
+def true(size, leaves=LEAVES):
+    return sign_note(Checkpoint("ledger.example/1", size, root(leaves[:size])).text, [LOG])
+
+
+def test_a_witness_is_given_the_proof_from_what_it_saw_and_signs(receiver):
+    url, got = receiver
+    for size, asked in ((3, 1), (7, 2), (7, 2), (20, 2)):
+        before = len(got)
+        answer = publish(true(size), f"{url}/add-checkpoint", allow_private=True)
+        assert len(got) - before == asked
+        assert [one.size for one in cosignatures(with_lines(true(size), lines_in(answer)), [ALICE.public])] == [size]
+    before = len(got)
+    assert publish(true(7), f"{url}/add-checkpoint", allow_private=True) == ""  # it has seen 20
+    assert len(got) - before == 1
+
+
+def test_a_witness_who_saw_another_ledger_is_heard(receiver):
+    url, _ = receiver
+    publish(true(7), f"{url}/add-checkpoint", allow_private=True)
+    forked = [*LEAVES[:3], leaf_hash(b"forged"), *LEAVES[4:]]
+    with pytest.raises(Conflict, match="saw another ledger"):
+        publish(true(7, forked), f"{url}/add-checkpoint", allow_private=True)
+    with pytest.raises(CallbackFailed, match="answered 422"):
+        publish(true(9, forked), f"{url}/add-checkpoint", allow_private=True)

@@ -131,9 +131,11 @@ def _take_away(release: Release, *, withdrawn: bool) -> None:
 
 
 def _publish(desk: Desk, settings: Settings, task: Task) -> None:
-    """One place gets a checkpoint."""
+    """One place gets a checkpoint; if it is a witness that is trusted, what it signed is kept."""
+    note = task.payload["note"]
     try:
-        publish(task.payload["note"], task.target, allow_private=settings.callbacks_allow_private)
+        answer = publish(note, task.target, desk.consistency_proof, allow_private=settings.callbacks_allow_private)
+        desk.keep_answer(note, answer)
     except UnlearnError as error:
         log.warning("errand %s: %s: %s", task.id, task.target, error)
         desk.errand_failed(task, str(error))

@@ -148,7 +148,13 @@ class Settings(BaseSettings):
     ledger_publish: list[Annotated[str, StringConstraints(pattern=r"^[^@]{1,200}$")]] = Field(
         default_factory=list,
         description="Where checkpoints are published, as a JSON list: a file that grows, an fsspec URL such as "
-        "s3://bucket/ledger, an https address that gets a POST.",
+        "s3://bucket/ledger, an https address that gets a POST; one that ends in /add-checkpoint is a witness (C2SP "
+        "tlog-witness).",
+    )
+    ledger_witnesses: list[str] = Field(
+        default_factory=list,
+        description="Witnesses whose cosignatures of checkpoints are kept, as a JSON list of verifier keys "
+        "(name+id+key).",
     )
     ledger_publish_seconds: float = Field(
         default=300, gt=0, description="Seconds between two checkpoints, if the ledger grew meanwhile."

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from by_hand import REPORT, new_version, work
+from sqlalchemy import select
 
 from unlearn.cases.backups import Asked
 from unlearn.cases.desk import Desk
 from unlearn.cases.desk.work import NOBODY
-from unlearn.cases.store import dump, salts
+from unlearn.cases.store import dump, ledger, salts
+from unlearn.cases.tables import Request
 from unlearn.cases.views import Claim, Own
 from unlearn.settings import Settings
 
@@ -49,6 +51,16 @@ def content(desk: Desk) -> dict:
     with desk.store.reading() as session:
         connection = session.connection()
         return {one.name: list(dump.rows(connection, one)) for one in dump.tables(connection)}
+
+
+def gapless(desk: Desk) -> int:
+    """How many requests there are, each of whose entries has the next number."""
+    with desk.store.reading() as session:
+        ids = list(session.scalars(select(Request.id)))
+        for id_ in ids:
+            about = ledger.entries_about(session, id_)
+            assert [entry.facts["nth"][id_] for entry in about] == list(range(len(about)))
+    return len(ids)
 
 
 def tree(root: Path) -> dict:

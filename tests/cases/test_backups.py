@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from drill import NOTHING, beside, content, forget, small_files, tree
+from drill import NOTHING, beside, content, forget, gapless, small_files, tree
 
 from postgres import SERVER, empty_schema
 from s3 import _s3_environment, _s3_server, plain_bucket  # noqa: F401
@@ -16,6 +16,8 @@ from unlearn.cases.backups import Archive, BackupBroken, restore
 from unlearn.cases.desk import Desk
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Unavailable
+from unlearn.evidence.checkpoint import cosign_note
+from unlearn.evidence.signing import COSIGNATURE, signer_of
 from unlearn.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("ticking")
@@ -37,7 +39,8 @@ def test_what_was_saved_comes_back_row_by_row_and_byte_by_byte(
     forget(desk, people[0])
     desk.create_key("k", ["audit"])
     desk.add_endpoint("https://example.com/hook")
-    desk.checkpoint()
+    witness = signer_of("ab" * 32, "witness.example/w", COSIGNATURE)
+    desk.keep_cosignatures(cosign_note(desk.checkpoint(), witness, clock()), [witness.public])
     before, files = content(desk), tree(desk.settings.home / "adapters")
     made = desk.backup(safe)
     assert made.manifest.missing == ()
@@ -61,6 +64,7 @@ def test_what_was_saved_comes_back_row_by_row_and_byte_by_byte(
         stored = [one.corpus(one.adapter("bot"), kind).records for one in (desk, again)]
         assert stored[0] == stored[1]
     forget(again, people[1])  # numbers go on where they were
+    assert gapless(again) > 1
     again.close()
 
 

@@ -56,7 +56,7 @@ def test_an_export_verifies_with_the_adapter_and_a_checkpoint_that_was_published
     before = desk.checkpoint()
     request, path = released(desk, company)
     data = desk.export(request.id)
-    assert len(names(data, desk, published=Published(before), adapter=path)) == 11
+    assert len(names(data, desk, published=Published(before), adapter=path)) == 12
     after = desk.checkpoint()
     with pytest.raises(NotVerified, match="is later than the bundle's"):
         names(data, desk, published=Published(after))

@@ -59,6 +59,7 @@ def test_when_the_grace_period_is_over_weights_and_corpora_of_the_old_version_go
     assert len(list((desk.settings.home / "adapters" / adapter.id / "corpora").iterdir())) == 2
     assert desk.corpus(desk.adapter("bot"), "train").records
     [version] = facts(desk, "version_purged", request.id)
+    assert version.pop("nth").keys() == {request.id}
     assert version == {"adapter": adapter.id, "version": 1, "sha256": old.sha256}
     purged = facts(desk, "corpus_purged", request.id)
     assert {fact["kind"]: fact["sha256"] for fact in purged} == {c.kind: c.sha256 for c in old.corpora}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from by_hand import REFUSED, actions, work
-from drill import NOTHING, content, finish, forget, journal_of, salted, small_files, tree
+from drill import NOTHING, content, finish, forget, gapless, journal_of, salted, small_files, tree
 
 from unlearn.cases.backups import Asked, restore
 from unlearn.cases.desk import Desk
@@ -122,6 +122,8 @@ def test_what_people_decided_since_stays_decided(desk, adapter, people, safe, el
     assert (revoked.id, revoked.revoked_at is not None) == (key.id, True)
     assert again.adapter("bot").awaits == ()
     assert salted(again, new) == salted(desk, new)  # the ledger calls them what it called them
+    again.cancel(new.id)
+    assert gapless(again) == 5
     again.close()
 
 

@@ -426,6 +426,8 @@ def test_a_person_all_of_whose_records_went_with_somebody_else_has_nothing_left(
     fulfil(second.jobs[0].id, desk=desk, settings=settings, owner="w1")
     assert desk.request(second.id).state == "completed", desk.job(second.jobs[0].id).error
     assert desk.adapter("bot").current.number == 2
+    [nothing] = [entry for entry in desk.entries() if entry.action == "nothing_left"]
+    assert nothing.facts["erased_by"] == [first.jobs[0].id]
     desk.roll_back("bot", 1, reopen=True)
     assert {desk.request(r.id).state for r in (first, second)} == {"pending"}
 

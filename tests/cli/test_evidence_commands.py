@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from dossiers import Ledger, bundle, signer
+from dossiers import Ledger, bundle, dossier, signer
+from unlearn.evidence.checkpoint import cosign_note
 from unlearn.evidence.container import pack, unpack
+from unlearn.evidence.signing import COSIGNATURE, signer_of
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def test_a_bundle_that_holds_has_a_line_for_each_check_and_ends_with_0(run, plac
     code, out, _ = run("verify", "b.zip", "--key", key)
     lines = out.splitlines()
     assert code == 0
-    assert [line[0] for line in lines[:-1]] == list("✓✓✓✓✓✓✓✓·✓·")
+    assert [line[0] for line in lines[:-1]] == list("✓✓✓✓✓✓✓✓✓··✓·")
     assert lines[-1] == "b.zip: verified"
 
 
@@ -61,6 +65,22 @@ def test_of_several_keys_one_will_do_and_one_out_of_use_will_not(run, place):
     assert (code, "was retired at" in out) == (1, True)
 
 
+def test_a_witness_must_have_signed_the_bundles_checkpoint_or_the_published_one(run, place):
+    alice = signer_of(base64.b64encode(b"w" * 32).decode(), "alice.example/w", COSIGNATURE)
+    Path("alice.pub").write_text(f"# a witness\n{alice.public.text}\n")
+    asked = ("verify", "b.zip", "--key", "ledger.pub", "--witness", "alice.pub")
+    code, out, _ = run(*asked)
+    assert (code, "'alice.example/w'" in out, "did not co-sign the checkpoint" in out) == (1, True, True)
+    note = cosign_note(Ledger().checkpoint(9), alice, datetime(2026, 3, 2, tzinfo=UTC))
+    Path("published.txt").write_text(note)
+    code, out, _ = run(*asked, "--checkpoint", "published.txt")
+    assert (code, "'alice.example/w' saw 9 entries at 2026-03-02T00:00:00+00:00" in out) == (0, True)
+    Path("b.zip").write_bytes(bundle(dossier(checkpoint=note)))
+    assert run(*asked)[0] == 0
+    code, out, _ = run("verify", "b.zip", "--key", "ledger.pub")
+    assert (code, "has a line in the name of 'alice.example/w'" in out) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -74,6 +94,10 @@ def test_of_several_keys_one_will_do_and_one_out_of_use_will_not(run, place):
         (["b.zip", "--key", "ledger.pub", "--proof", "p"], "goes with --checkpoint"),
         (["b.zip", "--key", "ledger.pub", "--checkpoint", "empty", "--proof", "empty"], "signed note"),
         (["b.zip"], "--key"),
+        (["b.zip", "--key", "ledger.pub", "--witness", "nothing"], "--witness 'nothing' can't be read"),
+        (["b.zip", "--key", "ledger.pub", "--witness", "empty"], "--witness 'empty' holds no key"),
+        (["b.zip", "--key", "ledger.pub", "--witness", "ledger.pub"], "is no witness's key"),
+        (["b.zip", "--key", "ledger.pub", "--witness", "private.pem"], "is a private key"),
     ],
 )
 def test_what_can_not_be_read_ends_with_2(run, place, words, said):

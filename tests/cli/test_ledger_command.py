@@ -15,10 +15,11 @@ from unlearn.cases.store import ledger
 from unlearn.cli.app import app
 from unlearn.errands import Courier, run_errands
 from unlearn.errors import BadInput
-from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note, split_notes
+from unlearn.evidence.checkpoint import NoteBroken, claimed, cosigned_at, open_note, split_notes
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.signing import PublicKey
 from unlearn.settings import Settings
+from witnesses import ALICE, SEEN, Witness, answering
 
 
 @pytest.fixture
@@ -153,3 +154,43 @@ def test_a_target_that_fails_waits_and_says_why(desk, home):
     assert message.state == "waiting"
     assert "does not take checkpoints" in message.last_error
     own.close()
+
+
+def test_what_a_witness_signed_is_kept_and_in_what_is_exported_from_then_on(desk, home):
+    (home / "ledger.pub").write_text(run("key", "show"))
+    fill(desk, 3)
+    (home / "given.txt").write_text(run("checkpoint"))
+    words = ["witness", "--key", "w.pem", "--state", "seen.txt", "--log-key", "ledger.pub", "--checkpoint", "given.txt"]
+    witness = json.loads(run(*words, "--json"))["witness"]
+    (home / "witness.pub").write_text(witness)
+    with pytest.raises(BadInput, match="no witness is trusted here"):
+        run("cosigned", "seen.txt")
+    assert run("cosigned", "seen.txt", "--witness", "witness.pub").startswith("4 entries: co-signed by witness at ")
+    [told] = json.loads(run("cosigned", "seen.txt", "--witness", witness, "--json"))
+    assert (told["size"], told["witness"]) == (4, witness)
+    assert desk.covering_checkpoint(4) == (home / "seen.txt").read_text()
+    (home / "nothing.txt").write_text("\n")
+    with pytest.raises(BadInput, match="holds no checkpoint"):
+        run("cosigned", "nothing.txt", "--witness", witness)
+
+
+def test_a_witness_behind_an_address_is_asked_at_every_checkpoint_and_its_answer_kept(desk, home, monkeypatch):
+    desk.checkpoint()
+    witness = Witness([one.public for one in desk.ledger_keys()])
+    with answering(lambda _path, _kind, body: witness(body)) as url:
+        target = f"{url}/add-checkpoint"
+        given = {"ledger_publish": [target], "ledger_witnesses": [ALICE.public.text], "callbacks_allow_private": True}
+        own = Desk(Settings(**given))
+        for size in (4, 7):
+            fill(own, 3)
+            assert own.plan_publication() == 1
+            assert run_errands(own, own.settings) == 1
+            assert [one.last_error for one in own.messages()] == [None] * len(own.messages())
+            assert cosigned_at(own.covering_checkpoint(size), ALICE.public) == SEEN
+        own.close()
+        monkeypatch.setenv("UNLEARN_CALLBACKS_ALLOW_PRIVATE", "1")
+        monkeypatch.setenv("UNLEARN_LEDGER_WITNESSES", json.dumps([ALICE.public.text]))
+        fill(desk, 1)
+        assert "8 entries" in (told := run("publish", "--to", target))
+        assert "co-signed by alice.example/w" in told
+        assert json.loads(run("publish", "--to", target, "--json"))["cosigned"] == ["alice.example/w"]

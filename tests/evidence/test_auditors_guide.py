@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import unlearn
-from dossiers import bundle, dossier, edited, resigned, signer
+from dossiers import ABOUT, Ledger, bundle, dossier, edited, resigned, signer
+from unlearn.evidence.checkpoint import cosign_note
 from unlearn.evidence.container import pack, unpack
+from witnesses import ALICE, SEEN
 
 ROOT = Path(unlearn.__file__).parents[1]
 GUIDE = (ROOT / "docs" / "guide" / "auditor.md").read_text(encoding="utf-8")
@@ -59,7 +63,7 @@ def test_the_script_is_the_one_in_the_bundle_imports_nothing_of_ours_and_is_shor
         "pathlib",
         "sys",
     }
-    assert len(script.splitlines()) <= 45
+    assert len(script.splitlines()) <= 50
 
 
 def edits():
@@ -73,6 +77,8 @@ def edits():
         "a forged entry",
         resigned(edited(WHOLE, "ledger/entries.jsonl", lambda data: data.replace(b"calibrated", b"retrain"))),
     )
+    yield "an entry left out, in the statement too", bundle(dossier(Ledger(), about=[one for one in ABOUT if one != 4]))
+    yield "another entry in the place of one left out", bundle(dossier(Ledger(), about=[3, 5, *ABOUT[2:]]))
     yield (
         "a forged root",
         resigned(edited(WHOLE, "ledger/checkpoint.txt", lambda data: data.replace(b"\n9\n", b"\n8\n"))),
@@ -82,6 +88,28 @@ def edits():
 @pytest.mark.parametrize(("what", "data"), list(edits()), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_guides_commands_find_what_was_changed(tmp_path, what, data):
     assert followed(tmp_path, data).returncode != 0
+
+
+def test_the_guides_commands_verify_a_bundle_of_entries_from_before_they_were_numbered(tmp_path):
+    assert followed(tmp_path, bundle(dossier(Ledger(about=()), about=ABOUT))).returncode == 0
+
+
+def test_a_witnesss_line_is_laid_out_as_the_guide_says_and_openssl_verifies_it(tmp_path):
+    whole = dossier()
+    data = bundle(dossier(checkpoint=cosign_note(whole.checkpoint, ALICE, SEEN)))
+    assert followed(tmp_path, data).returncode == 0
+    line = (tmp_path / "bundle/ledger/checkpoint.txt").read_text().splitlines()[-1]
+    name, raw = line.split(" ")[1], base64.b64decode(line.split(" ")[2])
+    assert (name, raw[:4], len(raw)) == (ALICE.public.name, ALICE.public.key_id, 4 + 8 + 64)
+    stamp = int.from_bytes(raw[4:12], "big")
+    assert datetime.fromtimestamp(stamp, UTC) == SEEN
+    text = (tmp_path / "pieces/checkpoint.message").read_bytes()
+    (tmp_path / "message").write_bytes(f"cosignature/v1\ntime {stamp}\n".encode() + text)
+    (tmp_path / "signature").write_bytes(raw[12:])
+    (tmp_path / "witness.pem").write_text(ALICE.public.pem)
+    command = "openssl pkeyutl -verify -pubin -inkey witness.pem -rawin -in message -sigfile signature"
+    done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True)
+    assert "Signature Verified Successfully" in done.stdout
 
 
 def test_the_guides_commands_refuse_another_key(tmp_path):

@@ -50,12 +50,17 @@ CHECKS = [
     "statement",
     "checkpoint",
     "inclusion",
+    "numbers",
     "times",
     "key",
     "consistency",
+    "witness",
     "story",
     "adapter",
 ]
+
+
+LATER = REQUEST | {"completed_at": "2026-03-01T10:10:00.000Z"}
 
 
 def refused(data: bytes, keys=None, **more) -> tuple[str, str]:
@@ -74,9 +79,9 @@ def lines(change):
     return run
 
 
-def of_facts(facts, **more):
+def of_facts(facts, about=ABOUT, **more):
     """A bundle of a ledger with other facts."""
-    return bundle(dossier(Ledger(facts), **more))
+    return bundle(dossier(Ledger(facts, about=about), about=about, **more))
 
 
 def replaced(place, action, facts):
@@ -86,7 +91,7 @@ def replaced(place, action, facts):
 def test_a_whole_bundle_passes_every_check_in_its_order():
     checks = list(verify(WHOLE, trusted()))
     assert [check.name for check in checks] == CHECKS
-    assert [check.name for check in checks if not check.made] == ["consistency", "adapter"]
+    assert [check.name for check in checks if not check.made] == ["consistency", "witness", "adapter"]
 
 
 def test_the_same_state_gives_the_same_bytes():
@@ -148,7 +153,7 @@ def test_a_key_that_the_ledger_itself_retired_signs_no_more():
 
 
 def test_a_key_that_the_ledger_never_took_into_use_is_refused():
-    check, message = refused(of_facts(replaced(0, "key_created", {"key": "1"})))
+    check, message = refused(of_facts(replaced(0, "ledger_converted", {"entries": 0})))
     assert (check, "no entry by which the ledger took the key" in message) == ("key", True)
 
 
@@ -184,6 +189,43 @@ def test_an_entry_edited_moved_or_given_anothers_proof_is_found_though_the_state
         check, message = refused(resigned(files))
         assert check == "inclusion"
         assert said in message
+
+
+def test_an_entry_that_is_left_out_leaves_a_gap_though_the_story_is_whole_without_it():
+    facts = [*FACTS[:5], ("attempt_started", {"job": "job_1"}), ("attempt_failed", {"job": "job_1"}), *FACTS[5:]]
+    about = (3, 4, 6, 7, 8, 9, 10, 11)
+    whole = dossier(Ledger(facts, about=about), size=11, about=about, request=LATER)
+    assert len(list(verify(bundle(whole), trusted()))) == len(CHECKS)
+    without = dossier(Ledger(facts, about=about), size=11, about=(3, 4, 8, 9, 10, 11), request=LATER)
+    check, message = refused(bundle(without))
+    assert (check, "entry 8 has 4 before it about request req_1, and the bundle has 2" in message) == ("numbers", True)
+
+
+def test_no_other_entry_takes_the_place_of_one_that_is_left_out():
+    ledger = Ledger()
+    check, message = refused(bundle(dossier(ledger, about=(3, 5, 6, 7, 8, 9))))
+    assert (check, message) == ("numbers", "entry 5 is not one about request req_1: it has no number")
+
+
+def test_an_end_that_is_left_out_differs_from_what_the_statement_says():
+    cut = dossier(Ledger(), about=ABOUT[:-1])
+    assert refused(bundle(cut))[0] == "story"
+    ledger = predicate_of(bundle(cut))["ledger"] | {"about_request": 6}
+    assert refused(resigned(unpack(bundle(cut)), ledger=ledger)) == (
+        "numbers",
+        "the statement says that 6 entries are about the request; the bundle has 5",
+    )
+
+
+def test_entries_from_before_they_were_numbered_are_counted_by_those_behind_them():
+    def of_half(facts, about):
+        return bundle(dossier(Ledger(facts, about=()), about=about))
+
+    [found] = [check for check in verify(of_half(FACTS, ABOUT), trusted()) if check.name == "numbers"]
+    assert (found.made, "from before they were numbered" in found.said) == (False, True)
+    half = [*FACTS[:6], *((action, facts | {"nth": {"req_1": i}}) for i, (action, facts) in enumerate(FACTS[6:9], 3))]
+    assert [one.made for one in verify(of_half(half, ABOUT), trusted()) if one.name == "numbers"] == [True]
+    assert refused(of_half(half, (3, 6, 7, 8, 9)))[0] == "numbers"
 
 
 def test_a_story_that_lacks_a_part_is_found_though_everything_is_signed():
@@ -343,7 +385,7 @@ def test_the_old_version_is_told_from_the_released_one(tmp_path):
 def test_a_request_that_nobody_knew_verifies_too():
     facts = [FACTS[0], FACTS[2], ("request_completed", {"request": "req_1", "adapters_searched": 2})]
     request = REQUEST | {"jobs": [], "completed_at": "2026-03-01T10:02:00.000Z"}
-    made = dossier(Ledger(facts), size=3, about=(2, 3), request=request, works=[], earlier={})
+    made = dossier(Ledger(facts, about=(2, 3)), size=3, about=(2, 3), request=request, works=[], earlier={})
     data = bundle(made)
     assert len(list(verify(data, trusted()))) == len(CHECKS)
     assert predicate_of(data)["searched"] == {"adapters_searched": 2}
@@ -381,7 +423,8 @@ def test_a_request_is_not_completed_by_a_job_that_came_to_nothing(ended):
     request = REQUEST | {"completed_at": "2026-03-01T10:07:00.000Z"}
     request["jobs"] = [REQUEST["jobs"][0] | {"state": "failed", "verdict": None}]
     job = JOB | {"state": "failed", "verdict": None, "report": None}
-    made = dossier(Ledger(facts), size=8, about=(3, 4, 6, 7, 8), request=request, job=job)
+    about = (3, 4, 6, 7, 8)
+    made = dossier(Ledger(facts, about=about), size=8, about=about, request=request, job=job)
     made = replace(made, works=[replace(work, after=None) for work in made.works])
     assert "did not pass and nobody decided so" in refused(bundle(made))[1]
 

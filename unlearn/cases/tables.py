@@ -365,6 +365,18 @@ class SignedCheckpoint(Table):
     made_at: Mapped[datetime]
 
 
+class CosignedCheckpoint(Table):
+    """A witness's line on a signed checkpoint; rows are only ever added. `witness` is its C2SP verifier key."""
+
+    __tablename__ = "cosignatures"
+
+    size: Mapped[int] = mapped_column(ForeignKey("checkpoints.size"), primary_key=True, autoincrement=False)
+    witness: Mapped[str] = mapped_column(Text, primary_key=True)
+    line: Mapped[str] = mapped_column(Text)
+    cosigned_at: Mapped[datetime]
+    added_at: Mapped[datetime]
+
+
 class SubjectSalt(Table):
     """What links a subject to the name that entries have for it; once it is gone, nothing does."""
 

@@ -79,17 +79,22 @@ def verify(
         typer.Option(help="The proof between that checkpoint and the bundle's, if it is not in the bundle."),
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="Directory of the adapter that serves.")] = None,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option(help="Key of a witness (name+id+key) who must have co-signed the checkpoint; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify a bundle offline: every check in a line; exits with 1 on the first that fails."""
     from unlearn.evidence.refusal import NotVerified
-    from unlearn.evidence.trust import read_keys
+    from unlearn.evidence.trust import read_keys, read_witnesses
     from unlearn.evidence.verify import verify as checks
 
     data, keys = _bytes(bundle, "the bundle"), [one for path in key for one in read_keys(path)]
+    witnesses = [one for path in witness or () for one in read_witnesses(path)]
     told: list[dict[str, str]] = []
     try:
-        for check in checks(data, keys, _published(checkpoint, proof), adapter):
+        for check in checks(data, keys, _published(checkpoint, proof), adapter, witnesses):
             _tell(told, check.name, "passed" if check.made else "not made", check.said, as_json)
     except NotVerified as error:
         _tell(told, error.check, "failed", str(error), as_json)

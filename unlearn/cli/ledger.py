@@ -53,10 +53,44 @@ def publish(
         if not targets:
             raise BadInput("nowhere to publish: give --to, or set UNLEARN_LEDGER_PUBLISH")
         note = desk.checkpoint()
+        found = []
         for target in targets:
-            put(note, target, allow_private=desk.settings.callbacks_allow_private)
-    size = claimed(note).size
-    typer.echo(json.dumps({"size": size, "published": targets}) if as_json else f"{size} entries: {', '.join(targets)}")
+            answer = put(note, target, desk.consistency_proof, allow_private=desk.settings.callbacks_allow_private)
+            found += desk.keep_answer(note, answer)
+    size, names = claimed(note).size, [one.witness.name for one in found]
+    if as_json:
+        typer.echo(json.dumps({"size": size, "published": targets, "cosigned": names}))
+        return
+    typer.echo(f"{size} entries: {', '.join(targets)}{'; co-signed by ' if names else ''}{', '.join(names)}")
+
+
+@app.command()
+def cosigned(
+    file: Annotated[Path, typer.Argument(help="What witnesses co-signed; a file may have many checkpoints.")],
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A witness's key (verifier key or file with it); repeatable, besides UNLEARN_LEDGER_WITNESSES."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep witnesses' cosignatures of checkpoints that were issued here: exports have them from then on."""
+    from unlearn.evidence.checkpoint import split_notes
+    from unlearn.evidence.cosigning import witness_key
+
+    trusted = [witness_key(_text(Path(one)) if Path(one).is_file() else one) for one in witness or ()]
+    notes = split_notes(_text(file))
+    if not notes:
+        raise BadInput(f"'{file}' holds no checkpoint")
+    with the_desk() as desk:
+        found = [one for note in notes for one in desk.keep_cosignatures(note, trusted)]
+    told = [{"size": one.size, "witness": one.witness.text, "at": one.at.isoformat()} for one in found]
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for one in found:
+        typer.echo(f"{one.size} entries: co-signed by {one.witness.name} at {one.at.isoformat()}")
 
 
 @app.command()

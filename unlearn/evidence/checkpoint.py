@@ -155,6 +155,19 @@ def cosigned_at(note: str, witness: PublicKey) -> datetime | None:
     return None
 
 
+def signature_line(note: str, key: PublicKey) -> str | None:
+    """The key's line in a note, the first if it has several; None if it did not sign. `open_note` checks it."""
+    for name, key_id, signature in _parts(note)[1]:
+        if (name, key_id) == (key.name, key.key_id):
+            return _line(key, signature)
+    return None
+
+
+def signed_by(note: str) -> list[str]:
+    """In whose names a note is signed; whether they did, `open_note` says."""
+    return [name for name, _, _ in _parts(note)[1]]
+
+
 def _holds(key: PublicKey, text: str, signature: bytes) -> bool:
     if key.algorithm != COSIGNATURE:
         return key.verify(text.encode(), signature)

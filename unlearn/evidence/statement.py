@@ -15,6 +15,7 @@ from unlearn.evidence.checkpoint import Checkpoint
 from unlearn.evidence.dossier import Dossier, Json, Work
 from unlearn.evidence.layout import MANIFEST
 from unlearn.evidence.ledger import Entry
+from unlearn.evidence.numbering import about_request
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://unlearn-service/evidence/v1"
@@ -80,6 +81,7 @@ def predicate(dossier: Dossier, checkpoint: Checkpoint) -> dict[str, Any]:
             "size": checkpoint.size,
             "root": checkpoint.root.hex(),
             "entries": [entry.seq for entry in dossier.entries],
+            "about_request": len(about_request(dossier.entries)),
         },
     }
 

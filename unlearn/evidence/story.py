@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from unlearn.evidence.ledger import Entry, report_digest
+from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
 
 ROUNDING = timedelta(seconds=1)
@@ -56,7 +57,7 @@ def check_story(
     Raises:
         NotVerified: it did not, or they differ; names the entry.
     """
-    request, entries = predicate["request"], [entry for entry in entries if not entry.action.startswith("ledger_")]
+    request, entries = predicate["request"], about_request(entries)
     if not entries or entries[0].action != "request_accepted" or entries[0].facts.get("request") != request["id"]:
         raise _no(
             "the first entry must be that the request was accepted; the beginning is missing, or of another request"

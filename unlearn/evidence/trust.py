@@ -1,4 +1,4 @@
-"""The keys that whoever verifies a bundle trusts, from files of theirs. Knows no bundle."""
+"""The keys that whoever verifies a bundle trusts, a ledger's and witnesses', from files of theirs. Knows no bundle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from unlearn.evidence.cosigning import witness_key
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
 
 MOST_BYTES = 100_000
@@ -36,25 +37,42 @@ def read_keys(path: Path) -> list[TrustedKey]:
     Raises:
         LedgerKeyError: the file can't be read or holds something else.
     """
+    text = _text(path, "--key", "the ledger's public key, as PEM or as name+id+key")
+    if "-----BEGIN" in text:
+        return [TrustedKey(None, PublicKey.from_pem("ledger", text).raw)]
+    return [_line(line, path) for line in _lines(text, path, "--key")]
+
+
+def read_witnesses(path: Path) -> list[PublicKey]:
+    """The keys of witnesses in a file, a C2SP verifier key a line.
+
+    Raises:
+        LedgerKeyError: the file can't be read or holds something else.
+    """
+    text = _text(path, "--witness", "the witness's public key, as name+id+key")
+    return [witness_key(line) for line in _lines(text, path, "--witness")]
+
+
+def _text(path: Path, option: str, wanted: str) -> str:
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES).decode()
     except OSError as error:
-        raise LedgerKeyError(f"--key '{path}' can't be read ({error.strerror})") from None
+        raise LedgerKeyError(f"{option} '{path}' can't be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise LedgerKeyError(
-            f"--key '{path}' is no text; give the ledger's public key, as PEM or as name+id+key"
-        ) from None
+        raise LedgerKeyError(f"{option} '{path}' is no text; give {wanted}") from None
     if "PRIVATE KEY" in text:
         raise LedgerKeyError(
-            f"--key '{path}' is a private key, which should never leave its owner; give the public one"
+            f"{option} '{path}' is a private key, which should never leave its owner; give the public one"
         )
-    if "-----BEGIN" in text:
-        return [TrustedKey(None, PublicKey.from_pem("ledger", text).raw)]
+    return text
+
+
+def _lines(text: str, path: Path, option: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
-        raise LedgerKeyError(f"--key '{path}' holds no key")
-    return [_line(line, path) for line in lines]
+        raise LedgerKeyError(f"{option} '{path}' holds no key")
+    return lines
 
 
 def _line(line: str, path: Path) -> TrustedKey:

@@ -1,7 +1,7 @@
 """Verifying a bundle: every check in its order, until the first that fails. No database, network, torch or clock.
 
-    container -> signature -> files -> statement -> checkpoint -> inclusion -> times -> key -> consistency
-    -> story -> adapter
+    container -> signature -> files -> statement -> checkpoint -> inclusion -> numbers -> times -> key -> consistency
+    -> witness -> story -> adapter
 
 Whoever verifies brings the key; nothing in the bundle is believed before the signature holds under it.
 """
@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.evidence.agreement import Files, agreed, reports_of, subjects_of
-from unlearn.evidence.checkpoint import Checkpoint, NoteBroken, open_note, read_checkpoint
+from unlearn.evidence.checkpoint import Checkpoint, NoteBroken, claimed, open_note, read_checkpoint, signed_by
 from unlearn.evidence.container import unpack
 from unlearn.evidence.dsse import unseal
 from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, SCHEMA, STATEMENT
 from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.merkle import ProofBroken, check_consistency, check_inclusion, leaf_hash
+from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.statement import PREDICATE_TYPE, STATEMENT_TYPE
 from unlearn.evidence.story import check_story, check_times
 from unlearn.evidence.trust import TrustedKey
+from unlearn.evidence.witnessed import check_witnesses
 
 WEIGHTS = "adapter_model.safetensors"
 """PEFT's file of an adapter's weights; its SHA-256 is the version's."""
@@ -56,7 +58,11 @@ class Published:
 
 
 def verify(
-    data: bytes, keys: Sequence[TrustedKey], published: Published | None = None, adapter: Path | None = None
+    data: bytes,
+    keys: Sequence[TrustedKey],
+    published: Published | None = None,
+    adapter: Path | None = None,
+    witnesses: Sequence[PublicKey] = (),
 ) -> Iterator[Check]:
     """Each check of a bundle as it is made.
 
@@ -65,6 +71,7 @@ def verify(
         keys: of the ledger, from a place that is trusted.
         published: a checkpoint that was published elsewhere.
         adapter: directory of an adapter that should be the released one.
+        witnesses: who must have co-signed the bundle's checkpoint, or the published one.
 
     Raises:
         NotVerified: a check failed; what it was, what was found and what to do.
@@ -77,19 +84,17 @@ def verify(
     listed = _files(files, statement)
     yield Check("files", f"{listed} files have the SHA-256 that the signed manifest says, and there is no other")
     predicate = agreed(files, statement)
-    yield Check(
-        "statement",
-        f"request {predicate['request']['id']}, {predicate['request']['state']}; it says what the files say",
-    )
+    request = predicate["request"]
+    yield Check("statement", f"request {request['id']}, {request['state']}; it says what the files say")
     checkpoint, noted = _checkpoint(files, predicate, known)
     yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {noted.text}")
     entries = _inclusion(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
-    laid_out("times")(check_times)(entries)
-    yield Check("times", "no entry is earlier than the ones before it")
-    _in_use((signer, noted), keys, entries)
-    yield Check("key", "the key was in use until the last entry")
+    yield _numbers(predicate, entries)
+    yield _times(entries)
+    yield _in_use((signer, noted), keys, entries)
     yield _consistency(files, checkpoint, known, published)
+    yield _witness(files[CHECKPOINT].decode(), published, witnesses)
     laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
     yield Check("story", _told(predicate))
     yield _adapter(predicate, adapter)
@@ -195,8 +200,23 @@ def _inclusion(files: Files, predicate: Mapping[str, Any], checkpoint: Checkpoin
     return entries
 
 
+@laid_out("numbers")
+def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
+    about = about_request(entries)
+    if check_numbers(predicate["request"]["id"], about, predicate["ledger"].get("about_request")):
+        return Check("numbers", f"{len(about)} entries about the request, by their numbers without a gap")
+    unknown = "the entries are from before they were numbered: whether one between them was left out is not known"
+    return Check("numbers", unknown, made=False)
+
+
+@laid_out("times")
+def _times(entries: Sequence[Entry]) -> Check:
+    check_times(entries)
+    return Check("times", "no entry is earlier than the ones before it")
+
+
 @laid_out("key")
-def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> None:
+def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> Check:
     """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does.
 
     Args:
@@ -224,6 +244,7 @@ def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: S
                 f"the key {signer.text} was retired at {ends[0].isoformat()}, and entry {last.seq} is of {last.at}: it "
                 "was signed with a key out of use; ask for an export under the key that followed",
             )
+    return Check("key", "the key was in use until the last entry")
 
 
 @laid_out("consistency")
@@ -268,6 +289,17 @@ def _path(
     raise NotVerified(
         "consistency", f"the published checkpoint, of {new} entries, is later than the bundle's, of {old}: {how}"
     )
+
+
+@laid_out("witness")
+def _witness(note: str, published: Published | None, witnesses: Sequence[PublicKey]) -> Check:
+    if witnesses:
+        notes = [note] if published is None else [note, published.note]
+        return Check("witness", check_witnesses(notes, witnesses))
+    unknown = "no witness's key was given: whether anybody else saw this ledger is not known"
+    others = sorted({f"'{name}'" for name in signed_by(note)} - {f"'{claimed(note).origin}'"})
+    hint = f"; the checkpoint has a line in the name of {', '.join(others)}" if others else ""
+    return Check("witness", unknown + hint, made=False)
 
 
 def _told(predicate: Mapping[str, Any]) -> str:

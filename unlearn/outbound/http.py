@@ -48,6 +48,8 @@ class Answer:
     status: int
     retry_after_seconds: float | None
     """From Retry-After in either form (RFC 9110, section 10.2.3), at least 0 and at most a day."""
+    body: bytes = field(default=b"", compare=False)
+    """What was read of it before the limit, or before the connection broke."""
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -78,7 +80,7 @@ def post(
     most_bytes: int = 64 * 1024,
     network: Network = INTERNET,
 ) -> Answer:
-    """POST `body` to `url` and return the status.
+    """POST `body` to `url` and return the answer.
 
     Once the status line and headers are in, the call has succeeded, whatever becomes of the answer's body.
 
@@ -97,8 +99,7 @@ def post(
     """
     with _calling("POST", url, body, headers, allow_private, timeout_seconds, network) as answer:
         retry_after = next((v for k, v in answer.headers if k.lower() == b"retry-after"), None)
-        _drain(answer, most_bytes)
-        return Answer(answer.status, _seconds(retry_after, datetime.now(UTC)))
+        return Answer(answer.status, _seconds(retry_after, datetime.now(UTC)), _drained(answer, most_bytes))
 
 
 def fetch(
@@ -162,14 +163,15 @@ def _calling(
         raise CallbackFailed(f"'{shown}' could not be reached ({error})") from error
 
 
-def _drain(answer: httpcore.Response, most_bytes: int) -> None:
-    """Read the body so that the receiver can end its answer in peace, up to a limit."""
-    read_bytes = 0
+def _drained(answer: httpcore.Response, most_bytes: int) -> bytes:
+    """The body, which is read so that the receiver can end its answer in peace, up to a limit."""
+    body = bytearray()
     with contextlib.suppress(*_BROKEN):
         for chunk in answer.iter_stream():
-            read_bytes += len(chunk)
-            if read_bytes >= most_bytes:
-                return
+            body += chunk
+            if len(body) >= most_bytes:
+                break
+    return bytes(body)
 
 
 @functools.cache

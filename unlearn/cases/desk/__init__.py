@@ -9,7 +9,7 @@ whoever runs errands call nothing else of the case wing.
     requests   as they come in, and found again       telling    addresses, messages, errands
     work       claims, heartbeats, endings, doorbells      bookkeeping  checkpoints and proofs of the ledger
     ledger_keys  the keys that sign it                exporting  bundles and registers
-    keeping    backups, the journal, what is withheld
+    keeping    backups, the journal, what is withheld  witnessing  what witnesses signed of checkpoints
     data       corpora, fingerprints of the erased    purging    what is due to be purged, begun, done
 """
 
@@ -24,10 +24,11 @@ from unlearn.cases.desk.looking import Looking
 from unlearn.cases.desk.purging import Purging
 from unlearn.cases.desk.requests import Requests, Wish
 from unlearn.cases.desk.telling import Telling
+from unlearn.cases.desk.witnessing import Witnessing
 from unlearn.cases.desk.work import RING_AGAIN, Work
 
 
-class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting, Purging, Keeping):
+class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting, Witnessing, Purging, Keeping):
     """The front of the case wing.
 
     Args:

@@ -13,6 +13,7 @@ from unlearn.cases.views import EntryView
 from unlearn.errors import BadInput
 from unlearn.evidence import checkpoint as notes
 from unlearn.evidence.checkpoint import NoteBroken
+from unlearn.evidence.cosigning import with_lines
 from unlearn.evidence.inspection import Inspected, KnownRoot, inspect
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
@@ -46,6 +47,8 @@ class Bookkeeping(LedgerKeys):
     def covering_checkpoint(self, size: int, session: Session | None = None) -> str:
         """The oldest stored checkpoint of at least `size` entries, or a new one if there is none.
 
+        One that a witness co-signed, whose lines it has, goes before an older one that nobody did.
+
         Args:
             size: entries that it must cover.
             session: of a writing transaction that may have appended some of them; a new one without.
@@ -63,7 +66,10 @@ class Bookkeeping(LedgerKeys):
         has = notes.claimed(note).size
         if has < size:
             raise BadInput(f"the ledger has {has} entries, not {size}")
-        return note
+        if session is not None:
+            return with_lines(note, checkpoints.lines(session, has))
+        with self.store.reading() as reading:
+            return with_lines(note, checkpoints.lines(reading, has))
 
     def _checkpoint_within(self, session: Session) -> str:
         self._first_key(session)
@@ -173,6 +179,8 @@ def inspect_within(
     except LedgerKeyError:  # the entry of a key was changed, and is found below
         own = []
     known = [_stored(size, note, own) for size, note in checkpoints.every(session)]
+    for size, witness, line in checkpoints.every_line(session):
+        _check_cosigned(size, checkpoints.of_size(session, size) or "", witness, line)
     known += [_known(name, note, keys or own) for name, note in published]
     found = inspect(ledger.all_entries(session), ledger.all_nodes(session), known, on_entry)
     if known and not own:
@@ -189,6 +197,13 @@ def _stored(size: int, note: str, keys: Sequence[PublicKey]) -> KnownRoot:
     if found.size != size:
         raise LedgerBroken(f"{source} is one of {found.size}", "checkpoint")
     return found
+
+
+def _check_cosigned(size: int, note: str, witness: str, line: str) -> None:
+    try:
+        notes.open_note(with_lines(note, [line]), [PublicKey.from_text(witness)])
+    except (NoteBroken, LedgerKeyError) as error:
+        raise LedgerBroken(f"a stored cosignature of {size} entries was changed: {error}", "checkpoint") from None
 
 
 def _known(source: str, note: str, keys: Sequence[PublicKey]) -> KnownRoot:

@@ -56,8 +56,7 @@ class Exporting(Bookkeeping):
             LedgerKeyError: no signer here has a key that the ledger names.
         """
         by.check("audit")
-        case = self._case(request_id, by)
-        note = self.covering_checkpoint(case.entries[-1].seq)
+        case, note = self._covered(request_id, by)
         works = [self._work(*work) for work in case.works]
         with self.store.reading() as session:
             dossier = _dossier(session, case, works, note, self._signer(session).public)
@@ -111,6 +110,17 @@ class Exporting(Bookkeeping):
             if len(page) < PAGE:
                 return
             after = page[-1]
+
+    def _covered(self, request_id: str, by: Actor) -> tuple[_Case, str]:
+        """The case, and a checkpoint whose tree has no other entry about it than those."""
+        while True:
+            case = self._case(request_id, by)
+            last = case.entries[-1].seq
+            note = self.covering_checkpoint(last)
+            with self.store.reading() as session:
+                entries = ledger.entries_about(session, request_id)
+            if not any(last < entry.seq <= claimed(note).size for entry in entries):
+                return case, note
 
     def _case(self, request_id: str, by: Actor) -> _Case:
         with self.store.reading() as session:

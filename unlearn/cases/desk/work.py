@@ -161,7 +161,9 @@ class Work(Data):
             for its, _ in jobs.shares(session, job.id):
                 its.erased = True
             adapters.mark_erased(session, job.adapter_id, claim.subject_hashes, now)
-            facts = {"job": job.id, "adapter": job.adapter_id, "version": claim.adapter.current.number}
+            number = claim.adapter.current.number
+            before = [one.job_id for one in adapters.lineage(session, job.adapter_id, number) if one.job_id]
+            facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "erased_by": before[::-1]}
             self._enter(session, "nothing_left", facts, claim.request_ids)
             endings.settle(session, job, claim.request_ids, now)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Text, and_, bindparam, insert, or_, select, text
+from sqlalchemy import Text, and_, bindparam, func, insert, or_, select, text
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
@@ -20,12 +20,20 @@ from unlearn.cases.tables import OF_KEYS, LedgerEntry, LedgerNode, LedgerSubject
 from unlearn.cases.views import rfc3339
 from unlearn.evidence.ledger import Action, Entry, LedgerBroken, entry_leaf, new_entry
 from unlearn.evidence.merkle import HASH_BYTES, Node, completed, leaf_hash, node_hash, root_of
+from unlearn.evidence.numbering import numbered
 
 T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
 ENTRY, NODE, SUBJECT = insert(LedgerEntry), insert(LedgerNode), insert(LedgerSubject)
 NEWEST = select(LedgerEntry.seq, LedgerEntry.hash, LedgerEntry.at).order_by(LedgerEntry.seq.desc()).limit(1)
 LEAVES = select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(bindparam("seqs", expanding=True)))
+ABOUT = (
+    select(LedgerSubject.request_id, func.count())
+    .where(LedgerSubject.request_id.in_(bindparam("ids", expanding=True)))
+    .group_by(LedgerSubject.request_id)
+)
+AT_ONCE = 10_000
+"""Most ids in one statement; SQLite takes 32,766 parameters."""
 
 
 class Fact(NamedTuple):
@@ -44,11 +52,15 @@ class Fact(NamedTuple):
 
 @dataclass
 class _Edge:
-    """How many entries there are, when the last was made, and the nodes known here of those the next will join."""
+    """How many entries there are, when the last was made, and the nodes known here of those the next will join.
+
+    `about` has how many there are about each request, of those that were asked for.
+    """
 
     size: int
     at: str
     nodes: dict[tuple[int, int], bytes]
+    about: dict[str, int] = field(default_factory=dict)
 
 
 def append(
@@ -70,12 +82,29 @@ def append_many(session: Session, now: datetime, told: Sequence[Fact]) -> list[E
         return []
     edge = _edge(session)
     at = max(rfc3339(now), edge.at)  # a machine whose clock is behind another's does not go back
-    entries = [new_entry(seq, at, one.action, one.facts) for seq, one in enumerate(told, edge.size + 1)]
+    given = zip(told, _numbered(session, edge, told), strict=True)
+    entries = [new_entry(seq, at, one.action, facts) for seq, (one, facts) in enumerate(given, edge.size + 1)]
     _write(session, edge, entries)
     about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
     if about:
         session.connection().execute(SUBJECT, about)
     return entries
+
+
+def _numbered(session: Session, edge: _Edge, told: Sequence[Fact]) -> list[dict[str, Any]]:
+    """The facts of each, with how many entries were before it about each request that it is about."""
+    new = {id_ for one in told if one.action == "request_accepted" for id_ in one.about}
+    asked = sorted({id_ for one in told for id_ in one.about} - new - edge.about.keys())
+    edge.about |= dict.fromkeys([*new, *asked], 0)
+    for start in range(0, len(asked), AT_ONCE):
+        ids = {"ids": asked[start : start + AT_ONCE]}
+        for id_, count in session.connection().execute(ABOUT, ids):
+            edge.about[id_] = count
+    facts = []
+    for one in told:
+        facts.append(numbered(one.facts, {id_: edge.about[id_] for id_ in one.about}))
+        edge.about |= {id_: edge.about[id_] + 1 for id_ in one.about}
+    return facts
 
 
 def take_over(session: Session, entry: Entry) -> None:
