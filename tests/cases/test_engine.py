@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import event, text
+from sqlalchemy import bindparam, create_engine, event, text
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import HERE
@@ -86,3 +86,24 @@ def test_whether_a_subject_is_busy_is_asked_of_an_index_however_many_requests_th
     assert [row[-1] for row in plan] == [
         "SEARCH requests USING INDEX one_open_request_per_subject (controller_id=? AND subject_hash=?)"
     ]
+
+
+def test_a_connection_that_was_lost_while_it_waited_is_replaced_and_nobody_notices(desk, adapter):
+    if desk.store.engine.dialect.name != "postgresql":
+        pytest.skip("a file is not lost")
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN :pids").bindparams(
+        bindparam("pids", expanding=True)
+    )
+    for ask in (desk.adapters, lambda: desk.submit("customer:nobody")):
+        ask()
+        with desk.store.reading() as first, desk.store.reading() as second:  # two that wait in the pool
+            pids = [one.scalar(text("SELECT pg_backend_pid()")) for one in (first, second)]
+        other = create_engine(desk.store.engine.url)
+        with other.connect() as connection:
+            connection.execute(cut, {"pids": pids})
+            while connection.scalar(
+                text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:pids)"), {"pids": pids}
+            ):
+                connection.rollback()
+        other.dispose()
+        assert ask()

@@ -92,3 +92,46 @@ def test_one_who_goes_away_while_waiting_is_left_out():
 
     assert asyncio.run(ask()) == 8
     assert doer.goes == [[4]]
+
+
+@pytest.mark.parametrize("goes", [1, 2])
+def test_who_asks_again_and_again_is_always_answered(goes):
+    together = Together(lambda numbers: [2 * n for n in numbers], 2, goes)
+
+    async def one(number):
+        return [await together.ask_soon(number + turn) for turn in range(50)]
+
+    async def all_of_them():
+        return await asyncio.wait_for(asyncio.gather(*(one(100 * n) for n in range(5))), 30)
+
+    threads = [threading.Thread(target=together.ask, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    assert asyncio.run(all_of_them()) == [[2 * (100 * n + turn) for turn in range(50)] for n in range(5)]
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_as_many_goes_run_at_once_as_may_and_no_more():
+    most, under_way, seen, lock = 2, 0, [], threading.Lock()
+    met = threading.Barrier(most)
+
+    def do(numbers):
+        nonlocal under_way
+        with lock:
+            under_way += 1
+            seen.append(under_way)
+        met.wait(30)
+        with lock:
+            under_way -= 1
+        return numbers
+
+    together = Together(do, 1, most)
+    threads = [threading.Thread(target=together.ask, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert max(seen) == most
+    assert len(seen) == 6

@@ -22,6 +22,7 @@ from unlearn.cases.planning import Plan
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, errands, keys, ledger, requests, salts
 from unlearn.cases.store.adapters import Learned
+from unlearn.cases.store.ahead import ahead
 from unlearn.cases.store.ledger import Fact
 from unlearn.cases.tables import Request
 from unlearn.cases.views import RequestView, Touched, rfc3339
@@ -146,7 +147,8 @@ def accept(session: Session, questions: Sequence[Question], now: datetime) -> li
         adapters.that_learned(session, whose),
     )
     found = [_answer(session, known, question) for question in questions]
-    _write(session, known)
+    with ahead(session):
+        _write(session, known)
     new = {view.id: view for view in _views(session, known)}
     return [
         ids if isinstance(ids, UnlearnError) else _shown(session, question, ids, new)

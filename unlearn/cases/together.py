@@ -1,7 +1,8 @@
 """What is asked at once is done at once: group commit. Knows neither questions nor answers.
 
-While one go is under way, whoever asks waits in line; the next go takes all who wait. Nobody waits for company: a
-question that comes alone is done alone, and the line forms only while there is something to wait for.
+While as many goes are under way as there may be, whoever asks waits in line; the next go takes all who wait. Nobody
+waits for company: a question that comes alone is done alone, and the line forms only while there is something to wait
+for.
 """
 
 from __future__ import annotations
@@ -28,35 +29,48 @@ class Together(Generic[Q, A]):
     Args:
         do: answers questions, each with an answer or with an error that is hers alone. What it raises is everybody's.
         most: questions in one go.
+        goes: at once.
     """
 
-    def __init__(self, do: Callable[[Sequence[Q]], Sequence[A | Exception]], most: int) -> None:
-        self._do, self._most = do, most
+    def __init__(self, do: Callable[[Sequence[Q]], Sequence[A | Exception]], most: int, goes: int = 1) -> None:
+        self._do, self._most, self._goes = do, most, goes
         self._line: deque[tuple[Q, Future[A]]] = deque()
-        self._turn = threading.Lock()
-        self._lead: asyncio.Task[None] | None = None
+        self._turn, self._taking = threading.Semaphore(goes), threading.Lock()
+        self._leads: set[asyncio.Task[None] | None] = set()
+        self._gathering = False
 
     def ask(self, question: Q) -> A:
         """The answer, as soon as it is there; raises her own error, or everybody's."""
         future = self._enter(question)
-        while not future.done():
+        while not (future.done() or future.running()):
             with self._turn:
-                if not future.done():
+                if not (future.done() or future.running()):
                     self._go()
         return future.result()
 
     async def ask_soon(self, question: Q) -> A:
         """As `ask`, without holding the event loop up."""
         future = self._enter(question)
-        if self._lead is None or self._lead.done():
-            self._lead = asyncio.create_task(self._answer_all(), context=Context())  # it is nobody's own
+        if not self._gathering and len(self._leads) < self._goes:
+            self._gathering = True
+            lead = asyncio.create_task(self._answer_all(), context=Context())  # it is nobody's own
+            self._leads.add(lead)
         return await asyncio.wrap_future(future)
 
     async def _answer_all(self) -> None:
-        while self._line:
-            for _ in range(ROUNDS):
-                await asyncio.sleep(0)
-            await asyncio.to_thread(self._go_alone)
+        """Go as long as somebody waits whom no other lead gathers."""
+        own = asyncio.current_task()
+        try:
+            while True:
+                for _ in range(ROUNDS):
+                    await asyncio.sleep(0)
+                self._gathering = False
+                await asyncio.to_thread(self._go_alone)
+                if self._gathering or not self._line:
+                    return
+                self._gathering = True
+        finally:
+            self._leads.discard(own)
 
     def _go_alone(self) -> None:
         with self._turn:
@@ -69,8 +83,9 @@ class Together(Generic[Q, A]):
 
     def _go(self) -> None:
         """Answer the first of the line; without those who went away meanwhile."""
-        taken = [self._line.popleft() for _ in range(min(self._most, len(self._line)))]
-        taken = [(question, future) for question, future in taken if future.set_running_or_notify_cancel()]
+        with self._taking:
+            taken = [self._line.popleft() for _ in range(min(self._most, len(self._line)))]
+            taken = [(question, future) for question, future in taken if future.set_running_or_notify_cancel()]
         if not taken:
             return
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import rfc8785
@@ -107,7 +107,7 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """The entry as JSON types."""
-        return asdict(self) | {"facts": dict(self.facts)}
+        return vars(self) | {"facts": dict(self.facts)}
 
 
 def report_digest(report: Mapping[str, Any]) -> str:

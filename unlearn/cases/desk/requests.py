@@ -48,7 +48,7 @@ class Requests(Core):
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(settings, clock)
-        self._intake = Together[Question, list[RequestView]](self._accept, AT_ONCE)
+        self._intake = Together[Question, list[RequestView]](self._accept, AT_ONCE, self.store.writers)
 
     def submit(self, subject: str, *, by: Actor = OPERATOR, **more: Any) -> RequestView:
         """Accept one deletion request; see `submit_many`, whose wishes for a request may be given by name."""

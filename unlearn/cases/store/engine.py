@@ -22,6 +22,7 @@ from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DBAPIError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
@@ -31,6 +32,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import Session
 
+from unlearn.cases.store.ahead import UNREAD, wait_in_line
 from unlearn.errors import BadInput, Unavailable
 from unlearn.locks import hold
 
@@ -58,8 +60,7 @@ class Store:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            far = parsed.get_backend_name() != "sqlite"  # a connection to a file is not lost while it waits
-            self.engine = create_engine(parsed, pool_pre_ping=far, json_serializer=_json, hide_parameters=True)
+            self.engine = create_engine(parsed, json_serializer=as_json, hide_parameters=True)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
         self._away = False
@@ -71,20 +72,39 @@ class Store:
                 self._open = finalize(self, os.close, _open_for_all(Path(parsed.database)))
             # SQLite's own waiting looks again after ever longer pauses, so that threads who write starve each other.
             self._turn = threading.Lock()
+        else:
+            _prepare_postgresql(self.engine)
+            wait_in_line(self.engine)
+
+    @property
+    def writers(self) -> int:
+        """How many transactions of one process may write at once to advantage: one commits while another looks."""
+        return 1 if self.engine.dialect.name == "sqlite" else 2
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the database."""
-        with self._answering(), Session(self.engine, expire_on_commit=False) as session:
-            if self.engine.dialect.name == "postgresql":
-                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        with self._session() as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or changes nothing if the block raises."""
-        with self._turn, self._answering(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection(execution_options={"writes": True})
+        with self._turn, self._session(writes=True) as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def _session(self, **options: Any) -> Iterator[Session]:
+        """A session in a transaction. A connection that was lost while it waited shows at BEGIN, and is replaced."""
+        with self._answering(), Session(self.engine, expire_on_commit=False) as session:
+            try:
+                session.connection(execution_options=options)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                session.rollback()
+                session.connection(execution_options=options)
             yield session
 
     @contextmanager
@@ -198,11 +218,24 @@ def collided(error: BaseException) -> bool:
 def lock(connection: Connection, key: int) -> None:
     """Hold the advisory lock `key` until the transaction ends (PostgreSQL)."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key}, execution_options=UNREAD)
 
 
 def _short(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    """Transactions begin where we say, as on SQLite; those that only read see one state."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.autocommit = True  # the driver's own BEGIN comes with the first statement
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN" if writes else "BEGIN ISOLATION LEVEL REPEATABLE READ")
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -235,5 +268,10 @@ def _write_ahead(connection: Any) -> None:
             time.sleep(0.01)
 
 
-def _json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """As it is kept.
+
+    Raises:
+        ValueError: a number that is none.
+    """
     return json.dumps(value, allow_nan=False)  # PostgreSQL and every reader of an export would choke on NaN

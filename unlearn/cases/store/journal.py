@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import RowMapping, and_, insert, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store import ledger
@@ -19,6 +19,14 @@ from unlearn.evidence.ledger import Entry
 
 GIVEN = ("id", "controller_id", "external_id", "subject_hash", "regulation", "submitted_by", "callback_urls")
 MOMENTS = ("received_at", "due_at", "confirm_by", "created_at")
+ASKED = (
+    select(*(getattr(Request, name) for name in GIVEN + MOMENTS), Controller.name.label("controller"), SubjectSalt.salt)
+    .join(Controller, Controller.id == Request.controller_id)
+    .outerjoin(
+        SubjectSalt,
+        and_(SubjectSalt.controller_id == Request.controller_id, SubjectSalt.subject_hash == Request.subject_hash),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -43,21 +51,21 @@ def lines(session: Session, after: int, limit: int) -> list[Line]:
     query = select(LedgerSubject.seq, LedgerSubject.request_id).where(LedgerSubject.seq.in_([e.seq for e in entries]))
     for seq, request_id in session.execute(query.order_by(LedgerSubject.seq, LedgerSubject.request_id)):
         about.setdefault(seq, []).append(request_id)
-    return [Line(entry, tuple(about.get(entry.seq, ())), _request(session, entry)) for entry in entries]
+    accepted = {e.seq: e.facts.get("request") for e in entries if e.action == "request_accepted"}
+    asked = _requests(session, [id_ for id_ in accepted.values() if id_ is not None])
+    return [Line(e, tuple(about.get(e.seq, ())), asked.get(accepted.get(e.seq))) for e in entries]
 
 
-def _request(session: Session, entry: Entry) -> dict[str, Any] | None:
-    row = session.get(Request, entry.facts.get("request")) if entry.action == "request_accepted" else None
-    if row is None:
-        return None
-    salt = session.get(SubjectSalt, (row.controller_id, row.subject_hash))
-    moments = {name: getattr(row, name) for name in MOMENTS}
-    return {
-        **{name: getattr(row, name) for name in GIVEN},
-        **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
-        "controller": session.get_one(Controller, row.controller_id).name,
-        "salt": None if salt is None else salt.salt.hex(),
-    }
+def _requests(session: Session, ids: Sequence[str]) -> dict[str | None, dict[str, Any]]:
+    """What the lines say of these requests, as far as they are there, by id."""
+    query = ASKED.where(Request.id.in_(ids))
+    return {row.id: _request(row._mapping) for row in session.execute(query)}
+
+
+def _request(row: RowMapping) -> dict[str, Any]:
+    moments = {name: None if row[name] is None else row[name].isoformat() for name in MOMENTS}
+    salt = None if row["salt"] is None else row["salt"].hex()
+    return {**{name: row[name] for name in GIVEN}, **moments, "controller": row["controller"], "salt": salt}
 
 
 def add_requests(session: Session, given: Iterable[Mapping[str, Any]], now: datetime) -> list[Request]:

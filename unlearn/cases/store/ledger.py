@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Text, and_, bindparam, func, insert, or_, select, text
+from sqlalchemy import Text, and_, bindparam, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store.engine import LEDGER_LOCK, lock
+from unlearn.cases.store.rows import add_rows
 from unlearn.cases.tables import OF_KEYS, LedgerEntry, LedgerNode, LedgerSubject
 from unlearn.cases.views import rfc3339
 from unlearn.evidence.ledger import Action, Entry, LedgerBroken, entry_leaf, new_entry
@@ -24,8 +25,18 @@ from unlearn.evidence.numbering import numbered
 
 T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
-ENTRY, NODE, SUBJECT = insert(LedgerEntry), insert(LedgerNode), insert(LedgerSubject)
+COLUMNS = LedgerEntry.seq, LedgerEntry.at, LedgerEntry.action, LedgerEntry.facts, LedgerEntry.hash
 NEWEST = select(LedgerEntry.seq, LedgerEntry.hash, LedgerEntry.at).order_by(LedgerEntry.seq.desc()).limit(1)
+THE_EDGE = text(
+    """
+    WITH RECURSIVE newest AS (SELECT seq, at, hash FROM ledger ORDER BY seq DESC LIMIT 1),
+    levels (level) AS (SELECT 0 UNION ALL SELECT level + 1 FROM levels, newest WHERE seq >> (level + 1) > 0)
+    SELECT seq, at, newest.hash, level,
+        (SELECT hash FROM ledger_nodes n WHERE n.level = levels.level AND n."index" = (seq >> levels.level) - 1)
+    FROM newest, levels WHERE level = 0 OR (seq >> level) & 1 = 1
+    """
+)
+"""The newest entry, and with it the roots of the complete subtrees that the tree of all entries consists of."""
 LEAVES = select(LedgerEntry.seq, LedgerEntry.hash).where(LedgerEntry.seq.in_(bindparam("seqs", expanding=True)))
 ABOUT = (
     select(LedgerSubject.request_id, func.count())
@@ -86,8 +97,7 @@ def append_many(session: Session, now: datetime, told: Sequence[Fact]) -> list[E
     entries = [new_entry(seq, at, one.action, facts) for seq, (one, facts) in enumerate(given, edge.size + 1)]
     _write(session, edge, entries)
     about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
-    if about:
-        session.connection().execute(SUBJECT, about)
+    add_rows(session, LedgerSubject, about)
     return entries
 
 
@@ -123,13 +133,11 @@ def take_over(session: Session, entry: Entry) -> None:
 
 def _write(session: Session, edge: _Edge, entries: Sequence[Entry]) -> None:
     session.flush()  # what the entries are about comes first
-    made = _grow(session, edge, [bytes.fromhex(entry.hash) for entry in entries])
+    made = _grow(edge, [bytes.fromhex(entry.hash) for entry in entries])
     edge.at = entries[-1].at
     rows = [{"seq": e.seq, "at": e.at, "action": e.action, "facts": dict(e.facts), "hash": e.hash} for e in entries]
-    connection = session.connection()
-    for table, given in ((ENTRY, rows), (NODE, made)):
-        if given:
-            connection.execute(table, given)
+    add_rows(session, LedgerEntry, rows)
+    add_rows(session, LedgerNode, made)
 
 
 def wait_turn(session: Session) -> None:
@@ -141,18 +149,22 @@ def _edge(session: Session) -> _Edge:
     """Where the next entry goes. Once the transaction has looked, it knows: until its end, nobody else appends."""
     if EDGE not in session.info:
         lock(session.connection(), LEDGER_LOCK)
-        newest = session.connection().execute(NEWEST).first()
-        nodes = {} if newest is None else {(0, newest.seq - 1): bytes.fromhex(newest.hash)}
-        session.info[EDGE] = _Edge(0, "", {}) if newest is None else _Edge(newest.seq, newest.at, nodes)
+        session.info[EDGE] = _edge_of(tuple(row) for row in session.connection().execute(THE_EDGE))
     return cast("_Edge", session.info[EDGE])
 
 
-def _grow(session: Session, edge: _Edge, leaves: Sequence[bytes]) -> list[dict[str, Any]]:
+def _edge_of(rows: Iterable[Sequence[Any]]) -> _Edge:
+    edge = _Edge(0, "", {})
+    for size, at, newest, level, peak in rows:
+        edge.size, edge.at = size, at
+        found = bytes.fromhex(newest) if level == 0 else peak
+        edge.nodes[level, (size >> level) - 1] = found
+    return edge
+
+
+def _grow(edge: _Edge, leaves: Sequence[bytes]) -> list[dict[str, Any]]:
     """Add leaves to the edge; rows of the nodes that they complete."""
     above = [place for index in range(edge.size, edge.size + len(leaves)) for place in completed(index)]
-    left = {(level - 1, 2 * index) for level, index in above}
-    kept = {(level, index) for level, index in left if (index + 1) << level <= edge.size}
-    edge.nodes |= _hashes(session, [place for place in kept if place not in edge.nodes])
     for leaf in leaves:
         edge.nodes[0, edge.size] = found = leaf
         for level, index in completed(edge.size):
@@ -218,21 +230,21 @@ def all_nodes(session: Session) -> Iterator[tuple[int, int, bytes]]:
 
 def entries_after(session: Session, seq: int, limit: int) -> list[Entry]:
     """Up to `limit` entries that follow entry `seq`."""
-    query = select(LedgerEntry).where(LedgerEntry.seq > seq).order_by(LedgerEntry.seq).limit(limit)
-    return [_entry(row) for row in session.scalars(query)]
+    query = select(*COLUMNS).where(LedgerEntry.seq > seq).order_by(LedgerEntry.seq).limit(limit)
+    return [Entry(*row) for row in session.execute(query)]
 
 
 def entries_about(session: Session, request_id: str) -> list[Entry]:
     """The entries about one request, in order."""
     about = select(LedgerSubject.seq).where(LedgerSubject.request_id == request_id)
-    query = select(LedgerEntry).where(LedgerEntry.seq.in_(about)).order_by(LedgerEntry.seq)
-    return [_entry(row) for row in session.scalars(query)]
+    query = select(*COLUMNS).where(LedgerEntry.seq.in_(about)).order_by(LedgerEntry.seq)
+    return [Entry(*row) for row in session.execute(query)]
 
 
 def entries_of_keys(session: Session) -> list[Entry]:
     """The entries that say which keys sign the ledger, in order."""
-    query = select(LedgerEntry).where(text(OF_KEYS.text)).order_by(LedgerEntry.seq)
-    return [_entry(row) for row in session.scalars(query)]
+    query = select(*COLUMNS).where(text(OF_KEYS.text)).order_by(LedgerEntry.seq)
+    return [Entry(*row) for row in session.execute(query)]
 
 
 def _facts(given: str) -> dict[str, Any]:
@@ -242,7 +254,3 @@ def _facts(given: str) -> dict[str, Any]:
     except ValueError:
         facts = None
     return facts if isinstance(facts, dict) else {"unreadable": given}
-
-
-def _entry(row: LedgerEntry) -> Entry:
-    return Entry(row.seq, row.at, row.action, row.facts, row.hash)

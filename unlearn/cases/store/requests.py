@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
 from unlearn.cases.store import errands
+from unlearn.cases.store.rows import add_rows
 from unlearn.cases.tables import OPEN as IS_OPEN
 from unlearn.cases.tables import Adapter, Job, JobRequest, Request
 from unlearn.cases.views import UNANSWERED, JobState, JobSummary, Progress, RequestState, RequestView
@@ -71,7 +72,6 @@ NEW = (
     Request.completed_at,
 )
 """What a request may have from its first moment."""
-ADD = insert(Request)
 WHOSE = Request.controller_id.in_(bindparam("controllers", expanding=True))
 # The index's own condition, word for word: behind parameters neither database knows it again.
 BUSY = select(Request.controller_id, Request.subject_hash, Request.id).where(
@@ -85,7 +85,7 @@ CALLED = select(Request.controller_id, Request.external_id, Request.id, Request.
 def add_many(session: Session, made: Iterable[Request]) -> None:
     """Add new requests, which the session need not know."""
     rows = sorted(made, key=lambda row: (row.controller_id, row.subject_hash))  # for all writers alike
-    session.connection().execute(ADD, [{column.key: getattr(row, column.key) for column in NEW} for row in rows])
+    add_rows(session, Request, [{column.key: getattr(row, column.key) for column in NEW} for row in rows])
 
 
 def open_for(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
