@@ -166,6 +166,15 @@ def test_a_field_that_is_dropped_emptied_or_changed_is_found(part, key):
         assert key in message or "not laid out" in message
 
 
+def test_an_old_version_is_not_hidden_by_leaving_it_out_of_the_jobs_file():
+    facts = [(action, one | {"version": 1} if action == "attempt_started" else one) for action, one in FACTS]
+    true = dossier(Ledger(facts), job=JOB | {"superseded": []})
+    assert "version 1, weights" in unpack(bundle(true))["certificate.html"].decode()
+    hidden = [replace(work, before=None) for work in true.works]
+    check, message = refused(bundle(replace(true, works=hidden)))
+    assert (check, "None of the version before" in message) == ("story", True)
+
+
 def test_a_field_that_is_added_is_found():
     predicate = predicate_of(WHOLE)
     assert "of note" in refused(edited(WHOLE, note="approved"))[1]

@@ -26,7 +26,8 @@ def kept(job: Json, entries: Sequence[Json]) -> Iterator[str]:
         return
     taken = [one["facts"] for one in entries if one["action"] == "data_erased" and one["facts"].get("job") == job["id"]]
     adapter = taken[-1].get("adapter") if taken else None
-    for version in job["superseded"] or [one for one in [job["before"]] if one is not None]:
+    versions = {one["number"]: one for one in [job["before"], *job["superseded"]] if one is not None}
+    for version in versions.values():
         gone = [one for one in entries if _is_of(one["facts"], adapter, version)]
         parts = [] if any(one["action"] == "version_purged" for one in gone) else ["weights"]
         purged = {one["facts"].get("kind") for one in gone if one["action"] == "corpus_purged"}

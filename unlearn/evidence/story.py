@@ -194,7 +194,7 @@ def _check_own(job: Mapping[str, Any], entries: Sequence[Entry]) -> None:
     for what, stated, noted in (
         ("adapter", job["adapter"], planned.get("adapter_name")),
         ("records", job["records"], planned.get("records")),
-        ("version before", before, begun[-1].get("version") if begun else None),
+        ("version before", before, begun[-1].get("version") if begun and (before or job["after"]) else None),
         ("state", job["state"], ends[-1] if ends else None),
         ("attempt", job["attempt"], begun[-1].get("attempt") if begun and ends and ends[-1] == "done" else None),
     ):
