@@ -12,8 +12,9 @@ from bundles import Kind, Real, flipped, resigned
 
 from unlearn.evidence import merkle
 from unlearn.evidence.checkpoint import Checkpoint, sign_note
-from unlearn.evidence.layout import CHECKPOINT, ENTRIES
+from unlearn.evidence.layout import CHECKPOINT, ENTRIES, REQUEST
 from unlearn.evidence.ledger import new_entry
+from unlearn.evidence.rendered import rendered
 from unlearn.evidence.signing import signer_of
 
 
@@ -165,6 +166,84 @@ def _a_statement_beside_its_files(real: Real, dice: random.Random) -> bytes:
     return resigned(real.files, statement, real.signer)
 
 
+def _a_certificate_or_table_replaced(real: Real, dice: random.Random) -> bytes:
+    """Other words in a file that follows from the statement and the reports."""
+    names = [name for name in real.files if name.endswith(("certificate.html", "metrics.csv", "metrics.json", ".txt"))]
+    name = dice.choice([one for one in names if not one.startswith("ledger/")])
+    old = real.files[name]
+    place = dice.randrange(len(old))
+    other = dice.choice(
+        [b"", b"<h1>Certificate</h1>", old[:place] + b"0" + old[place:], old[:place] + old[place + 1 :]]
+    )
+    return resigned(real.files | {name: other}, real.statement, real.signer)
+
+
+def _a_file_more(real: Real, dice: random.Random) -> bytes:
+    [job, *_] = real.statement["predicate"]["jobs"]
+    name = dice.choice(["certificate-2.html", f"jobs/{job['id']}/report-2.json", "jobs/job_0/job.json", "x/y"])
+    return resigned(real.files | {name: dice.randbytes(9)}, real.statement, real.signer)
+
+
+def _another_issuer(real: Real, dice: random.Random) -> bytes:
+    statement = real.statement
+    issued = statement["predicate"]["issued"]
+    issued[dice.choice(sorted(issued))] = f"2026-01-{dice.randrange(10, 30)}T00:00:00Z"
+    return resigned(real.files, statement, real.signer)
+
+
+def _entries_kept_quiet(real: Real, dice: random.Random) -> bytes:
+    """What was taken out or decided is left out of the statement, told twice, or told otherwise."""
+    statement = real.statement
+    said = statement["predicate"]
+    told = dice.choice([one for one in ("decisions", "purged") if said[one]])
+    one = dice.choice(said[told])
+    others = [other for other in said[told] if other is not one]
+    changed = one | {"facts": one["facts"] | {"note": dice.randrange(10**6)}}
+    said[told] = dice.choice([others, [*said[told], one], [*others, changed]])
+    return resigned(real.files, statement, real.signer)
+
+
+def _a_copied_field_dropped_or_changed(real: Real, dice: random.Random) -> bytes:
+    """Any field of request, clock or job in the statement alone."""
+    statement = real.statement
+    said = statement["predicate"]
+    part = dice.choice([said["request"], said["clock"], *said["jobs"]])
+    key = dice.choice(sorted(key for key, value in part.items() if value is not None and key not in ("id", "alone")))
+    if dice.random() < 0.5:
+        del part[key]
+    else:
+        part[key] = f"{dice.randrange(10**6)}"
+    return resigned(real.files, statement, real.signer)
+
+
+def _a_fact_changed_in_file_and_statement(real: Real, dice: random.Random) -> bytes:
+    """What the ledger says too: in the request's or the job's file, the statement, and everything made of them."""
+    statement = real.statement
+    said = statement["predicate"]
+    request = json.loads(real.files[REQUEST])
+    own = dice.choice([job for job in said["jobs"] if job["after"]])
+    name = f"jobs/{own['id']}/job.json"
+    job = json.loads(real.files[name])
+    other = f"{dice.randrange(10**6)}"
+    key = dice.choice(["submitted_by", "regulation", "controller", "records", "adapter", "attempt", "state"])
+    if key == "controller":
+        request[key] = said["request"][key] = {"id": other, "name": other}
+    elif key in ("submitted_by", "regulation"):
+        request[key] = said["request"][key] = other
+    elif key == "records":
+        [short] = [one for one in request["jobs"] if one["id"] == own["id"]]
+        short[key] = own[key] = dice.randrange(10**6, 10**7)
+    else:
+        if key == "adapter":
+            for one in statement["subject"]:
+                one["name"] = one["name"].replace(f"{own['adapter']}/", f"{other}/")
+        job[key] = own[key] = other
+    files = real.files | {REQUEST: json.dumps(request).encode(), name: json.dumps(job).encode()}
+    said = json.loads(json.dumps(said))
+    reports = {one["id"]: json.loads(files[f"jobs/{one['id']}/report.json"]) for one in said["jobs"]}
+    return resigned(files | rendered(said, reports), statement, real.signer)
+
+
 def _another_ledgers_checkpoint(real: Real, dice: random.Random) -> bytes:
     """A stranger's root of the same size, or one that the ledger's own key signed under another name."""
     size = real.statement["predicate"]["ledger"]["size"]
@@ -198,6 +277,7 @@ def _the_ledger_rewritten(real: Real, dice: random.Random) -> bytes:
     return resigned(real.files | made, statement, real.signer)
 
 
+CERTIFIED = frozenset({"certificate"})
 INSIDERS = (
     Kind("an entry edited", "insider", _an_entry_edited, frozenset({"inclusion"}), 2),
     Kind("an entry edited, its hash made anew", "insider", _an_entry_edited_with_its_hash, frozenset({"inclusion"}), 2),
@@ -225,6 +305,24 @@ INSIDERS = (
     Kind("another verdict, method or finding", "insider", _a_report_beautified, frozenset({"story"}), 2),
     Kind("another digest of the released weights", "insider", _other_weights, frozenset({"story"})),
     Kind("a statement that differs from the files", "insider", _a_statement_beside_its_files, frozenset({"statement"})),
+    Kind("certificate, tables or README replaced", "insider", _a_certificate_or_table_replaced, CERTIFIED, 2),
+    Kind("a file that belongs to no bundle", "insider", _a_file_more, CERTIFIED),
+    Kind("another issuer, date or key id", "insider", _another_issuer, CERTIFIED),
+    Kind("decisions or purges left out or altered", "insider", _entries_kept_quiet, frozenset({"story"})),
+    Kind(
+        "any field that the statement copies, dropped or changed",
+        "insider",
+        _a_copied_field_dropped_or_changed,
+        frozenset({"statement"}),
+        2,
+    ),
+    Kind(
+        "a fact of the ledger changed in files, statement and certificate",
+        "insider",
+        _a_fact_changed_in_file_and_statement,
+        frozenset({"story"}),
+        2,
+    ),
     Kind("another ledger's checkpoint", "insider", _another_ledgers_checkpoint, frozenset({"checkpoint"})),
     Kind("the whole ledger rewritten", "insider", _the_ledger_rewritten, frozenset({"consistency"}), 2),
 )

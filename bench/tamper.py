@@ -114,6 +114,8 @@ def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
         "",
         "Not in the table, since a bundle can't show it: an insider who leaves out the end, from an ending on (a request that was completed, "
         "and opened again after a rollback), in the statement too. He has then signed how many entries there were, and the ledger's next shows otherwise.",
+        "Nor can it show what nothing is compared with: another PDF, or the figures; and whoever claims that another version of the program "
+        "made the certificate gets it marked as not compared.",
         "",
     ]
     return "\n".join(lines)

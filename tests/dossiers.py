@@ -59,6 +59,7 @@ REQUEST: dict[str, Any] = {
     "id": "req_1",
     "state": "completed",
     "subject": "c" * 64,
+    "controller": {"id": "ctl_1", "name": "Example"},
     "regulation": "gdpr",
     "submitted_by": "key:1",
     "received_at": "2026-03-01T10:00:00.000Z",
@@ -70,7 +71,7 @@ REQUEST: dict[str, Any] = {
 FACTS: list[tuple[str, dict[str, Any]]] = [
     ("ledger_key_added", {"ledger_key": "the signer's"}),
     ("adapter_registered", {"adapter": "adp_1", "sha256": OLD}),
-    ("request_accepted", {"request": "req_1", "subject": "c" * 64, "by": "key:1"}),
+    ("request_accepted", {"request": "req_1", "subject": "c" * 64, "by": "key:1", "controller": "ctl_1"}),
     ("job_planned", {"job": "job_1", "requests": ["req_1"]}),
     ("key_created", {"key": "2"}),
     ("attempt_started", {"job": "job_1", "attempt": 1}),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from by_hand import REFUSED, REPORT, new_version, submit, work
 from safetensors.numpy import load_file, save_file
 
 from unlearn.cases.rights import HERE, Actor
-from unlearn.cases.views import Own
+from unlearn.cases.views import Own, rfc3339
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
 from unlearn.evidence.container import unpack
 from unlearn.evidence.refusal import NotVerified
@@ -56,7 +58,7 @@ def test_an_export_verifies_with_the_adapter_and_a_checkpoint_that_was_published
     before = desk.checkpoint()
     request, path = released(desk, company)
     data = desk.export(request.id)
-    assert len(names(data, desk, published=Published(before), adapter=path)) == 12
+    assert len(names(data, desk, published=Published(before), adapter=path)) == 13
     after = desk.checkpoint()
     with pytest.raises(NotVerified, match="is later than the bundle's"):
         names(data, desk, published=Published(after))
@@ -170,6 +172,37 @@ def test_no_identity_and_no_hash_of_one_is_in_a_bundle(desk, adapter, company):
     assert pseudonym in json.dumps(first) or first["action"].startswith("ledger_")
     assert desk.shred(HERE, request.subject_hash)
     assert unpack(desk.export(request.id)) == files
+
+
+def test_the_certificate_of_a_release_says_of_the_data_no_more_than_the_ledger_does(desk, adapter, company):
+    request, _ = released(desk, company)
+    page = unpack(desk.export(request.id))["certificate.html"].decode()
+    text = html.unescape(re.sub(r"<[^>]*>", " ", page))
+    assert not re.search("erased|anonym", text, re.IGNORECASE)
+    assert "records of the train corpus taken out:" in text
+    assert "weights and stored train corpus and stored holdout corpus: kept until" in text
+    assert "default (ctl_default)" in text
+
+
+def test_the_ledger_says_whose_request_it_is_and_when_it_was_completed(desk, adapter, company):
+    request, _ = released(desk, company)
+    told = {entry.action: entry.facts for entry in desk.entries(limit=1000)}
+    assert told["request_accepted"]["controller"] == HERE
+    assert told["job_planned"]["adapter_name"] == "bot"
+    assert told["request_completed"]["completed_at"] == rfc3339(request.completed_at)
+
+
+def test_a_fast_clock_is_warned_of_and_the_bundles_behind_it_verify(desk, adapter, company, clock, caplog):
+    clock.forward(3600)
+    desk.submit("customer:somebody")
+    clock.forward(-3600)
+    request, _ = released(desk, company)
+    assert "3600 seconds ahead of this clock" in caplog.text
+    assert "story" in names(desk.export(request.id), desk)
+    rejected, _ = submit(desk, company, 1)
+    desk.extend(rejected.id, "many requests")
+    desk.reject(rejected.id, "legal_claims", "a case in court")
+    assert "story" in names(desk.export(rejected.id), desk)
 
 
 def test_the_ledger_says_who_took_an_export_and_what_was_in_it(desk, adapter):

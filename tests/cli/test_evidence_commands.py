@@ -29,7 +29,7 @@ def test_a_bundle_that_holds_has_a_line_for_each_check_and_ends_with_0(run, plac
     code, out, _ = run("verify", "b.zip", "--key", key)
     lines = out.splitlines()
     assert code == 0
-    assert [line[0] for line in lines[:-1]] == list("✓✓✓✓✓✓✓✓✓··✓·")
+    assert [line[0] for line in lines[:-1]] == list("✓✓✓✓✓✓✓✓✓··✓✓··")
     assert lines[-1] == "b.zip: verified"
 
 

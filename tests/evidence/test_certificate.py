@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dossiers import FINDINGS, JOB, REPORT, REQUEST, dossier
+from dossiers import ABOUT, FACTS, FINDINGS, JOB, OLD, REPORT, REQUEST, Ledger, dossier
 from unlearn.evidence.certificate import certificate
 from unlearn.evidence.certificate_html import as_html
 from unlearn.evidence.certificate_pdf import as_pdf
@@ -14,14 +14,14 @@ from unlearn.evidence.checkpoint import open_note, read_checkpoint
 from unlearn.evidence.dossier import Work
 from unlearn.evidence.statement import predicate
 
-NEVER = re.compile(r"\berased\b|anonym|\bproven\b|\bguarantee", re.IGNORECASE)
+NEVER = re.compile(r"erased|anonym|\bproven\b|\bguarantee", re.IGNORECASE)
 """Of nobody's data (EDPB, Opinion 28/2024)."""
 
 
 def made(**changes):
     one = dossier(**changes)
     text, _ = open_note(one.checkpoint, one.keys)
-    return certificate(predicate(one, read_checkpoint(text)))
+    return certificate(predicate(one, read_checkpoint(text), one.keys[0]))
 
 
 def waiting():
@@ -62,7 +62,85 @@ def test_nobody_known_says_what_was_searched():
     assert page.tests is None
 
 
-@pytest.mark.parametrize("page", [made(), waiting(), made(request=REQUEST | {"jobs": []}, works=[])])
+TAKEN = {
+    "job": "job_1",
+    "adapter": "adp_1",
+    "version": 2,
+    "fingerprints": 3,
+    "train_records_erased": 3,
+    "train_records_left": 40,
+    "train_before_sha256": "1" * 64,
+    "train_after_sha256": "2" * 64,
+    "holdout_records_erased": 0,
+    "holdout_records_left": 20,
+    "holdout_before_sha256": "3" * 64,
+    "holdout_after_sha256": "3" * 64,
+    "purge_after": "2026-03-31T10:07:00+00:00",
+}
+OF_OLD = {"adapter": "adp_1", "version": 1}
+PURGES = [
+    ("version_purged", OF_OLD | {"sha256": OLD}),
+    ("corpus_purged", OF_OLD | {"kind": "train", "edition": 1, "records": 43, "sha256": "1" * 64}),
+    ("corpus_purged", OF_OLD | {"kind": "holdout", "edition": 1, "records": 20, "sha256": "3" * 64}),
+]
+
+
+def taken(*purges):
+    """After a release took records out of the corpora, and these purges."""
+    facts = [*FACTS[:8], ("data_erased", TAKEN), FACTS[8], *purges]
+    about = (*ABOUT, *range(10, 11 + len(purges)))
+    return made(
+        ledger=Ledger(facts, [f"2026-04-01T10:{i:02}:00.000Z" for i in range(len(facts))], about=about),
+        size=len(facts),
+        about=about,
+    )
+
+
+def kept(page):
+    return [value for label, value in page.facts if label == "Kept of 'bot'"]
+
+
+def test_what_is_kept_of_old_versions_stands_on_the_first_page_until_an_entry_says_that_it_was_purged():
+    until = "kept until 31 March 2026; the ledger has no entry yet of their purge"
+    whole = "version 1, weights and stored train corpus and stored holdout corpus"
+    assert kept(taken()) == [f"{whole}: {until}"]
+    assert kept(taken(PURGES[0])) == [f"version 1, stored train corpus and stored holdout corpus: {until}"]
+    assert kept(taken(*PURGES[1:])) == [f"version 1, weights: {until}"]
+    assert kept(taken(*PURGES)) == []
+    other = [(action, facts | {"version": 3}) for action, facts in PURGES]
+    assert kept(taken(*other)) == [f"{whole}: {until}"]
+    assert kept(waiting()) == []
+
+
+def test_it_names_what_no_entry_covers():
+    for page in (made(), taken(*PURGES)):
+        assert "the company's own files" in " ".join(page.limits)
+        assert "backups" in " ".join(page.limits)
+
+
+def test_records_that_were_taken_out_have_a_table_of_their_own():
+    tables = {table.title: table for table in taken(*PURGES).annex}
+    [train, holdout] = tables["Taken out of the stored corpora"].rows
+    assert train[1].startswith("records of the train corpus taken out: 3, left: 40, SHA-256 before 1111")
+    assert holdout[1].startswith("records of the holdout corpus taken out: 0, left: 20")
+    assert [row[1].split(",")[0] for row in tables["What was purged"].rows] == [
+        "weights of version 1",
+        "train corpus of version 1",
+        "holdout corpus of version 1",
+    ]
+
+
+def test_company_issuer_date_and_key_stand_on_the_first_page():
+    facts = dict(made().facts)
+    assert facts["Company"] == "Example (ctl_1)"
+    assert facts["Issued by"].startswith("ledger desk.example/ledger, under its key ")
+    assert facts["Issued by"].endswith("as of 2026-03-01 10:08:00 UTC")
+    assert dict(made(request=REQUEST | {"controller": None}).facts)["Company"] == "not named"
+
+
+@pytest.mark.parametrize(
+    "page", [made(), taken(), taken(*PURGES), waiting(), made(request=REQUEST | {"jobs": []}, works=[])]
+)
 def test_it_never_says_of_the_data_what_nobody_can_know(page):
     assert not NEVER.search(as_html(page))
     assert not NEVER.search(str(page))

@@ -56,6 +56,8 @@ CHECKS = [
     "consistency",
     "witness",
     "story",
+    "certificate",
+    "word",
     "adapter",
 ]
 
@@ -91,7 +93,7 @@ def replaced(place, action, facts):
 def test_a_whole_bundle_passes_every_check_in_its_order():
     checks = list(verify(WHOLE, trusted()))
     assert [check.name for check in checks] == CHECKS
-    assert [check.name for check in checks if not check.made] == ["consistency", "witness", "adapter"]
+    assert [check.name for check in checks if not check.made] == ["consistency", "witness", "word", "adapter"]
 
 
 def test_the_same_state_gives_the_same_bytes():
@@ -321,8 +323,10 @@ def test_a_statement_that_says_other_than_the_files_is_found():
         assert refused(resigned(unpack(WHOLE), **change))[0] == "statement"
     invented = {"seq": 9, "at": "2026-03-01T10:08:00.000Z", "action": "version_purged", "facts": {}}
     assert refused(resigned(unpack(WHOLE), purged=[invented]))[0] == "story"
-    assert refused(resigned(unpack(WHOLE), decisions=[invented]))[0] == "story"
-    assert refused(resigned(unpack(WHOLE), decisions=7))[0] == "story"
+    decided = invented | {"action": "request_held", "reason": None}
+    assert refused(resigned(unpack(WHOLE), decisions=[decided]))[0] == "story"
+    assert refused(resigned(unpack(WHOLE), decisions=[invented]))[0] == "statement"
+    assert refused(resigned(unpack(WHOLE), decisions=7))[0] == "statement"
     ledger = predicate["ledger"] | {"size": 8}
     assert refused(resigned(unpack(WHOLE), ledger=ledger))[0] == "checkpoint"
     report = json.dumps(REPORT | {"adapter": {"before_sha256": OLD, "after_sha256": OLD}}).encode()
@@ -332,7 +336,7 @@ def test_a_statement_that_says_other_than_the_files_is_found():
 def test_one_ledger_is_told_from_a_rewritten_one_by_a_published_checkpoint():
     ledger = Ledger()
     for size in (2, 5, 9):
-        *_, story, adapter = verify(WHOLE, trusted(), Published(ledger.checkpoint(size)))
+        *_, story, _, _, adapter = verify(WHOLE, trusted(), Published(ledger.checkpoint(size)))
         assert (story.name, adapter.name) == ("story", "adapter")
     later = {"9": [one.hex() for one in ledger.since(9, 10)]}
     assert list(verify(WHOLE, trusted(), Published(ledger.checkpoint(10), later)))

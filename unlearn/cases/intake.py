@@ -242,7 +242,9 @@ def _write(session: Session, known: _Known) -> None:
     for one in known.made:
         pair = one.controller_id, one.subject_hash
         facts = {"request": one.id, "subject": names[pair], "by": one.submitted_by, "regulation": one.regulation}
+        facts |= {"controller": one.controller_id}
         facts |= {"received_at": rfc3339(one.received_at), "due_at": rfc3339(one.due_at)}
+        facts |= {"confirm_by": rfc3339(one.confirm_by)} if one.confirm_by else {}
         told += [Fact("request_accepted", facts, [one.id]), *known.plan.facts[one.id]]
         if one.state == "completed":
             told.append(planning.completed(one, searched[one.controller_id], known.learned[pair]))

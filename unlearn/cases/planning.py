@@ -19,6 +19,7 @@ from unlearn.cases.store.adapters import Learned
 from unlearn.cases.store.jobs import NewJob
 from unlearn.cases.store.ledger import Fact
 from unlearn.cases.tables import Job, Request
+from unlearn.cases.views import rfc3339
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Plan:
         wanted = [one for one in learned if one.erased_at is None and one.adapter_id not in waiting]
         for one in wanted:
             window = float(one.policy.get("schedule", {}).get("coalescing_seconds", 0.0)) if policy is None else 0.0
-            facts = {"adapter": one.adapter_id, "requests": [request.id], "records": one.records}
+            facts: dict[str, Any] = {"adapter": one.adapter_id, "adapter_name": one.name}
+            facts |= {"requests": [request.id], "records": one.records}
             shared = self._share(session, request, one, now) if window else None
             if shared is not None:
                 told.append(Fact("job_joined", {"job": shared, **facts}, [request.id]))
@@ -120,6 +122,7 @@ def plan(session: Session, request: Request, now: datetime, policy: dict[str, An
 def completed(request: Request, searched: int, learned: Sequence[Learned]) -> Fact:
     """That a request needs no job (any more): how many adapters were searched, and how many of them had learned."""
     facts = {"request": request.id, "adapters_searched": searched, "adapters_that_learned": len(learned)}
+    facts |= {"completed_at": rfc3339(request.completed_at)} if request.completed_at else {}
     return Fact("request_completed", facts, [request.id])
 
 

@@ -18,6 +18,7 @@ from unlearn.cases.clock import Regulation
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
 from unlearn.cases.tables import Job, Request
+from unlearn.cases.views import rfc3339
 from unlearn.errors import BadInput, Conflict
 
 LONGEST_REASON = 2000
@@ -202,4 +203,5 @@ def _enter(session: Session, request: Request, action: Any, by: Actor, now: date
     """Reasons are for people and may name some: the ledger gets ids alone."""
     request.updated_at = now
     session.flush()
-    ledger.append(session, now, action, {"request": request.id, "by": by.name, **more}, [request.id])
+    facts = {"request": request.id, "by": by.name, "decided_at": rfc3339(now), **more}
+    ledger.append(session, now, action, facts, [request.id])

@@ -1,17 +1,29 @@
-"""Whether a bundle's statement says what its files say, and its subjects are what it speaks of. Knows no signature."""
+"""Whether a bundle's statement says what its files say, and its subjects are what it speaks of. Knows no signature.
+
+What the statement copies is copied once more, from the files, and compared both ways; what it takes from the ledger's
+entries, `story` compares.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
+from unlearn.evidence.dossier import Work
 from unlearn.evidence.layout import MANIFEST, REQUEST
+from unlearn.evidence.ledger import Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
+from unlearn.evidence.statement import copied
 
 Files = Mapping[str, bytes]
 Json = Mapping[str, Any]
-TIMES = ("received_at", "confirm_by", "due_at", "extended_at", "completed_at")
+OF_ENTRIES = frozenset({"renderer", "issued", "searched", "purged", "ledger"})
+"""Parts of the predicate that no file but the ledger's has."""
+
+SINCE_RENDERED = frozenset({"controller", "superseded"})
+"""Fields that are missing in statements from before these named their renderer."""
 
 
 @laid_out("statement")
@@ -21,57 +33,61 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         NotVerified: it does not; where.
     """
-    predicate: dict[str, Any] = statement["predicate"]
+    said: dict[str, Any] = statement["predicate"]
     request, subjects = json.loads(files[REQUEST]), {MANIFEST: subjects_of(statement)[MANIFEST]}
-    for key in ("id", "state", "subject", "regulation"):
-        if predicate["request"][key] != request[key]:
-            raise NotVerified(
-                "statement",
-                f"it says '{predicate['request'][key]}' of the request's {key}, and {REQUEST} says otherwise",
-            )
-    for key in TIMES:
-        if predicate["clock"][key] != request.get(key):
-            raise NotVerified(
-                "statement", f"it says '{predicate['clock'][key]}' of {key}, and {REQUEST} says otherwise"
-            )
-    short = {job["id"]: job for job in request["jobs"]}
-    if {job["id"] for job in predicate["jobs"]} != set(short):
+    works = [_work(files, job["id"]) for job in request["jobs"]]
+    decided = [Entry(one["seq"], one["at"], one["action"], one["facts"], "") for one in said["decisions"]]
+    made = copied(request, works, decided)
+    if [job["id"] for job in said["jobs"]] != [job["id"] for job in made["jobs"]]:
         raise NotVerified("statement", f"its jobs are not those of {REQUEST}")
-    for job in predicate["jobs"]:
-        report = report_of(files, job["id"])
-        _same_versions(job, json.loads(files[f"jobs/{job['id']}/job.json"]), report)
-        _same_findings(job, short[job["id"]], report or {})
+    for job, own in zip(said["jobs"], made["jobs"], strict=True):
+        if job["alone"]:  # the verdict on one alone is in the ledger
+            own |= {"alone": True, "verdict": job["verdict"]}
+    old = "renderer" not in said
+    _same({key: value for key, value in said.items() if key not in OF_ENTRIES}, made, "", old)
+    for work, job in zip(works, said["jobs"], strict=True):
+        _same_weights(job, work.job.get("report") or {})
         for version in (job["before"], job["after"]):
             if version is not None:
                 subjects[f"{job['adapter']}/v{version['number']}"] = version["sha256"]
     if subjects != subjects_of(statement):
         raise NotVerified("statement", "its subjects are not the versions that it speaks of")
-    return predicate
+    return said
 
 
-def _same_versions(said: Json, job: Json, report: Json | None) -> None:
-    """Check the versions that are said to be before and after a job against its files."""
+def _work(files: Files, job_id: str) -> Work:
+    """A job as its files have it."""
+    job = json.loads(files[f"jobs/{job_id}/job.json"])
+    return Work({**job, "id": job_id, "report": report_of(files, job_id)}, job["before"], job["after"])
+
+
+def _same(said: Any, made: Any, where: str, old: bool) -> None:
+    """Check that what is said is what is copied, part by part; what is missing says as little as nothing does."""
+    if isinstance(said, Mapping) and isinstance(made, Mapping):
+        for key in {**made, **said}:
+            if not (old and key in SINCE_RENDERED and key not in said):
+                _same(said.get(key), made.get(key), f"{where}.{key}" if where else str(key), old)
+    elif isinstance(said, list) and isinstance(made, list):
+        for place, (one, other) in enumerate(zip_longest(said, made)):
+            _same(one, other, f"{where}[{place}]", old)
+    elif json.dumps(said) != json.dumps(made):
+        raise NotVerified("statement", f"it says {_short(said)} of {where}, and the files say {_short(made)}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]} …"
+
+
+def _same_weights(said: Json, report: Json) -> None:
+    """Check the digests of the versions before and after a job against those that its report has."""
     for when in ("before", "after"):
-        digest = (report or {}).get("adapter", {}).get(f"{when}_sha256")
-        if said[when] != _short(job[when]) or (said[when] and digest and said[when]["sha256"] != digest):
+        digest = report.get("adapter", {}).get(f"{when}_sha256")
+        if said[when] and digest and said[when]["sha256"] != digest:
             raise NotVerified(
                 "statement",
-                f"the version {when} job {said['id']} has another SHA-256 in the statement than in the job's files",
+                f"the version {when} job {said['id']} has another SHA-256 in the statement than in the job's report",
             )
-
-
-def _same_findings(said: Json, short: Json, report: Json) -> None:
-    """Check method, verdict and figures against the report, or what was found of this request in a job of several."""
-    parts = {"method": report.get("method"), "seed": report.get("seed")}
-    parts["findings"] = short.get("findings") or report.get("findings", [])
-    if not said["alone"]:  # that of one alone is in the ledger
-        parts["verdict"] = report.get("verdict")
-    for key, value in parts.items():
-        if said[key] != value:
-            raise NotVerified("statement", f"the {key} of job {said['id']} are not those of its report")
-    for when, figures in said["metrics"].items():
-        if any(report.get(when, {}).get(name) != value for name, value in figures.items()):
-            raise NotVerified("statement", f"the figures {when} job {said['id']} are not those of its report")
 
 
 def reports_of(files: Files, predicate: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,10 +100,6 @@ def report_of(files: Files, job_id: str) -> dict[str, Any] | None:
     """A job's report, if it has one."""
     name = f"jobs/{job_id}/report.json"
     return json.loads(files[name]) if name in files else None
-
-
-def _short(version: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if version is None else {"number": version["number"], "sha256": version["sha256"]}
 
 
 def subjects_of(statement: Mapping[str, Any]) -> dict[str, str]:

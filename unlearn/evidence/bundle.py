@@ -7,31 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
+from collections.abc import Mapping
 
 from unlearn.evidence.certificate import certificate
-from unlearn.evidence.certificate_html import as_html
 from unlearn.evidence.certificate_pdf import as_pdf
 from unlearn.evidence.checkpoint import Checkpoint, open_note, read_checkpoint
 from unlearn.evidence.container import pack
-from unlearn.evidence.dossier import Dossier, Json, Work
+from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
-from unlearn.evidence.layout import (
-    CHECKPOINT,
-    EARLIER,
-    ENTRIES,
-    MANIFEST,
-    README,
-    REQUEST,
-    SCHEMA,
-    SCRIPT,
-    STATEMENT,
-)
-from unlearn.evidence.sheets import sheet
+from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, REQUEST, SCHEMA, STATEMENT
+from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.signing import Signer
-from unlearn.evidence.statement import spelled, statement
+from unlearn.evidence.statement import predicate, spelled, statement
 
 
 def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
@@ -42,25 +29,23 @@ def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
         signer: of the statement; the ledger's.
     """
     checkpoint = _checkpoint(dossier)
-    said = statement(dossier, checkpoint, "")["predicate"]
-    page = certificate(said)
+    said = json.loads(spelled(predicate(dossier, checkpoint, signer.public)))
     files = {
-        README: _readme(dossier, checkpoint),
-        SCRIPT: resources.files("unlearn.evidence").joinpath("plain.txt").read_bytes(),
-        REQUEST: _pretty(dossier.request),
-        "certificate.html": as_html(page).encode(),
-        "certificate.pdf": as_pdf(page),
+        REQUEST: pretty(dossier.request),
+        PDF: as_pdf(certificate(said)),
         ENTRIES: _entries(dossier),
         CHECKPOINT: dossier.checkpoint.encode(),
-        EARLIER: _pretty({str(size): [one.hex() for one in path] for size, path in dossier.earlier.items()}),
+        EARLIER: pretty({str(size): [one.hex() for one in path] for size, path in dossier.earlier.items()}),
         "keys/ledger.pub": "".join(f"{key.text}\n" for key in dossier.keys).encode(),
     }
     for key in dossier.keys:
         files[f"keys/{key.key_id.hex()}.pem"] = key.pem.encode()
     for work in dossier.works:
         files |= _work(work)
+    reports = {work.job["id"]: json.loads(files[_report(work)]) for work in dossier.works if _report(work) in files}
+    files |= rendered(said, reports)
     manifest = _manifest(files)
-    payload = spelled(statement(dossier, checkpoint, hashlib.sha256(manifest).hexdigest()))
+    payload = spelled(statement(dossier, checkpoint, signer.public, hashlib.sha256(manifest).hexdigest()))
     return pack(files | {MANIFEST: manifest, STATEMENT: seal(payload, signer)})
 
 
@@ -75,7 +60,7 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
         {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in sorted(files.items())
     ]
-    return _pretty({"schema": SCHEMA, "files": listed})
+    return pretty({"schema": SCHEMA, "files": listed})
 
 
 def _entries(dossier: Dossier) -> bytes:
@@ -84,43 +69,16 @@ def _entries(dossier: Dossier) -> bytes:
     return "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in told).encode()
 
 
+def _report(work: Work) -> str:
+    return f"jobs/{work.job['id']}/report.json"
+
+
 def _work(work: Work) -> dict[str, bytes]:
     place, report = f"jobs/{work.job['id']}", work.job.get("report")
     job = {key: value for key, value in work.job.items() if key != "report"}
-    files = {f"{place}/job.json": _pretty(job | {"before": work.before, "after": work.after})}
+    files = {f"{place}/job.json": pretty(job | {"before": work.before, "after": work.after})}
     if report is not None:
-        figures = _figures(report)
-        files[f"{place}/report.json"] = _pretty(report)
-        files[f"{place}/metrics.csv"] = sheet(figures).encode()
-        files[f"{place}/metrics.json"] = _pretty({row["metric"]: row for row in figures})
-        files[f"{place}/trace.csv"] = sheet(report.get("trace", [])).encode()
+        files[_report(work)] = pretty(report)
     if work.run is not None:
-        files[f"{place}/mlflow.json"] = _pretty(work.run)
+        files[f"{place}/mlflow.json"] = pretty(work.run)
     return files | {f"{place}/figures/{name}": data for name, data in work.figures.items()}
-
-
-def _figures(report: Json) -> list[dict[str, Any]]:
-    """Every number of `before` beside that of `after`, by its path; a figure that only one of them has stays."""
-    before, after = _flat(report.get("before", {})), _flat(report.get("after", {}))
-    return [{"metric": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
-
-
-def _flat(data: Json, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            flat |= {f"{prefix}{key}.{i}": item for i, item in enumerate(value)}
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _pretty(data: Json | Sequence[Any]) -> bytes:
-    return (json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _readme(dossier: Dossier, checkpoint: Checkpoint) -> bytes:
-    text = resources.files("unlearn.evidence").joinpath("bundle.txt").read_text(encoding="utf-8")
-    return text.format(id=dossier.request["id"], origin=checkpoint.origin, size=checkpoint.size).encode()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
+
+from unlearn.evidence.leavings import as_day, as_moment, kept, rows_purged, rows_taken
 
 Json = Mapping[str, Any]
 
@@ -79,12 +80,6 @@ DECISIONS = {
     "request_rejected": "request rejected",
     "request_released_by_decision": "released in spite of the tests",
 }
-TAKEN = {
-    "data_erased": "the person's records, out of the stored corpora",
-    "corpus_purged": "an old corpus",
-    "version_purged": "the weights of an old version",
-    "candidate_purged": "the weights of a candidate",
-}
 FIGURES = (
     ("forget_nll_nats", "the person's records"),
     ("retain_nll_nats", "records of people who stay"),
@@ -136,16 +131,18 @@ def _summary(predicate: Json) -> Iterator[str]:
 def _facts(predicate: Json) -> Iterator[tuple[str, str]]:
     request, clock = predicate["request"], predicate["clock"]
     yield "Request", request["id"]
+    whose = request["controller"] or {}
+    yield "Company", f"{whose['name']} ({whose['id']})" if whose.get("name") else whose.get("id") or "not named"
     yield "Person", f"known to the ledger by a pseudonym alone: {request['subject']}"
     yield "Right exercised", REGULATIONS.get(request["regulation"], str(request["regulation"]))
-    yield "Received", _day(clock["received_at"])
-    extended = f" (extended {_day(clock['extended_at'])})" if clock["extended_at"] else ""
-    yield "Due", _day(clock["due_at"]) + extended
+    yield "Received", as_day(clock["received_at"])
+    extended = f" (extended {as_day(clock['extended_at'])})" if clock["extended_at"] else ""
+    yield "Due", as_day(clock["due_at"]) + extended
     if clock["answered_at"]:
         late = "after the due date" if clock.get("late") else "in time"
         days = clock.get("days", 0.0)
         took = "within a day" if days < 1 else f"after {_count(round(days), 'day', 'days')}"
-        yield "Answered", f"{_day(clock['answered_at'])}, {took}, {late}"
+        yield "Answered", f"{as_day(clock['answered_at'])}, {took}, {late}"
     else:
         yield "Answered", "not yet"
     decided = any(one["action"] == "request_released_by_decision" for one in predicate["decisions"])
@@ -153,10 +150,14 @@ def _facts(predicate: Json) -> Iterator[tuple[str, str]]:
         yield f"Adapter '{job['adapter']}'", f"{_verdict(job, decided)}; {_versions(job)}"
     for one in predicate["decisions"]:
         reason = f": {one['reason']}" if one["reason"] else ""
-        yield "Decided", f"{_day(one['at'])} by {one['facts'].get('by', '?')}: {DECISIONS[one['action']]}{reason}"
+        yield "Decided", f"{as_day(one['at'])} by {one['facts'].get('by', '?')}: {DECISIONS[one['action']]}{reason}"
     if predicate["jobs"] and not decided:
         yield "Decided by", "the tests below, without a person's intervention in their outcome"
     yield "Submitted by", str(request["submitted_by"])
+    for job in predicate["jobs"]:
+        yield from ((f"Kept of '{job['adapter']}'", told) for told in kept(job, predicate["purged"]))
+    issued = predicate["issued"]
+    yield "Issued by", f"ledger {issued['by']}, under its key {issued['key']}, as of {as_moment(issued['at'])}"
 
 
 def _tests(jobs: Sequence[Json]) -> Table | None:
@@ -189,8 +190,12 @@ def _limits(predicate: Json) -> Iterator[str]:
         yield from (f"{job['adapter']}: {warning}." for warning in job["warnings"])
     if predicate["jobs"]:
         yield "Whoever holds the old version holds what it learned: it has to be locked away until it is purged."
-    if not predicate["purged"] and any(job["after"] for job in predicate["jobs"]):
-        yield "When this was made, the ledger had no entry that old versions or stored records were purged."
+    if any(list(kept(job, predicate["purged"])) for job in predicate["jobs"]):
+        yield "What is kept of old versions, above, still holds what they learned and were trained on, under seal."
+    yield (
+        "No entry covers what lies outside of the service: the company's own files, from which it trained, and "
+        "backups, snapshots and copies of them or of old versions."
+    )
 
 
 def _annex(predicate: Json) -> Iterator[Table]:
@@ -221,8 +226,8 @@ def _annex(predicate: Json) -> Iterator[Table]:
         tried = tuple((one["method"] or "", one["verdict"] or "", one["reason"] or "") for one in job["attempts"])
         yield Table(f"{title}: methods tried", "", ("method", "verdict", "why it ended"), tried, (0.2, 0.2, 0.6))
         yield Table(f"{title}: where it comes from", "", ("what", "value"), tuple(_provenance(job)), (0.28, 0.72))
-    purged = tuple((_moment(one["at"]), TAKEN[one["action"]], _said(one["facts"])) for one in predicate["purged"])
-    yield Table("What was purged", "", ("when", "what", "which"), purged, (0.24, 0.2, 0.56))
+    yield Table("Taken out of the stored corpora", "", ("when", "what"), rows_taken(predicate["purged"]), (0.24, 0.76))
+    yield Table("What was purged", "", ("when", "what"), rows_purged(predicate["purged"]), (0.24, 0.76))
     ledger = predicate["ledger"]
     about = (
         ("ledger", ledger["origin"]),
@@ -276,7 +281,7 @@ def _provenance(job: Json) -> Iterator[tuple[str, str]]:
     yield "software", _list([f"{name} {version}" for name, version in (job["software"] or {}).items()])
     yield "MLflow run", str(job["mlflow_run_id"])
     for when in ("started_at", "finished_at"):
-        yield when.replace("_at", ""), _moment(job[when])
+        yield when.replace("_at", ""), as_moment(job[when])
 
 
 def _verdict(job: Json, decided: bool) -> str:
@@ -304,17 +309,6 @@ def _count(number: int | None, one: str, many: str) -> str:
     return many if number is None else f"{number} {one if number == 1 else many}"
 
 
-def _day(moment: str | None) -> str:
-    if moment is None:
-        return ""
-    date = datetime.fromisoformat(moment)
-    return f"{date.day} {date:%B %Y}"
-
-
-def _moment(moment: str | None) -> str:
-    return "" if moment is None else datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
@@ -334,7 +328,3 @@ def _threshold(ends: Sequence[float | None] | None) -> str:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(name.replace("_", " ") for name in names)
-
-
-def _said(facts: Json) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())

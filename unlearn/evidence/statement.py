@@ -7,21 +7,22 @@ and signs nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from unlearn.evidence.checkpoint import Checkpoint
 from unlearn.evidence.dossier import Dossier, Json, Work
-from unlearn.evidence.layout import MANIFEST
+from unlearn.evidence.layout import MANIFEST, RENDERER
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request
+from unlearn.evidence.signing import PublicKey
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://unlearn-service/evidence/v1"
 """Raise the version when a field changes its meaning; verification goes by it."""
 
-DECIDED = {
+DECIDED: Mapping[str, str | None] = {
     "request_held": None,
     "request_hold_lifted": None,
     "request_extended": None,
@@ -39,12 +40,13 @@ BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "alarms"})
 """Figures that name single records: the report has them."""
 
 
-def statement(dossier: Dossier, checkpoint: Checkpoint, manifest_sha256: str) -> dict[str, Any]:
+def statement(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey, manifest_sha256: str) -> dict[str, Any]:
     """The statement about a request.
 
     Args:
         dossier: all that is recorded of it.
         checkpoint: the one in the dossier, read.
+        signer: who is going to sign it.
         manifest_sha256: digest of the list of the bundle's files.
     """
     subjects = {MANIFEST: manifest_sha256}
@@ -56,7 +58,7 @@ def statement(dossier: Dossier, checkpoint: Checkpoint, manifest_sha256: str) ->
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
         "predicateType": PREDICATE_TYPE,
-        "predicate": predicate(dossier, checkpoint),
+        "predicate": predicate(dossier, checkpoint, signer),
     }
 
 
@@ -65,24 +67,32 @@ def spelled(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def predicate(dossier: Dossier, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What is said about the subjects."""
-    request = dossier.request
-    kept = ("id", "external_id", "subject", "regulation", "submitted_by", "state")
-    return {
-        "request": {key: request.get(key) for key in kept},
-        "clock": _clock(request),
-        "jobs": [_job(work, _short(request, work.job["id"]), dossier.entries) for work in dossier.works],
-        "decisions": list(_decisions(dossier.entries, request)),
-        "searched": _searched(dossier.entries),
-        "purged": [_fact(entry) for entry in dossier.entries if entry.action in PURGED],
+def predicate(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey) -> dict[str, Any]:
+    """What is said about the subjects; as of the last entry about the request, so that the same state says the same."""
+    about = about_request(dossier.entries)
+    return copied(dossier.request, dossier.works, dossier.entries) | {
+        "renderer": RENDERER,
+        "issued": {"by": checkpoint.origin, "at": about[-1].at if about else None, "key": signer.key_id.hex()},
+        "searched": searched(dossier.entries),
+        "purged": repeated(dossier.entries, PURGED),
         "ledger": {
             "origin": checkpoint.origin,
             "size": checkpoint.size,
             "root": checkpoint.root.hex(),
             "entries": [entry.seq for entry in dossier.entries],
-            "about_request": len(about_request(dossier.entries)),
+            "about_request": len(about),
         },
+    }
+
+
+def copied(request: Json, works: Sequence[Work], entries: Sequence[Entry]) -> dict[str, Any]:
+    """What is said as the request and its jobs have it; of the entries, decisions and verdicts on one person alone."""
+    kept = ("id", "external_id", "subject", "controller", "regulation", "submitted_by", "state")
+    return {
+        "request": {key: request.get(key) for key in kept},
+        "clock": _clock(request),
+        "jobs": [_job(work, _short(request, work.job["id"]), entries) for work in works],
+        "decisions": _decisions(entries, request),
     }
 
 
@@ -128,6 +138,9 @@ def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
         "records": short.get("records"),
         "before": _version(work.before),
         "after": _version(work.after),
+        "superseded": [
+            {key: one.get(key) for key in ("number", "sha256", "purge_after")} for one in job.get("superseded", ())
+        ],
         "candidate_sha256": report.get("adapter", {}).get("after_sha256"),
         "method": report.get("method"),
         "verdict": alone[-1].facts["verdict"] if alone else report.get("verdict"),
@@ -158,7 +171,7 @@ def _aggregates(measured: Json) -> dict[str, Any]:
     return {key: value for key, value in measured.items() if key not in BY_RECORD}
 
 
-def _decisions(entries: Sequence[Entry], request: Json) -> Sequence[dict[str, Any]]:
+def _decisions(entries: Sequence[Entry], request: Json) -> list[dict[str, Any]]:
     """What people decided, from the ledger; reasons are kept beside it, those of the last of each kind."""
     decision = request.get("decision") or {}
     reasons = {
@@ -168,13 +181,12 @@ def _decisions(entries: Sequence[Entry], request: Json) -> Sequence[dict[str, An
     }
     last = {entry.action: entry.seq for entry in entries}
     return [
-        _fact(entry) | {"reason": reasons.get(entry.action) if last[entry.action] == entry.seq else None}
-        for entry in entries
-        if entry.action in DECIDED
+        one | {"reason": reasons.get(one["action"]) if last[one["action"]] == one["seq"] else None}
+        for one in repeated(entries, DECIDED)
     ]
 
 
-def _searched(entries: Sequence[Entry]) -> dict[str, Any] | None:
+def searched(entries: Sequence[Entry]) -> dict[str, Any] | None:
     """How many adapters were searched for the person, as it was noted at the end."""
     for entry in reversed(entries):
         if entry.action == "request_completed":
@@ -182,5 +194,10 @@ def _searched(entries: Sequence[Entry]) -> dict[str, Any] | None:
     return None
 
 
-def _fact(entry: Entry) -> dict[str, Any]:
-    return {"seq": entry.seq, "at": entry.at, "action": entry.action, "facts": dict(entry.facts)}
+def repeated(entries: Sequence[Entry], actions: Collection[str]) -> list[dict[str, Any]]:
+    """The entries of these actions, as the statement repeats them."""
+    return [
+        {"seq": entry.seq, "at": entry.at, "action": entry.action, "facts": dict(entry.facts)}
+        for entry in entries
+        if entry.action in actions
+    ]

@@ -12,6 +12,7 @@ from typing import Any
 from unlearn.evidence.ledger import Entry, report_digest
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
+from unlearn.evidence.statement import DECIDED, PURGED, repeated, searched
 
 ROUNDING = timedelta(seconds=1)
 SKEW = timedelta(minutes=5)
@@ -23,6 +24,9 @@ ENDINGS = {
     "request_cancelled": "cancelled",
     "request_rejected": "rejected",
 }
+ENDS = {"verdict": "done", "nothing_left": "done", "job_cancelled": "cancelled", "attempt_failed": "failed"}
+"""Entries that end a job, unless they say that they are not final, and its state then."""
+
 BROKEN_OFF = frozenset({"attempt_failed", "attempt_interrupted", "job_cancelled", "job_left"})
 
 
@@ -44,6 +48,15 @@ def check_times(entries: Sequence[Entry]) -> None:
         latest = (at, entry) if latest is None or at > latest[0] else latest
 
 
+def ahead(entries: Sequence[Entry], now: datetime) -> str:
+    """What to say of entries from after now; no reason to refuse, as one fast clock sets all behind it ahead."""
+    late = [entry for entry in entries if datetime.fromisoformat(entry.at) > now]
+    if not late:
+        return ""
+    told = f"; entry {late[0].seq} is of {late[0].at}, which is after now"
+    return f"{told}: a clock of the service was fast, or this computer's is slow"
+
+
 def check_story(
     predicate: Mapping[str, Any], entries: Sequence[Entry], reports: Mapping[str, Mapping[str, Any]]
 ) -> None:
@@ -62,13 +75,10 @@ def check_story(
         raise _no(
             "the first entry must be that the request was accepted; the beginning is missing, or of another request"
         )
-    if "subject" in entries[0].facts and entries[0].facts["subject"] != request["subject"]:
-        raise _no(f"entry {entries[0].seq} accepts the request of another person than the statement speaks of")
-    _check_clock(predicate["clock"], entries)
-    known = {entry.seq: (entry.at, entry.action, entry.facts) for entry in entries}
-    for one in [*predicate["decisions"], *predicate["purged"]]:
-        if known.get(one["seq"]) != (one["at"], one["action"], one["facts"]):
-            raise _no(f"the statement tells of '{one['action']}' in entry {one['seq']}, and that entry does not")
+    _check_accepted(request, entries[0])
+    _check_clock(predicate["clock"], request["state"], entries)
+    _check_told("decisions", predicate["decisions"], repeated(entries, DECIDED))
+    _check_told("purged", predicate["purged"], repeated(entries, PURGED))
     for job in predicate["jobs"]:
         _check_job(job, entries, reports.get(job["id"]))
     endings = [entry for entry in entries if entry.action in ENDINGS or entry.action == "request_reopened"]
@@ -77,9 +87,8 @@ def check_story(
         raise _no(f"the request is said to be {request['state']}, and the ledger's last word on it is {told}")
     if request["state"] == "completed":
         _check_decided(predicate, entries)
-    searched = {key: value for key, value in endings[-1].facts.items() if key.startswith("adapters_")}
-    if request["state"] == "completed" and (predicate["searched"] or {}) != searched:
-        raise _no(f"the statement says of the search otherwise than entry {endings[-1].seq}")
+    if predicate["searched"] != searched(entries):
+        raise _no("the statement says of the search otherwise than the last entry that completes the request")
     releases = [entry.seq for entry in entries if entry.action == "version_released"]
     if request["state"] == "completed" and releases and endings[-1].seq < releases[-1]:
         raise _no(
@@ -87,21 +96,61 @@ def check_story(
         )
 
 
-def _check_clock(clock: Mapping[str, Any], entries: Sequence[Entry]) -> None:
-    """Received and due as the ledger took them down; completed when it says so."""
-    accepted = entries[0].facts
-    due = [entry.facts["due_at"] for entry in entries if entry.action == "request_extended" and "due_at" in entry.facts]
-    ends = [entry.at for entry in entries if entry.action == "request_completed"]
-    for key, noted, slack in (
-        ("received_at", accepted.get("received_at"), ROUNDING),
-        ("due_at", due[-1] if due else accepted.get("due_at"), ROUNDING),
-        ("completed_at", ends[-1] if ends and clock.get("completed_at") else None, SKEW),
+def _check_accepted(request: Mapping[str, Any], accepted: Entry) -> None:
+    """Whose request it is, who brought it, and under which law, as far as the entry is new enough to say."""
+    whose = request.get("controller") or {}
+    for what, stated, fact in (
+        ("person", request["subject"], "subject"),
+        ("company", whose.get("id"), "controller"),
+        ("submitter", request["submitted_by"], "by"),
+        ("regulation", request["regulation"], "regulation"),
     ):
-        stated = clock.get(key)
-        if noted is None or stated is None:
-            continue
-        if abs(datetime.fromisoformat(stated) - datetime.fromisoformat(noted)) > slack:
-            raise _no(f"the statement says {stated} of {key}, and the ledger says {noted}")
+        if accepted.facts.get(fact, stated) != stated:
+            raise _no(f"entry {accepted.seq} accepts the request of another {what} than the statement speaks of")
+
+
+def _check_told(what: str, stated: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> None:
+    """Check that the statement repeats these entries, all of them and no others; beside them it may have a reason."""
+    bare = [{key: value for key, value in one.items() if key != "reason"} for one in stated]
+    for one in bare:
+        if one not in entries:
+            raise _no(f"the statement tells of '{one['action']}' in entry {one['seq']}, and that entry does not")
+    for entry in entries:
+        if entry not in bare:
+            raise _no(f"entry {entry['seq']} is '{entry['action']}', and the statement leaves it out of '{what}'")
+    if bare != entries:
+        raise _no(f"the statement repeats an entry in '{what}', or has another order than the ledger")
+
+
+def _check_clock(clock: Mapping[str, Any], state: str, entries: Sequence[Entry]) -> None:
+    """Received, due, extended and answered as the ledger took them down.
+
+    The moment of an entry is that of the one before it where a machine's clock is behind: what is compared is a fact.
+    """
+    accepted, last = entries[0].facts, {entry.action: entry for entry in entries}
+    extended, ended = last.get("request_extended"), last.get("request_completed")
+    decided = last.get({"rejected": "request_rejected", "cancelled": "request_cancelled"}.get(state, ""))
+    noted: list[tuple[str, str | None, timedelta]] = [
+        ("received_at", accepted.get("received_at"), ROUNDING),
+        ("confirm_by", accepted.get("confirm_by"), ROUNDING),
+        ("due_at", extended.facts.get("due_at") if extended else accepted.get("due_at"), ROUNDING),
+        ("extended_at", extended.facts.get("decided_at") if extended else None, ROUNDING),
+        ("answered_at", decided.facts.get("decided_at") if decided else None, ROUNDING),
+    ]
+    if ended and clock.get("completed_at"):
+        fact = ended.facts.get("completed_at")
+        noted.append(("completed_at", fact or ended.at, ROUNDING if fact else SKEW))
+    for key, noted_at, slack in noted:
+        _check_moment(key, clock.get(key), noted_at, slack)
+    if (clock.get("extended_at") is None) != (extended is None):
+        raise _no("the statement says otherwise than the ledger whether the time for the answer was extended")
+
+
+def _check_moment(key: str, stated: str | None, noted: str | None, slack: timedelta) -> None:
+    if noted is None:
+        return
+    if stated is None or abs(datetime.fromisoformat(stated) - datetime.fromisoformat(noted)) > slack:
+        raise _no(f"the statement says {stated} of {key}, and the ledger says {noted}")
 
 
 def _check_job(job: Mapping[str, Any], entries: Sequence[Entry], report: Mapping[str, Any] | None) -> None:
@@ -133,6 +182,28 @@ def _check_job(job: Mapping[str, Any], entries: Sequence[Entry], report: Mapping
     if report is not None and verdict is None:
         raise _no(f"job {job['id']} has a report, and the ledger has no verdict on it")
     _check_release(job, release)
+    _check_own(job, [entry for entry in entries if entry.facts.get("job") == job["id"]])
+
+
+def _check_own(job: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+    """What else the entries about a job say of it: its adapter, how many records, from which version, how it ended."""
+    planned = next((one.facts for one in entries if one.action in ("job_planned", "job_joined")), {})
+    begun = [one.facts for one in entries if one.action == "attempt_started"]
+    ends = [ENDS[one.action] for one in entries if one.action in ENDS and one.facts.get("final", True)]
+    before = (job["before"] or {}).get("number")
+    for what, stated, noted in (
+        ("adapter", job["adapter"], planned.get("adapter_name")),
+        ("records", job["records"], planned.get("records")),
+        ("version before", before, begun[-1].get("version") if begun and (before or job["after"]) else None),
+        ("state", job["state"], ends[-1] if ends else None),
+        ("attempt", job["attempt"], begun[-1].get("attempt") if begun and ends and ends[-1] == "done" else None),
+    ):
+        if noted is not None and stated != noted:
+            raise _no(f"the statement says {stated} of the {what} of job {job['id']}, and the ledger says {noted}")
+    if job["alone"] != any(entry.action == "verdict_alone" for entry in entries):
+        raise _no(
+            f"the statement says otherwise than the ledger whether the verdict of job {job['id']} is on one alone"
+        )
 
 
 def _check_verdict(entry: Entry, job_id: str, report: Mapping[str, Any] | None) -> None:

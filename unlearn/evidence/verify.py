@@ -1,7 +1,7 @@
-"""Verifying a bundle: every check in its order, until the first that fails. No database, network, torch or clock.
+"""Verifying a bundle: every check in its order, until the first that fails. No database, network or torch.
 
     container -> signature -> files -> statement -> checkpoint -> inclusion -> numbers -> times -> key -> consistency
-    -> witness -> story -> adapter
+    -> witness -> story -> certificate -> adapter
 
 Whoever verifies brings the key; nothing in the bundle is believed before the signature holds under it.
 """
@@ -12,10 +12,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from unlearn.evidence.agreement import Files, agreed, reports_of, subjects_of
+from unlearn.evidence.certified import WORD, check_certificate
 from unlearn.evidence.checkpoint import Checkpoint, NoteBroken, claimed, open_note, read_checkpoint, signed_by
 from unlearn.evidence.container import unpack
 from unlearn.evidence.dsse import unseal
@@ -26,7 +28,7 @@ from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.statement import PREDICATE_TYPE, STATEMENT_TYPE
-from unlearn.evidence.story import check_story, check_times
+from unlearn.evidence.story import ahead, check_story, check_times
 from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.witnessed import check_witnesses
 
@@ -63,6 +65,7 @@ def verify(
     published: Published | None = None,
     adapter: Path | None = None,
     witnesses: Sequence[PublicKey] = (),
+    now: datetime | None = None,
 ) -> Iterator[Check]:
     """Each check of a bundle as it is made.
 
@@ -72,6 +75,7 @@ def verify(
         published: a checkpoint that was published elsewhere.
         adapter: directory of an adapter that should be the released one.
         witnesses: who must have co-signed the bundle's checkpoint, or the published one.
+        now: the moment; entries after it are told. None: this computer's.
 
     Raises:
         NotVerified: a check failed; what it was, what was found and what to do.
@@ -91,12 +95,15 @@ def verify(
     entries = _inclusion(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield _numbers(predicate, entries)
-    yield _times(entries)
+    yield _times(entries, now or datetime.now(UTC))
     yield _in_use((signer, noted), keys, entries)
     yield _consistency(files, checkpoint, known, published)
     yield _witness(files[CHECKPOINT].decode(), published, witnesses)
     laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
-    yield Check("story", _told(predicate))
+    yield Check("story", _told(predicate, entries))
+    drawn, compared = check_certificate(files, predicate, entries, signer)
+    yield Check("certificate", drawn, compared)
+    yield Check("word", WORD, made=False)
     yield _adapter(predicate, adapter)
 
 
@@ -210,9 +217,9 @@ def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
 
 
 @laid_out("times")
-def _times(entries: Sequence[Entry]) -> Check:
+def _times(entries: Sequence[Entry], now: datetime) -> Check:
     check_times(entries)
-    return Check("times", "no entry is earlier than the ones before it")
+    return Check("times", "no entry is earlier than the ones before it" + ahead(entries, now))
 
 
 @laid_out("key")
@@ -228,7 +235,7 @@ def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: S
         raise NotVerified(
             "key", f"there is no entry by which the ledger took the key into use that signed it, {signers[-1].text}"
         )
-    last = max(entries, key=lambda entry: entry.at)
+    last = max(entries, key=lambda entry: datetime.fromisoformat(entry.at))
     for signer in signers:
         for entry in entries:
             if entry.action == "ledger_key_retired" and entry.facts["ledger_key"] == signer.text:
@@ -238,11 +245,11 @@ def _in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: S
                     "ask for an export under the key that followed",
                 )
         ends = [key.until for key in keys if key.raw == signer.raw and key.until is not None]
-        if ends and last.at > ends[0].isoformat():
+        if ends and datetime.fromisoformat(last.at) > min(ends):
             raise NotVerified(
                 "key",
-                f"the key {signer.text} was retired at {ends[0].isoformat()}, and entry {last.seq} is of {last.at}: it "
-                "was signed with a key out of use; ask for an export under the key that followed",
+                f"the key {signer.text} was retired at {min(ends).isoformat()}, and entry {last.seq} is of {last.at}: "
+                "it was signed with a key out of use; ask for an export under the key that followed",
             )
     return Check("key", "the key was in use until the last entry")
 
@@ -302,9 +309,11 @@ def _witness(note: str, published: Published | None, witnesses: Sequence[PublicK
     return Check("witness", unknown + hint, made=False)
 
 
-def _told(predicate: Mapping[str, Any]) -> str:
+def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     released = [f"{job['adapter']} version {job['after']['number']}" for job in predicate["jobs"] if job["after"]]
-    return f"accepted, judged, {'released ' + ', '.join(released) if released else 'nothing released'}, in this order"
+    told = f"accepted, judged, {'released ' + ', '.join(released) if released else 'nothing released'}, in this order"
+    whose = about_request(entries)[0].facts.get("controller")
+    return told if whose else f"{told}; whose request it is, its first entry is too old to say"
 
 
 @laid_out("adapter")

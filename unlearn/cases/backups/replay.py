@@ -163,7 +163,7 @@ def _set(row: Request, fate: Fate) -> None:
         if row.state == "rejected":
             told = fate.state.entry.facts
             made = {"kind": "rejected", "reason": LOST, "ground": told.get("ground"), "by": told.get("by")}
-            row.decision = {**made, "at": fate.state.entry.at}
+            row.decision = {**made, "at": _moment(fate.state).isoformat()}
     if fate.held is not None:
         held = fate.held.entry.action == "request_held"
         row.held_at, row.hold_reason = (_moment(fate.held), LOST) if held else (None, None)
@@ -271,4 +271,6 @@ def _serve(session: Session, reapplied: Mapping[str, set[str]], hooks: Sequence[
 
 
 def _moment(line: Line) -> datetime:
-    return datetime.fromisoformat(line.entry.at)
+    """When it happened; its entry may be of later, if another machine's clock was ahead."""
+    facts = line.entry.facts
+    return datetime.fromisoformat(facts.get("completed_at") or facts.get("decided_at") or line.entry.at)

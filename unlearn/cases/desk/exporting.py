@@ -17,6 +17,7 @@ from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests, salts
 from unlearn.cases.store import register as registers
 from unlearn.cases.store.register import Period
+from unlearn.cases.tables import Controller
 from unlearn.cases.views import AdapterView, JobView, RequestView, as_json
 from unlearn.errors import BadInput, Conflict
 from unlearn.evidence.bundle import build_bundle
@@ -37,9 +38,10 @@ LONGEST_PERIOD = timedelta(days=3660)
 
 @dataclass(frozen=True)
 class _Case:
-    """A request, its jobs with the versions before and after each, and its entries, as one moment saw them."""
+    """A request, whose it is, its jobs with the versions before and after each, and its entries, all at one moment."""
 
     request: RequestView
+    controller: dict[str, str]
     works: tuple[tuple[JobView, dict[str, Any] | None, dict[str, Any] | None], ...]
     entries: tuple[Entry, ...]
 
@@ -128,10 +130,12 @@ class Exporting(Bookkeeping):
             if request.state not in requests.ENDED:
                 raise Conflict(f"request {request_id} is {request.state}; its export is made once it has ended")
             entries = tuple(ledger.entries_about(session, request_id))
+            whose = session.get_one(Controller, by.controller)
+            controller = {"id": whose.id, "name": whose.name}
             views = [there(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
             found = {name: adapters.by_name(session, by.controller, name) for name in {view.adapter for view in views}}
         works = [(view, *_versions(view, there(found[view.adapter], "adapter"), entries)) for view in views]
-        return _Case(request, tuple(works), entries)
+        return _Case(request, controller, tuple(works), entries)
 
     def _work(self, job: JobView, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Work:
         """The job with what MLflow has of its run."""
@@ -181,7 +185,7 @@ def _request(case: _Case) -> dict[str, Any]:
     told = as_json(case.request)
     del told["subject_hash"]
     facts = case.entries[0].facts
-    return told | {"subject": facts.get("subject") or facts.get("subject_hash")}
+    return told | {"subject": facts.get("subject") or facts.get("subject_hash"), "controller": case.controller}
 
 
 def _inclusion(session: Session, seq: int, size: int) -> list[bytes]:

@@ -7,6 +7,7 @@ completes, one on average. A proof reads at most as many rows as it has hashes.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +23,9 @@ from unlearn.cases.views import rfc3339
 from unlearn.evidence.ledger import Action, Entry, LedgerBroken, entry_leaf, new_entry
 from unlearn.evidence.merkle import HASH_BYTES, Node, completed, leaf_hash, node_hash, root_of
 from unlearn.evidence.numbering import numbered
+from unlearn.evidence.story import SKEW
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 EDGE = "the right edge of the ledger's tree"
 COLUMNS = LedgerEntry.seq, LedgerEntry.at, LedgerEntry.action, LedgerEntry.facts, LedgerEntry.hash
@@ -92,13 +95,24 @@ def append_many(session: Session, now: datetime, told: Sequence[Fact]) -> list[E
     if not told:
         return []
     edge = _edge(session)
-    at = max(rfc3339(now), edge.at)  # a machine whose clock is behind another's does not go back
+    at = _not_before(edge.at, rfc3339(now))
     given = zip(told, _numbered(session, edge, told), strict=True)
     entries = [new_entry(seq, at, one.action, facts) for seq, (one, facts) in enumerate(given, edge.size + 1)]
     _write(session, edge, entries)
     about = [{"request_id": id_, "seq": e.seq} for e, one in zip(entries, told, strict=True) for id_ in one.about]
     add_rows(session, LedgerSubject, about)
     return entries
+
+
+def _not_before(last: str, now: str) -> str:
+    """The moment of a new entry: a machine whose clock is behind another's does not go back."""
+    if last > now and (ahead := datetime.fromisoformat(last) - datetime.fromisoformat(now)) > SKEW:
+        log.warning(
+            "the ledger's last entry is %d seconds ahead of this clock, and new entries take its moment until the "
+            "clock is there: set the clocks of the service's machines by NTP",
+            ahead.total_seconds(),
+        )
+    return max(now, last)
 
 
 def _numbered(session: Session, edge: _Edge, told: Sequence[Fact]) -> list[dict[str, Any]]:

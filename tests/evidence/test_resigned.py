@@ -1,0 +1,255 @@
+"""A bundle that somebody who has the ledger's key signed anew: what it may not say, the ledger being as it was."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from dossiers import (
+    ABOUT,
+    FACTS,
+    JOB,
+    REPORT,
+    REQUEST,
+    Ledger,
+    bundle,
+    dossier,
+    predicate_of,
+    resigned,
+    signer,
+    trusted,
+)
+from unlearn.evidence.container import unpack
+from unlearn.evidence.layout import RENDERER
+from unlearn.evidence.refusal import NotVerified
+from unlearn.evidence.rendered import rendered
+from unlearn.evidence.trust import TrustedKey
+from unlearn.evidence.verify import verify
+
+WHOLE = bundle()
+RICH = REPORT | {
+    "base": {"sha256": "d" * 64},
+    "corpora": {"train_sha256": "e" * 64},
+    "warnings": ["the holdout is small"],
+    "attacks_without_power": ["min_k"],
+    "recoveries": {"relearning": 0.1},
+    "attempts": [{"method": "ascent", "verdict": "refused", "reason": "membership"}],
+}
+EXTENDED = ("request_extended", {"request": "req_1", "by": "key:2", "due_at": REQUEST["due_at"]})
+
+
+def refused(data: bytes, keys=None, **more) -> tuple[str, str]:
+    with pytest.raises(NotVerified) as told:
+        list(verify(data, keys or trusted(), **more))
+    return told.value.check, str(told.value)
+
+
+def said(data: bytes, check: str, **more) -> tuple[str, bool]:
+    [found] = [one for one in verify(data, trusted(), **more) if one.name == check]
+    return found.said, found.made
+
+
+def rich(**more) -> bytes:
+    """A bundle with something in each field that a report fills, of a request whose time was extended."""
+    facts = [*FACTS[:3], EXTENDED, *FACTS[3:]]
+    request = REQUEST | {
+        "external_id": "ticket-7",
+        "extended_at": "2026-03-01T10:03:00.000Z",
+        "extension_reason": "many requests",
+        "completed_at": "2026-03-01T10:09:00.000Z",
+    }
+    job = JOB | {"report": RICH, "started_at": "2026-03-01T10:05:00Z", "error": "no error"}
+    about = (3, 4, 5, 7, 8, 9, 10)
+    return bundle(dossier(Ledger(facts, about=about), size=10, about=about, request=request | more, job=job))
+
+
+def with_decision() -> bytes:
+    facts = [*FACTS[:7], ("request_released_by_decision", {"request": "req_1", "by": "key:2"}), *FACTS[7:]]
+    about = (*ABOUT, 10)
+    later = REQUEST | {"completed_at": "2026-03-01T10:09:00.000Z"}
+    return bundle(dossier(Ledger(facts, about=about), size=10, about=about, request=later))
+
+
+def edited(data: bytes, **fields) -> bytes:
+    """With other fields of the predicate."""
+    return resigned(unpack(data), **fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["certificate.html", "README.txt", "verify.py", *(f"jobs/job_1/{n}" for n in ("metrics.csv", "metrics.json"))],
+)
+def test_a_file_that_says_otherwise_than_the_statement_is_found_and_named(name):
+    for data in (b"", unpack(WHOLE)[name] + b" ", unpack(WHOLE)[name].replace(b"1", b"2", 1)):
+        check, message = refused(resigned(unpack(WHOLE) | {name: data}))
+        assert (check, f"'{name}' is not what" in message) == ("certificate", True)
+
+
+@pytest.mark.parametrize("name", ["certificate-final.html", "jobs/job_2/report.json", "figures/x.svg"])
+def test_a_file_that_no_bundle_of_the_request_has_is_found(name):
+    check, message = refused(resigned(unpack(WHOLE) | {name: b"{}"}))
+    assert (check, name in message) == ("certificate", True)
+
+
+def test_of_the_pdf_it_is_said_that_it_was_not_compared():
+    assert said(WHOLE, "certificate")[0].endswith("certificate.pdf: not compared; the HTML is")
+
+
+def test_what_another_version_made_is_not_compared_and_that_is_said():
+    other = unpack(WHOLE) | {"certificate.html": b"other words"}
+    text, made = said(resigned(other, renderer=RENDERER + 1), "certificate")
+    assert (made, "made by another version" in text, "read the statement" in text) == (False, True, True)
+
+
+def without(data: bytes, *fields: str) -> bytes:
+    """The bundle without fields of the predicate."""
+    predicate = predicate_of(data)
+    files = unpack(data)
+    envelope = json.loads(files["statement.dsse.json"])
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    statement["predicate"] = {key: value for key, value in predicate.items() if key not in fields}
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    return resigned(files | {"statement.dsse.json": json.dumps(envelope).encode()})
+
+
+def test_a_bundle_of_before_verifies_and_a_newer_one_does_not_pass_for_it():
+    facts = [(action, {k: v for k, v in one.items() if k != "controller"}) for action, one in FACTS]
+    request = {key: value for key, value in REQUEST.items() if key != "controller"}
+    old = without(bundle(dossier(Ledger(facts), request=request)), "renderer", "issued")
+    text, made = said(old, "certificate")
+    assert (made, "older version" in text) == (False, True)
+    assert "too old to say" in said(old, "story")[0]
+    assert refused(without(WHOLE, "renderer"))[0] == "certificate"
+
+
+def test_the_words_of_this_version_are_the_ones_it_had():
+    """Whoever changes them raises RENDERER, and puts the new digest here: older bundles are then not compared."""
+    files = rendered(predicate_of(rich()), {"job_1": json.loads(unpack(rich())["jobs/job_1/report.json"])})
+    digest = hashlib.sha256(b"".join(name.encode() + data for name, data in sorted(files.items()))).hexdigest()
+    assert (RENDERER, digest) == (1, "aba7626de2d0bdeb97343889c46e9aad12104a6408791176cb32bfce45fde633")
+
+
+@pytest.mark.parametrize("field", ["decisions", "purged"])
+def test_no_decision_and_no_purge_is_left_out_or_told_twice(field):
+    facts = [*FACTS[:9], ("version_purged", {"version": 1})]
+    purged = bundle(dossier(Ledger(facts, about=(*ABOUT, 10)), size=10, about=(*ABOUT, 10)))
+    data = with_decision() if field == "decisions" else purged
+    [one] = predicate_of(data)[field]
+    assert said(data, "story")[1]
+    assert refused(edited(data, **{field: []}))[0] == "story"
+    assert refused(edited(data, **{field: [one, one]}))[0] in ("story", "statement")
+
+
+COPIED = [
+    *(("request", key) for key in ("external_id", "submitted_by", "regulation", "state", "subject", "controller")),
+    *(("clock", key) for key in ("answered_at", "late", "days", "due_at", "extended_at", "extension_reason")),
+    *(("jobs", key) for key in predicate_of(rich())["jobs"][0] if key not in ("id", "alone", "mlflow_run_id")),
+]
+
+
+@pytest.mark.parametrize(("part", "key"), COPIED)
+def test_a_field_that_is_dropped_emptied_or_changed_is_found(part, key):
+    data = rich()
+    predicate = predicate_of(data)
+    old = predicate["jobs"][0] if part == "jobs" else predicate[part]
+    for change in ({}, {key: None}, {key: "other"}, {key: []}):
+        new = {name: value for name, value in old.items() if name != key} | change
+        if new.get(key) == old[key]:
+            continue
+        check, message = refused(edited(data, **{part: [new] if part == "jobs" else new}))
+        assert check == "statement"
+        assert key in message or "not laid out" in message
+
+
+def test_an_old_version_is_not_hidden_by_leaving_it_out_of_the_jobs_file():
+    facts = [(action, one | {"version": 1} if action == "attempt_started" else one) for action, one in FACTS]
+    true = dossier(Ledger(facts), job=JOB | {"superseded": []})
+    assert "version 1, weights" in unpack(bundle(true))["certificate.html"].decode()
+    hidden = [replace(work, before=None) for work in true.works]
+    check, message = refused(bundle(replace(true, works=hidden)))
+    assert (check, "None of the version before" in message) == ("story", True)
+
+
+def test_a_field_that_is_added_is_found():
+    predicate = predicate_of(WHOLE)
+    assert "of note" in refused(edited(WHOLE, note="approved"))[1]
+    assert "of request.note" in refused(edited(WHOLE, request=predicate["request"] | {"note": "approved"}))[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"submitted_by": "key:2"}, "submitter"),
+        ({"controller": {"id": "ctl_2", "name": "Example"}}, "company"),
+        ({"controller": None}, "company"),
+    ],
+)
+def test_a_request_changed_in_file_and_statement_is_held_against_the_ledger(change, what):
+    check, message = refused(bundle(dossier(request=REQUEST | change)))
+    assert (check, f"of another {what}" in message) == ("story", True)
+
+
+@pytest.mark.parametrize(
+    ("place", "fact", "what"),
+    [
+        (3, {"records": 4}, "records"),
+        (3, {"adapter_name": "other"}, "adapter"),
+        (5, {"version": 7}, "version before"),
+        (5, {"attempt": 2}, "attempt"),
+        (2, {"regulation": "ccpa"}, "regulation"),
+        (2, {"confirm_by": "2026-03-11T10:00:00Z"}, "confirm_by"),
+    ],
+)
+def test_a_job_that_the_ledger_tells_otherwise_is_found(place, fact, what):
+    facts = [(action, one | fact if i == place else one) for i, (action, one) in enumerate(FACTS)]
+    check, message = refused(bundle(dossier(Ledger(facts))))
+    assert (check, what in message) == ("story", True)
+
+
+def test_who_issued_it_when_and_under_which_key_is_held_against_ledger_and_signature():
+    issued = predicate_of(WHOLE)["issued"]
+    assert issued == {
+        "by": "desk.example/ledger",
+        "at": "2026-03-01T10:08:00.000Z",
+        "key": signer().public.key_id.hex(),
+    }
+    for change in ({"by": "other"}, {"at": "2026-03-02T10:08:00.000Z"}, {"key": "00000000"}):
+        assert refused(edited(WHOLE, issued=issued | change))[0] == "certificate"
+
+
+def test_what_no_entry_says_is_named():
+    text, made = said(WHOLE, "word")
+    assert (made, "reasons" in text, "MLflow" in text) == (False, True, True)
+
+
+def until(*moments: str) -> list[TrustedKey]:
+    [key] = trusted()
+    return [replace(key, until=datetime.fromisoformat(one)) for one in moments]
+
+
+def test_the_end_of_a_key_is_a_moment_whatever_its_offset_and_the_earliest_counts():
+    assert refused(WHOLE, until("2026-03-01T12:05:00+02:00"))[0] == "key"
+    assert list(verify(WHOLE, until("2026-03-01T12:09:00+02:00")))
+    assert list(verify(WHOLE, until("2026-03-01T05:09:00-05:00")))
+    assert refused(WHOLE, until("2026-03-01T10:09:00+00:00", "2026-03-01T10:05:00+00:00"))[0] == "key"
+
+
+def test_a_request_completed_under_a_slow_clock_verifies_and_its_own_moment_is_held_to():
+    times = [f"2026-03-01T{10 + (i >= 5)}:{i:02}:00.000Z" for i in range(10)]
+    at = REQUEST["completed_at"]
+    facts = [(action, one | ({"completed_at": at} if action == "request_completed" else {})) for action, one in FACTS]
+    honest = bundle(dossier(Ledger(facts, times)))
+    assert said(honest, "story")[1]
+    lying = bundle(dossier(Ledger(facts, times), request=REQUEST | {"completed_at": "2026-03-01T11:08:00.000Z"}))
+    assert "of completed_at" in refused(lying)[1]
+
+
+def test_entries_after_now_are_told_and_not_refused():
+    before, after = (datetime(2026, 3, 1, 10, minute, tzinfo=UTC) for minute in (4, 8))
+    assert "entry 6 is of 2026-03-01T10:05:00.000Z, which is after now" in said(WHOLE, "times", now=before)[0]
+    assert "after now" not in said(WHOLE, "times", now=after)[0]

@@ -1,0 +1,73 @@
+"""Whether a bundle's certificate and tables are what its statement and reports make. Knows no signature and no ledger.
+
+They are made anew and compared byte by byte; what is in no entry and follows from nothing else is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unlearn.evidence.agreement import Files, reports_of
+from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, RENDERER, REQUEST, STATEMENT
+from unlearn.evidence.ledger import Entry
+from unlearn.evidence.numbering import about_request
+from unlearn.evidence.refusal import NotVerified, laid_out
+from unlearn.evidence.rendered import rendered
+from unlearn.evidence.signing import PublicKey
+
+Json = Mapping[str, Any]
+
+FIXED = frozenset({STATEMENT, MANIFEST, REQUEST, ENTRIES, CHECKPOINT, EARLIER, PDF})
+OTHERS = re.compile(
+    r"keys/(ledger\.pub|[0-9a-f]{8}\.pem)|jobs/([^/]+)/(job\.json|report\.json|mlflow\.json|figures/[^/]+)"
+)
+"""Files that a bundle may have; what is made from the statement and the reports is listed by `rendered`."""
+
+WORD = (
+    "by the service's word alone, in no entry: the company's names for itself and for the request, reasons and errors "
+    "in words, when attempts began and ended, until when versions before the replaced one are kept, MLflow's run and "
+    "figures"
+)
+
+
+@laid_out("certificate")
+def check_certificate(files: Files, predicate: Json, entries: Sequence[Entry], signer: PublicKey) -> tuple[str, bool]:
+    """Check who issued the certificate and when, and the files that are made of statement and reports.
+
+    Args:
+        files: of the bundle.
+        predicate: of its statement, which agrees with files and ledger.
+        entries: about the request.
+        signer: of the statement.
+
+    Returns:
+        What is to be said, and whether the files were compared: those that another version made are not.
+
+    Raises:
+        NotVerified: something is not as this version makes it; names the file.
+    """
+    version = predicate.get("renderer")
+    if version != RENDERER:
+        if version is None and "controller" in about_request(entries)[0].facts:
+            raise _no("the statement does not name the version of its certificate, though its first entry is newer")
+        named = "an older version" if version is None else f"another version ({version}; this program makes {RENDERER})"
+        return f"certificate and tables were made by {named}, not compared; read the statement", False
+    last = about_request(entries)[-1].at
+    if predicate["issued"] != {"by": predicate["ledger"]["origin"], "at": last, "key": signer.key_id.hex()}:
+        raise _no(f"it is not issued by this ledger under the key that signed, as of its last entry, {last}")
+    made = rendered(predicate, reports_of(files, predicate))
+    for name, data in made.items():
+        if files.get(name) != data:
+            raise _no(f"'{name}' is not what the statement and the reports make: it was changed or replaced")
+    jobs = {job["id"] for job in predicate["jobs"]}
+    for name in sorted(set(files) - set(made) - FIXED):
+        found = OTHERS.fullmatch(name)
+        if found is None or found[2] not in (None, *jobs):
+            raise _no(f"'{name}' is no file that a bundle of this request has: somebody added it")
+    return f"{len(made)} files are what the statement and the reports make; {PDF}: not compared; the HTML is", True
+
+
+def _no(message: str) -> NotVerified:
+    return NotVerified("certificate", message)

@@ -1,0 +1,73 @@
+"""The files of a bundle that follow from its statement and reports alone: made here for the bundle, and for comparison.
+
+They are made of the JSON as it is read, so that whoever reads it makes the same bytes. `RENDERER` is their version.
+The PDF is not among them: its bytes depend on the library that draws it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from unlearn.evidence.certificate import certificate
+from unlearn.evidence.certificate_html import as_html
+from unlearn.evidence.layout import CERTIFICATE, README, SCRIPT
+from unlearn.evidence.sheets import sheet
+
+Json = Mapping[str, Any]
+
+
+def rendered(predicate: Json, reports: Mapping[str, Json]) -> dict[str, bytes]:
+    """The files' contents by their names.
+
+    Args:
+        predicate: of the statement, as JSON is read.
+        reports: of the jobs that have one, by job; as JSON is read.
+    """
+    ledger, text = predicate["ledger"], _resource("bundle.txt").decode()
+    files = {
+        README: text.format(id=predicate["request"]["id"], origin=ledger["origin"], size=ledger["size"]).encode(),
+        SCRIPT: _resource("plain.txt"),
+        CERTIFICATE: as_html(certificate(predicate)).encode(),
+    }
+    for job_id, report in reports.items():
+        figures = _figures(report)
+        files |= {
+            f"jobs/{job_id}/metrics.csv": sheet(figures).encode(),
+            f"jobs/{job_id}/metrics.json": pretty({row["metric"]: row for row in figures}),
+            f"jobs/{job_id}/trace.csv": sheet([_step_first(row) for row in report.get("trace", [])]).encode(),
+        }
+    return files
+
+
+def pretty(data: Json | Sequence[Any]) -> bytes:
+    """JSON for people, in the one form that a bundle's files have."""
+    return (json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _resource(name: str) -> bytes:
+    return resources.files("unlearn.evidence").joinpath(name).read_bytes()
+
+
+def _figures(report: Json) -> list[dict[str, Any]]:
+    """Every number of `before` beside that of `after`, by its path; a figure that only one of them has stays."""
+    before, after = _flat(report.get("before", {})), _flat(report.get("after", {}))
+    return [{"metric": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
+
+
+def _flat(data: Json, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            flat |= {f"{prefix}{key}.{i}": item for i, item in enumerate(value)}
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _step_first(row: Json) -> Json:
+    return {"step": row["step"], **row} if "step" in row else row
