@@ -123,7 +123,7 @@ def deployed(
         return
     version = adapters.version(session, adapter.id, adapter.current)
     payload = {
-        "adapter": adapter.name,
+        "adapter": adapters.served_as(adapter),
         "adapter_id": adapter.id,
         "number": version.number,
         "path": version.path,

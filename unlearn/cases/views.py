@@ -73,11 +73,14 @@ class AdapterView:
 
     A retired one serves no more. One out of an old backup awaits requests, by id, before it serves.
 
+    `served_as` is its name on the servers that hooks tell, which no adapter of another company has.
+
     `shadows` is the state of the job that makes its shadow table, or None if none was asked for.
     """
 
     id: str
     name: str
+    served_as: str
     base: str
     base_sha256: str
     train: str
