@@ -108,7 +108,11 @@ class Telling(Core):
             telling.done(session, task, self._clock())
 
     def errand_failed(self, task: Task, why: str, *, retry_after: float | None = None, gone: bool = False) -> None:
-        """Note that an attempt failed: it is made again later, unless the receiver is gone or a day is over."""
+        """Note that an attempt failed: it is made again later, unless the receiver is gone or a day is over.
+
+        A day ends no deployment to a hook that there still is.
+        """
         with self.store.writing() as session:
             now = self._clock()
-            telling.failed(session, task, why, now, Random(), retry_after=retry_after, gone=gone)  # noqa: S311
+            jitter = Random()  # noqa: S311
+            telling.failed(session, task, why, now, jitter, self._hooks, retry_after=retry_after, gone=gone)

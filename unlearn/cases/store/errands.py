@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
 from unlearn.cases.rights import HERE
-from unlearn.cases.tables import Adapter, Controller, Endpoint, Errand, Request
+from unlearn.cases.tables import Adapter, AdapterVersion, Controller, Endpoint, Errand, JobRequest, Request
 from unlearn.cases.views import OPENDSR_STATUS, UNANSWERED, RequestState, rfc3339
 
 LEASE = timedelta(seconds=120)
@@ -155,6 +155,23 @@ def held(session: Session, errand_id: str, attempt: int) -> Errand | None:
     """The errand, if this attempt is still its last and it still waits."""
     query = select(Errand).where(Errand.id == errand_id, Errand.attempts == attempt, Errand.state == "waiting")
     return session.scalars(query.with_for_update()).first()
+
+
+def newly_served(session: Session, errand: Errand) -> list[str]:
+    """Requests for which versions were made up to the one that a deployment tells of, since its hook last heard."""
+    if errand.payload["withdrawn"]:
+        return []
+    heard = select(func.max(Errand.created_at)).where(
+        Errand.about == errand.about, Errand.target == errand.target, Errand.state == "done"
+    )
+    query = (
+        select(JobRequest.request_id)
+        .join(AdapterVersion, AdapterVersion.job_id == JobRequest.job_id)
+        .where(AdapterVersion.adapter_id == errand.about, AdapterVersion.number <= errand.payload["number"])
+    )
+    last = session.scalar(heard)
+    query = query if last is None else query.where(AdapterVersion.created_at > last)
+    return list(session.scalars(query.distinct().order_by(JobRequest.request_id)))
 
 
 def page(
