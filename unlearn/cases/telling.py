@@ -136,9 +136,9 @@ def deployed(
     errands.deploy(session, adapter, "adapter.withdrawn" if withdrawn else "adapter.released", hooks, payload, now)
 
 
-def take(session: Session, key: bytes, now: datetime) -> Task | None:
-    """Lease the errand that waits longest, with what it takes to run it."""
-    errand = errands.take(session, now)
+def take(session: Session, errand_id: str, key: bytes, now: datetime) -> Task | None:
+    """Lease the errand, with what it takes to run it; None if another process was first."""
+    errand = errands.take(session, errand_id, now)
     if errand is None:
         return None
     url, secrets = None, tuple[str, ...]()
@@ -226,7 +226,7 @@ def replay(session: Session, errand: Errand, now: datetime) -> None:
     if errand.kind == "deploy":
         _check_current(session, errand)
     errand.state, errand.next_at, errand.ended_at = "waiting", now, None
-    errand.first_attempt_at, errand.last_error = None, None
+    errand.first_attempt_at = None
     session.flush()
 
 

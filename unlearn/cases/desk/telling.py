@@ -94,13 +94,20 @@ class Telling(Core):
             return telling.message_view(errand)
 
     def take_errand(self) -> Task | None:
-        """Lease the callback or deployment that waits longest, or None if none is due."""
-        now = self._clock()
-        with self.store.reading() as session:  # looking takes no writer's lock
-            if not errands.any_due(session, now):
+        """Lease the errand that waits longest, deployments before all others; None if none is due.
+
+        An address gets one at a time.
+        """
+        while True:
+            now = self._clock()
+            with self.store.reading() as session:  # looking takes no writer's lock
+                found = errands.next_due(session, now)
+            if found is None:
                 return None
-        with self.store.writing() as session:
-            return telling.take(session, self.settings.identity_hash_key, now)
+            with self.store.writing() as session:
+                task = telling.take(session, found, self.settings.identity_hash_key, now)
+            if task is not None:
+                return task
 
     def errand_done(self, task: Task) -> None:
         """Note that an errand is done."""
