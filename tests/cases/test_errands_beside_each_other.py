@@ -142,3 +142,35 @@ def test_processes_that_look_at_once_take_one_errand_an_address(desk, settings, 
     for one in desks:
         one.close()
     assert sorted(task.target for task in taken if task) == ["host0", "host1", "host2"]
+
+
+def test_what_fails_shows_at_once_and_the_count_of_failures_never_falls(desk, planned, clock):
+    planned("msg_0", "host", "opendsr")
+    counts = []
+
+    def seen():
+        found = desk.figures()
+        counts.append(found.errand_failures.get("opendsr", 0))
+        return found.errands_retried.get("opendsr", 0), counts[-1]
+
+    assert seen() == (0, 0)
+    first = desk.take_errand()
+    assert seen() == (0, 0)
+    desk.errand_failed(first, "the receiver answered 500")
+    assert seen() == (1, 1)
+    clock.forward(3600)
+    second = desk.take_errand()
+    assert seen() == (1, 1)
+    assert desk.figures().errand_seconds["opendsr"] == pytest.approx(3600, abs=1)
+    desk.errand_failed(second, "the receiver answered 500")
+    assert seen() == (1, 2)
+    clock.forward(25 * 3600)
+    desk.errand_failed(desk.take_errand(), "the receiver answered 500")
+    assert desk.messages("failed")
+    assert seen() == (0, 3)
+    desk.replay("msg_0")
+    assert seen() == (1, 3)
+    desk.errand_done(desk.take_errand())
+    assert seen() == (0, 3)
+    assert counts == sorted(counts)
+    assert desk.figures().errand_seconds == {}

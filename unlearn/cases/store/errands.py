@@ -64,16 +64,8 @@ def tell_many(session: Session, requests: Sequence[Request], event: str, now: da
                 "request_status": OPENDSR_STATUS[cast("RequestState", request.state)],
                 "expected_completion_time": rfc3339(request.due_at),
             }
-            _add(
-                session,
-                request.controller_id,
-                "opendsr",
-                urlsplit(url).netloc[:LONGEST_TARGET],
-                event,
-                request.id,
-                told,
-                now,
-            )
+            host = urlsplit(url).netloc[:LONGEST_TARGET]
+            _add(session, request.controller_id, "opendsr", host, event, request.id, told, now)
     session.flush()
 
 
