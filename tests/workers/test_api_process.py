@@ -55,6 +55,7 @@ def test_who_follows_a_job_reads_no_further_than_the_key_holds_and_keeps_no_serv
     with follow(token) as answer:
         assert answer.status_code == 401
     with follow(lasting) as answer:
-        assert next(answer.iter_lines()) == "event: progress"
+        lines = answer.iter_lines()  # kept: without it the connection would be closed
+        assert next(lines) == "event: progress"
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
