@@ -37,13 +37,21 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
+async def holder(desk: Desk, token: str) -> Actor:
+    """Who holds the key or token now; of a key the database is asked once a second.
+
+    Raises:
+        Unauthenticated: nobody does (any more).
+        NotAllowed: the token is for a company that is not known here.
+    """
+    recent = desk.recognise(token)
+    return await run_in_threadpool(desk.authenticate, token) if recent is None else recent
+
+
 async def _who(request: Request, given: Credentials) -> Actor:
     if given is None:
         raise Unauthenticated("send an API key as 'Authorization: Bearer unl_…'; `unlearn key create` makes one")
-    desk = await _desk(request)
-    actor = desk.recognise(given.credentials)
-    if actor is None:
-        actor = await run_in_threadpool(desk.authenticate, given.credentials)
+    actor = await holder(await _desk(request), given.credentials)
     exchange(request.scope).actor = actor.name
     return actor
 

@@ -9,12 +9,12 @@ import anyio
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import Id, TheDesk, Who
+from api.dependencies import Credentials, Id, TheDesk, Who, holder
 from api.problems import answers
 from api.schemas.jobs import JobOut
 from unlearn.cases.desk import Desk
-from unlearn.cases.rights import Actor
 from unlearn.cases.views import JobView
+from unlearn.errors import NotAllowed, Unauthenticated
 
 LOOK_SECONDS = 0.5
 """Between two looks at a job that somebody follows."""
@@ -42,16 +42,18 @@ def one(id: Id, desk: TheDesk, who: Who) -> JobOut:
     response_class=StreamingResponse,
     responses={**answers(403, 404, 422), 200: STREAM},
 )
-async def follow(id: Id, desk: TheDesk, who: Who) -> StreamingResponse:
+async def follow(id: Id, desk: TheDesk, who: Who, given: Credentials) -> StreamingResponse:
     """The job's state and progress as server-sent events, until it has ended. Scope: as to look at it.
 
     Each event's data is the job without its report. Who loses the connection asks again and gets where it is by then.
+    It also ends, without the event `ended`, within seconds of the key's revocation or end.
     """
+    assert given is not None  # noqa: S101 - or nobody would be known
     first = await anyio.to_thread.run_sync(desk.job, id, who)  # a job that is not there is a problem, not a stream
-    return StreamingResponse(_events(desk, who, first), media_type="text/event-stream")
+    return StreamingResponse(_events(desk, given.credentials, first), media_type="text/event-stream")
 
 
-async def _events(desk: Desk, who: Actor, job: JobView) -> AsyncIterator[str]:
+async def _events(desk: Desk, token: str, job: JobView) -> AsyncIterator[str]:
     told, silent = "", 0.0
     while True:
         data = JobOut.model_validate(job).model_dump_json(exclude={"report"})
@@ -66,4 +68,7 @@ async def _events(desk: Desk, who: Actor, job: JobView) -> AsyncIterator[str]:
             return
         await anyio.sleep(LOOK_SECONDS)
         silent += LOOK_SECONDS
-        job = await anyio.to_thread.run_sync(desk.job, job.id, who)
+        try:
+            job = await anyio.to_thread.run_sync(desk.job, job.id, await holder(desk, token))
+        except (Unauthenticated, NotAllowed):
+            return

@@ -78,6 +78,7 @@ class Collector:
         yield _gauges("errands", "Callbacks and deployments by kind and state.", ["kind", "state"], errands)
         yield _gauge("errands_due", "Callbacks and deployments that could be run now.", f.errands_due.number)
         yield _gauge("errands_oldest_seconds", "How long the oldest of them has waited.", f.errands_due.oldest_seconds)
+        yield from self._retries()
         yield _counter("verdicts", "Verdicts of the gates.", ["verdict", "method"], f.verdicts)
         yield _counter("job_attempts", "Starts of jobs.", ["kind"], {(k,): n for k, n in f.attempts.items()})
         about = "From first start to end, of jobs that ended within the last day."
@@ -90,6 +91,19 @@ class Collector:
         yield _counter(
             "relay_rounds_failed", "Rounds of this process's relay that failed.", [], {(): self._failed_rounds}
         )
+
+    def _retries(self) -> Iterator[Metric]:
+        """What fails shows while it is tried again, a day before it is given up."""
+        f = self._figures
+        retried = {(kind,): f.errands_retried.get(kind, 0) for kind in get_args(ErrandKind)}
+        failures = {(kind,): f.errand_failures.get(kind, 0) for kind in get_args(ErrandKind)}
+        seconds = {(kind,): f.errand_seconds.get(kind, 0.0) for kind in get_args(ErrandKind)}
+        yield _gauges(
+            "errands_retried", "Callbacks and deployments that failed and are tried again.", ["kind"], retried
+        )
+        yield _counter("errand_failures", "Attempts at callbacks and deployments that failed.", ["kind"], failures)
+        about = "Since the oldest that still waits was planned, tried or not."
+        yield _gauges("errands_waiting_seconds", about, ["kind"], seconds)
 
 
 def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:

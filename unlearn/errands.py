@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,11 +21,11 @@ from unlearn.cases.desk import Desk
 from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, Vllm, parse_hooks
 from unlearn.deploy.base import number_of
-from unlearn.errors import BadInput, UnlearnError
+from unlearn.errors import BadInput, Unavailable, UnlearnError
 from unlearn.locations import is_url
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
 from unlearn.publishing import publish
-from unlearn.rhythm import Rhythm
+from unlearn.rhythm import STOP_SECONDS, Rhythm
 from unlearn.settings import Settings
 from unlearn.storage import Vault
 
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 50
 """Most errands of one round."""
 
+HANDS = 4
+"""Errands that one process runs at the same time, each for an address or a hook of its own."""
+
 
 def run_errands(desk: Desk, settings: Settings, most: int = AT_ONCE) -> int:
     """Run what is due, one after another; how many were run."""
@@ -40,12 +44,16 @@ def run_errands(desk: Desk, settings: Settings, most: int = AT_ONCE) -> int:
         task = desk.take_errand()
         if task is None:
             return count
-        try:
-            RUNNERS[task.kind](desk, settings, task)
-        except Exception as error:
-            log.exception("errand %s: attempt %d failed", task.id, task.attempt)
-            desk.errand_failed(task, f"unexpected {type(error).__name__}; the log has the details")
+        _run(desk, settings, task)
     return most
+
+
+def _run(desk: Desk, settings: Settings, task: Task) -> None:
+    try:
+        RUNNERS[task.kind](desk, settings, task)
+    except Exception as error:
+        log.exception("errand %s: attempt %d failed", task.id, task.attempt)
+        desk.errand_failed(task, f"unexpected {type(error).__name__}; the log has the details")
 
 
 def _call_back_opendsr(desk: Desk, settings: Settings, task: Task) -> None:
@@ -165,7 +173,7 @@ def hook_of(settings: Settings, name: str) -> Hook:
 
 
 class Courier(Rhythm):
-    """Runs errands in a thread of its own.
+    """Runs errands, several at once, so that a receiver who is slow to answer keeps no other waiting.
 
     Args:
         desk: where they lie.
@@ -177,12 +185,36 @@ class Courier(Rhythm):
         super().__init__("errands", seconds)
         self._desk, self._settings = desk, settings
         self._next_checkpoint = time.monotonic()
+        self._hands: list[threading.Thread] = []
 
     def turn(self) -> None:
-        """Plan a checkpoint if it is time, and run what is due."""
+        """Plan a checkpoint if it is time, and set idle hands to what is due."""
         self._keep_checkpoints()
-        while not self.is_stopping and run_errands(self._desk, self._settings, 1):
-            pass
+        self._hands = [hand for hand in self._hands if hand.is_alive()]
+        while not self.is_stopping and len(self._hands) < HANDS:
+            task = self._desk.take_errand()
+            if task is None:
+                return
+            self._hands.append(threading.Thread(target=self._work, args=(task,), name="errand", daemon=True))
+            self._hands[-1].start()
+
+    def stop(self) -> None:
+        """End after the attempts in progress, or without them if they take too long."""
+        super().stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for hand in self._hands:
+            hand.join(timeout=max(0.0, deadline - time.monotonic()))
+
+    def _work(self, task: Task | None) -> None:
+        """Run the errand, then others until none is due."""
+        try:
+            while task is not None:
+                _run(self._desk, self._settings, task)
+                task = None if self.is_stopping else self._desk.take_errand()
+        except Unavailable as error:
+            log.debug("a hand rests: %s", error)  # the next turn says so, once an outage
+        except Exception:
+            log.exception("an errand was left; its lease ends, and it is run again")
 
     def _keep_checkpoints(self) -> None:
         """Every now and then a checkpoint, if the ledger grew; one that can't be made does not keep errands waiting."""

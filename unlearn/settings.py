@@ -198,6 +198,11 @@ class Settings(BaseSettings):
     purge_seconds: float = Field(
         default=3600, gt=0, description="Seconds between two looks for what is due to be purged."
     )
+    job_limit_seconds: int = Field(
+        default=5 * 3600,
+        ge=60,
+        description="Seconds after which an attempt of a job is killed; the same for API, workers and maintenance.",
+    )
     max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
 
     def __init__(self, **given: Any) -> None:

@@ -20,8 +20,8 @@ from unlearn.settings import Settings
 
 QUEUE = "gpu"
 TASK = "unlearn.fulfil"
-VISIBILITY_SECONDS = 6 * 3600
-HARD_LIMIT_SECONDS = 5 * 3600
+MARGIN_SECONDS = 3600
+"""How much longer than the longest job a message stays with who took it."""
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
 """The memory limit of this process's container (Linux control groups, version 2)."""
 
@@ -29,13 +29,14 @@ CONTAINER = Path("/sys/fs/cgroup/memory.max")
 def make_app(settings: Settings) -> Celery:
     """The Celery app of these settings; it connects when it is used."""
     app = Celery("unlearn", set_as_current=False)
+    visibility_seconds = settings.job_limit_seconds + MARGIN_SECONDS
     app.backend_cls = "disabled"  # results live in the database, also where CELERY_RESULT_BACKEND is set
     app.conf.update(
         # Both by name: CELERY_BROKER_URL, which another project may have set, would override `broker_url`.
         broker_read_url=settings.effective_broker_url,
         broker_write_url=settings.effective_broker_url,
         broker_transport_options={
-            "visibility_timeout": VISIBILITY_SECONDS,
+            "visibility_timeout": visibility_seconds,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 3,
             "global_keyprefix": "unlearn:",
@@ -46,8 +47,8 @@ def make_app(settings: Settings) -> Celery:
             "max_retries": 1,  # of one connecting to ring; the relay and the worker try again anyway
             "interval_start": 0,
         },
-        visibility_timeout=VISIBILITY_SECONDS,
-        result_backend_transport_options={"visibility_timeout": VISIBILITY_SECONDS},
+        visibility_timeout=visibility_seconds,
+        result_backend_transport_options={"visibility_timeout": visibility_seconds},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_publish_retry=False,  # the outbox keeps what could not be sent
@@ -56,7 +57,7 @@ def make_app(settings: Settings) -> Celery:
         accept_content=["json"],
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_time_limit=HARD_LIMIT_SECONDS,
+        task_time_limit=settings.job_limit_seconds,
         task_default_queue=QUEUE,
         worker_prefetch_multiplier=1,
         worker_concurrency=1,

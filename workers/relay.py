@@ -33,6 +33,11 @@ class Relay:
         self.failed_rounds = 0
         """Since this process began: rounds that the broker, the database or an error cut short."""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()

@@ -71,6 +71,11 @@ class AdapterOut(Out):
 
     id: str = Field(examples=["adp_51c0e1d2b3a4958677869504"])
     name: str = Field(examples=["support-assistant"])
+    served_as: str = Field(
+        description="Its name in MLflow's registry and on vLLM servers: the same, but for companies beside the first "
+        "one, whose adapters have the company's id and a dot before it.",
+        examples=["support-assistant"],
+    )
     base: str
     base_sha256: str
     train: str

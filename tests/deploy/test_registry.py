@@ -121,10 +121,20 @@ def test_other_weights_under_the_same_number_are_a_persons_affair(registry, clie
 
 def test_an_earlier_adapter_of_the_same_name_does_not_count(registry, client, name, released):
     registry(released(7, adapter=name, adapter_id="adp_0"))
+    registry.withdraw(released(7, adapter=name, adapter_id="adp_0"))
     registry(released(1, adapter=name))
     assert client.get_model_version_by_alias(name, "champion").tags["adapter_id"] == "adp_1"
     registry.withdraw(released(7, adapter=name, adapter_id="adp_0"))
     assert client.get_model_version_by_alias(name, "champion").tags["adapter_id"] == "adp_1"
+
+
+def test_the_champion_is_never_taken_from_another_adapter_that_serves(registry, client, name, released):
+    registry(released(1, adapter=name, adapter_id="adp_0"))
+    with pytest.raises(HookFailed, match=r"version 1 of adapter 'adp_0' as its champion.*take that alias away"):
+        registry(released(2, adapter=name))
+    assert client.get_model_version_by_alias(name, "champion").tags["adapter_id"] == "adp_0"
+    registry.withdraw(released(2, adapter=name))
+    assert client.get_model_version_by_alias(name, "champion").tags["adapter_id"] == "adp_0"
 
 
 def test_withdrawing_leaves_no_champion_and_can_be_done_twice(registry, client, name, released):

@@ -33,6 +33,20 @@ def test_the_number_of_a_version_is_in_the_name_of_its_directory(name, number):
 
 
 @pytest.mark.parametrize(
+    ("place", "beside"),
+    [
+        ("/s/adp_2/v1", True),
+        ("/elsewhere/adp_2/v1.f3", True),
+        ("/s/adp_1/v9", False),
+        ("/s/adp_2/current", False),
+        ("/somebody/else/v99", False),
+    ],
+)
+def test_a_version_of_another_adapter_is_known_by_its_place(released, place, beside):
+    assert released(2).is_beside(Path(place)) == beside
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"adapter": "../other"},

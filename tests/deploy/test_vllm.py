@@ -94,6 +94,18 @@ def test_weights_from_elsewhere_have_no_number_and_are_replaced(server, released
     assert server.loaded == {"support": str(released(1).path)}
 
 
+def test_another_adapter_under_the_name_is_neither_replaced_nor_unloaded(server, released, tmp_path, caplog):
+    theirs = str(tmp_path / "adapters" / "adp_0" / "v1.f1")
+    server.loaded["support"] = theirs
+    with pytest.raises(
+        HookFailed, match=r"another adapter's \('adp_1' was released\); unload that one if nobody needs"
+    ):
+        Vllm(server.url)(released(2))
+    Vllm(server.url).withdraw(released(2))
+    assert (server.loaded, server.posts) == ({"support": theirs}, [])
+    assert "left there" in caplog.text
+
+
 def test_weights_that_the_server_refuses_leave_the_old_ones_loaded(server, released):
     hook = Vllm(server.url)
     hook(released(1))

@@ -16,7 +16,7 @@ import pytest
 from polling import until
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
-from workers.queue import TASK, VISIBILITY_SECONDS, Bell, make_app, most_memory_kib
+from workers.queue import MARGIN_SECONDS, TASK, Bell, make_app, most_memory_kib
 
 TOY = Path(__file__).with_name("toy_worker.py")
 
@@ -77,10 +77,11 @@ def test_every_key_on_the_broker_has_our_prefix(broker, bell):
 
 
 def test_no_message_comes_back_before_the_longest_job_has_ended(settings):
-    conf = make_app(settings).conf
-    said = [conf.broker_transport_options, conf.result_backend_transport_options, conf]
-    assert [options["visibility_timeout"] for options in said] == [VISIBILITY_SECONDS] * 3
-    assert conf.task_time_limit < VISIBILITY_SECONDS
+    for limit in (settings.job_limit_seconds, 30 * 3600):
+        conf = make_app(settings.model_copy(update={"job_limit_seconds": limit})).conf
+        said = [conf.broker_transport_options, conf.result_backend_transport_options, conf]
+        assert [options["visibility_timeout"] for options in said] == [limit + MARGIN_SECONDS] * 3
+        assert conf.task_time_limit == limit
 
 
 def test_only_json_is_read(settings):

@@ -22,10 +22,11 @@ from unlearn.cases.tables import Adapter, Endpoint, Errand
 from unlearn.cases.views import EndpointView, ErrandKind, ErrandState, MessageView, Task
 from unlearn.errors import Conflict
 from unlearn.locations import is_url
-from unlearn.outbound import check_url, new_secret, next_attempt
+from unlearn.outbound import check_url, new_secret, next_attempt, pause
 from unlearn.settings import Settings
 
 MOST_ENDPOINTS = 10
+LONGEST_DEPLOY_PAUSE = timedelta(hours=1)
 
 
 def hook_names(settings: Settings) -> list[str]:
@@ -123,7 +124,7 @@ def deployed(
         return
     version = adapters.version(session, adapter.id, adapter.current)
     payload = {
-        "adapter": adapter.name,
+        "adapter": adapters.served_as(adapter),
         "adapter_id": adapter.id,
         "number": version.number,
         "path": version.path,
@@ -135,9 +136,9 @@ def deployed(
     errands.deploy(session, adapter, "adapter.withdrawn" if withdrawn else "adapter.released", hooks, payload, now)
 
 
-def take(session: Session, key: bytes, now: datetime) -> Task | None:
-    """Lease the errand that waits longest, with what it takes to run it."""
-    errand = errands.take(session, now)
+def take(session: Session, errand_id: str, key: bytes, now: datetime) -> Task | None:
+    """Lease the errand, with what it takes to run it; None if another process was first."""
+    errand = errands.take(session, errand_id, now)
     if errand is None:
         return None
     url, secrets = None, tuple[str, ...]()
@@ -166,9 +167,16 @@ def _secrets(row: Endpoint, key: bytes, now: datetime) -> tuple[str, ...]:
 
 
 def done(session: Session, task: Task, now: datetime) -> None:
-    """Note that an errand is done, if this attempt is still its last; that a request's news arrived is a fact."""
+    """Note that an errand is done, if this attempt is still its last.
+
+    That a request's news arrived is a fact, and so is that a server changed over.
+    """
     errand = errands.held(session, task.id, task.attempt)
     if errand is not None:
+        if errand.kind == "deploy":
+            facts = {"adapter": errand.about, "version": errand.payload["number"], "hook": errand.target}
+            facts |= {"event": errand.event, "message": errand.id}
+            ledger.append(session, now, "deployment_done", facts, errands.newly_served(session, errand))
         _end(errand, "done", None, now)
         if errand.about.startswith("req_"):
             facts = {"request": errand.about, "message": errand.id, "event": errand.event}
@@ -181,15 +189,22 @@ def failed(
     why: str,
     now: datetime,
     random: Random,
+    hooks: Sequence[str],
     *,
     retry_after: float | None = None,
     gone: bool = False,
 ) -> None:
-    """Note that an attempt failed: again later, or never once a day has gone by or the receiver wants no more."""
+    """Note that an attempt failed: again later, or never once a day has gone by or the receiver wants no more.
+
+    One of the hooks is told until it hears, or until something newer is to be told: its server goes on with weights
+    that know somebody.
+    """
     errand = errands.held(session, task.id, task.attempt)
     if errand is None:
         return
     again = None if gone else next_attempt(task.first_attempt_at, task.attempt, now, random, retry_after)
+    if errand.kind == "deploy" and errand.target in hooks:
+        again = now + pause(task.attempt, random, longest=LONGEST_DEPLOY_PAUSE)
     errand.last_error = why[:500]
     if again is None:
         _end(errand, "failed", why, now)
@@ -211,7 +226,7 @@ def replay(session: Session, errand: Errand, now: datetime) -> None:
     if errand.kind == "deploy":
         _check_current(session, errand)
     errand.state, errand.next_at, errand.ended_at = "waiting", now, None
-    errand.first_attempt_at, errand.last_error = None, None
+    errand.first_attempt_at = None
     session.flush()
 
 

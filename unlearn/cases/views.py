@@ -73,11 +73,14 @@ class AdapterView:
 
     A retired one serves no more. One out of an old backup awaits requests, by id, before it serves.
 
+    `served_as` is its name on the servers that hooks tell, which no adapter of another company has.
+
     `shadows` is the state of the job that makes its shadow table, or None if none was asked for.
     """
 
     id: str
     name: str
+    served_as: str
     base: str
     base_sha256: str
     train: str
@@ -313,6 +316,9 @@ class Figures:
         outbox: doorbells that have not rung.
         errands: callbacks and deployments, by kind and state.
         errands_due: those that could be run now.
+        errands_retried: those that failed and are tried again, by kind.
+        errand_failures: attempts that failed, by kind.
+        errand_seconds: since the oldest that still waits was planned, by kind.
         verdicts: of the gates, by verdict and method.
         attempts: starts of jobs, by kind.
         job_seconds: from first start to end, of each job that ended within the last day, by kind.
@@ -329,6 +335,9 @@ class Figures:
     outbox: Wait
     errands: dict[tuple[str, str], int]
     errands_due: Wait
+    errands_retried: dict[str, int]
+    errand_failures: dict[str, int]
+    errand_seconds: dict[str, float]
     verdicts: dict[tuple[str, str], int]
     attempts: dict[str, int]
     job_seconds: dict[str, tuple[float, ...]]

@@ -9,8 +9,11 @@ from typing import ClassVar, Protocol
 
 from unlearn.errors import Unavailable
 
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 """What a name or an id may be: safe as one part of a path, and inside a quoted filter."""
+
+SHELF = re.compile(r"adp_[0-9a-z]+")
+"""What the directory of an adapter's versions is called: like its id."""
 
 DIRECTORY = re.compile(r"v([0-9]+)(\..*)?")
 """What a version's directory is called: v3, or v3.f7 when an attempt of a job wrote it."""
@@ -28,7 +31,7 @@ class Release:
     """One version of an adapter that is now the one to serve.
 
     Attributes:
-        adapter: its name, under which clients ask for it.
+        adapter: the name under which clients ask for it; no other adapter of the service has it, whatever its company.
         adapter_id: its id.
         number: of the version, from 1.
         path: the version's directory, named v<number> with or without a suffix after a dot; None when it is in an
@@ -77,20 +80,28 @@ class Release:
             return True
         return self.forced and (self.previous is None or deployed <= self.previous)
 
+    def is_beside(self, place: PurePath) -> bool:
+        """Whether `place` holds a version of another adapter, by where it lies: <adapter id>/v<number>."""
+        shelf = place.parent.name
+        return number_of(place) is not None and bool(SHELF.fullmatch(shelf)) and shelf != self.adapter_id
+
 
 class Hook(Protocol):
     """Tells one server: a frozen, callable dataclass whose fields say where the server is.
 
-    Each call leads to the same state however often it is made, and wherever an earlier one broke off. Nobody else's
-    order is kept here: the caller drops what is still to be told of a version once that version was rolled back, or
-    once its adapter was retired.
+    Each call leads to the same state however often it is made, and wherever an earlier one broke off. What another
+    adapter has under the same name is never replaced and never taken away.
+
+    Nobody else's order is kept here: the caller drops what is still to be told of a version once that version was
+    rolled back, or once its adapter was retired.
     """
 
     def __call__(self, release: Release) -> None:
         """Have the release served, unless a newer one is.
 
         Raises:
-            HookFailed: the server could not be told; nothing about the release changes.
+            HookFailed: the server could not be told, or serves another adapter under the name; nothing about the
+                release changes.
         """
         ...
 

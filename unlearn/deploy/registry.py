@@ -57,6 +57,7 @@ class Registry:
         with self._client(release, "registered") as client:
             _create_model(client, release)
             versions = _versions(client, release)
+            _refuse_anothers(client, release)
             own = _find(versions, release) or self._create(client, release)
             _check_weights(own, release)
             champion = _champion(client, release, versions)
@@ -181,6 +182,18 @@ def _check_weights(version: ModelVersion, release: Release) -> None:
             f"MLflow model '{release.adapter}' has version {release.number} registered with other weights (model "
             f"version {version.version}, sha256:{there[:12]}…, not sha256:{release.sha256[:12]}…); find out who did, "
             "and delete that model version"
+        )
+
+
+def _refuse_anothers(client: MlflowClient, release: Release) -> None:
+    """Two services that share a registry may have one name for two adapters; in one service no two have."""
+    at = client.get_registered_model(release.adapter).aliases.get(CHAMPION)
+    owner = None if at is None else client.get_model_version(release.adapter, at).tags.get(ADAPTER_ID)
+    if owner not in (None, release.adapter_id):
+        raise HookFailed(
+            f"MLflow model '{release.adapter}' has version {at} of adapter '{owner}' as its champion "
+            f"('{release.adapter_id}' was released); take that alias away if nobody needs it any more, or give one of "
+            "the two a registry of its own"
         )
 
 

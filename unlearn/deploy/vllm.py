@@ -86,6 +86,7 @@ class Vllm:
         with self._client() as client:
             path = self._path(release)
             roots = self._roots(client, release)
+            self._refuse_anothers(release, roots)
             newer = [root for root in roots if not release.may_replace(_number_beside(root, path))]
             if newer:
                 log.info("vLLM at %s serves '%s' from '%s' already", self.url, release.adapter, newer[0])
@@ -100,9 +101,13 @@ class Vllm:
             self._empty_prefix_cache(client, release)
 
     def withdraw(self, release: Release) -> None:
-        """Unload the adapter; a server that has none of the name is as it should be."""
+        """Unload the adapter; a server that has none of the name, or another adapter, is as it should be."""
         with self._client() as client:
-            if not self._roots(client, release):
+            roots = self._roots(client, release)
+            if any(release.is_beside(Path(root)) for root in roots):
+                log.warning("vLLM at %s serves another adapter as '%s'; it is left there", self.url, release.adapter)
+                return
+            if not roots:
                 return
             self._unload(client, release)
             if self._roots(client, release):
@@ -130,6 +135,16 @@ class Vllm:
             return [str(card.get("root")) for card in cards if card["id"] == release.adapter]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._failed("does not list models as vLLM does", "see that the URL is that of vLLM") from None
+
+    def _refuse_anothers(self, release: Release, roots: list[str]) -> None:
+        """Two services that share a server may have one name for two adapters; in one service no two have."""
+        for root in roots:
+            if release.is_beside(Path(root)):
+                raise self._failed(
+                    f"serves '{release.adapter}' from '{root}', which is another adapter's ('{release.adapter_id}' "
+                    "was released)",
+                    "unload that one if nobody needs it any more, or give one of the two a server of its own",
+                )
 
     def _path(self, release: Release) -> Path:
         if release.path is None:

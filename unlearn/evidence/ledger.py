@@ -55,6 +55,7 @@ Action = Literal[
     "candidate_purged",
     "erased_records_admitted",
     "callback_delivered",
+    "deployment_done",
     "export_made",
     "ledger_key_added",
     "ledger_key_retired",

@@ -13,7 +13,7 @@ from unlearn.outbound.addresses import CallbackRefused, check_url
 from unlearn.outbound.http import Answer, CallbackFailed, fetch, post
 from unlearn.outbound.issuer import ALGORITHMS, Issuer
 from unlearn.outbound.signed import BadSignature, Signer, SigningKeyError, signer_of, verify
-from unlearn.outbound.webhooks import Verdict, new_secret, next_attempt, signed_headers, verdict_of
+from unlearn.outbound.webhooks import Verdict, new_secret, next_attempt, pause, signed_headers, verdict_of
 
 __all__ = [
     "ALGORITHMS",
@@ -29,6 +29,7 @@ __all__ = [
     "fetch",
     "new_secret",
     "next_attempt",
+    "pause",
     "post",
     "signed_headers",
     "signer_of",

@@ -90,25 +90,39 @@ def longest_delay(attempt: int) -> timedelta:
     return min(FIRST_DELAY * 2.0 ** min(attempt - 1, 16), LONGEST_DELAY)  # 5 s times 2^11 is already beyond 2 h
 
 
+def pause(
+    attempt: int, random: Random, retry_after_seconds: float | None = None, longest: timedelta = LONGEST_DELAY
+) -> timedelta:
+    """How long to wait after a failure: exponential backoff with full jitter, no shorter than the receiver asked.
+
+    Args:
+        attempt: number of the attempt that just failed; the first is 1.
+        random: source of the jitter.
+        retry_after_seconds: what the receiver asked for; more than two hours count as two hours.
+        longest: bound of the backoff.
+    """
+    wait = random.random() * min(longest_delay(attempt), longest)
+    if retry_after_seconds is not None:
+        wait = max(wait, timedelta(seconds=min(retry_after_seconds, LONGEST_DELAY.total_seconds())))
+    return wait
+
+
 def next_attempt(
     first_attempt_at: datetime, attempt: int, now: datetime, random: Random, retry_after_seconds: float | None = None
 ) -> datetime | None:
-    """When to try again after a failure: exponential backoff with full jitter, no earlier than the receiver asked.
+    """When to try again after a failure, by `pause`.
 
     Args:
         first_attempt_at: of this message.
         attempt: number of the attempt that just failed; the first is 1.
         now: when it failed.
         random: source of the jitter.
-        retry_after_seconds: what the receiver asked for; more than two hours count as two hours.
+        retry_after_seconds: what the receiver asked for.
 
     Returns:
         The moment, or None: it would lie more than a day after the first attempt, so the message is given up.
     """
-    wait = random.random() * longest_delay(attempt)
-    if retry_after_seconds is not None:
-        wait = max(wait, timedelta(seconds=min(retry_after_seconds, LONGEST_DELAY.total_seconds())))
-    at = now + wait
+    at = now + pause(attempt, random, retry_after_seconds)
     return at if at <= first_attempt_at + GIVE_UP_AFTER else None
 
 

@@ -94,13 +94,20 @@ class Telling(Core):
             return telling.message_view(errand)
 
     def take_errand(self) -> Task | None:
-        """Lease the callback or deployment that waits longest, or None if none is due."""
-        now = self._clock()
-        with self.store.reading() as session:  # looking takes no writer's lock
-            if not errands.any_due(session, now):
+        """Lease the errand that waits longest, deployments before all others; None if none is due.
+
+        An address gets one at a time.
+        """
+        while True:
+            now = self._clock()
+            with self.store.reading() as session:  # looking takes no writer's lock
+                found = errands.next_due(session, now)
+            if found is None:
                 return None
-        with self.store.writing() as session:
-            return telling.take(session, self.settings.identity_hash_key, now)
+            with self.store.writing() as session:
+                task = telling.take(session, found, self.settings.identity_hash_key, now)
+            if task is not None:
+                return task
 
     def errand_done(self, task: Task) -> None:
         """Note that an errand is done."""
@@ -108,7 +115,11 @@ class Telling(Core):
             telling.done(session, task, self._clock())
 
     def errand_failed(self, task: Task, why: str, *, retry_after: float | None = None, gone: bool = False) -> None:
-        """Note that an attempt failed: it is made again later, unless the receiver is gone or a day is over."""
+        """Note that an attempt failed: it is made again later, unless the receiver is gone or a day is over.
+
+        A day ends no deployment to a hook that there still is.
+        """
         with self.store.writing() as session:
             now = self._clock()
-            telling.failed(session, task, why, now, Random(), retry_after=retry_after, gone=gone)  # noqa: S311
+            jitter = Random()  # noqa: S311
+            telling.failed(session, task, why, now, jitter, self._hooks, retry_after=retry_after, gone=gone)

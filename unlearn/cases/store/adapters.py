@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
+from unlearn.cases.rights import HERE
 from unlearn.cases.store import corpora
 from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request
 from unlearn.cases.views import AdapterView, JobState, VersionView
@@ -74,6 +75,14 @@ def by_name(session: Session, controller: str, name: str) -> AdapterView | None:
 def by_id(session: Session, adapter_id: str) -> AdapterView:
     """The adapter with this id, which exists."""
     return view(session, session.get_one(Adapter, adapter_id))
+
+
+def served_as(adapter: Adapter) -> str:
+    """Under which name servers have it, where the companies' adapters are beside each other.
+
+    The first company's have their own, another's are `<id of the company>.<name>`.
+    """
+    return adapter.name if adapter.controller_id == HERE else f"{adapter.controller_id}.{adapter.name}"
 
 
 def every(session: Session, controller: str) -> list[AdapterView]:
@@ -291,6 +300,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
     return AdapterView(
         id=row.id,
         name=row.name,
+        served_as=served_as(row),
         base=row.base,
         base_sha256=row.base_sha256,
         train=row.train,

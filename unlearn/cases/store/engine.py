@@ -48,7 +48,7 @@ UNDEFINED_TABLE = "42P01"
 """PostgreSQL's word for tables that nobody made yet; SQLite calls that an operational error."""
 COLLISIONS = ("40P01", "40001")
 """PostgreSQL's words for a deadlock, and for what can't be put in an order."""
-MIGRATION_LOCK, LEDGER_LOCK, FINGERPRINT_LOCK = 7_410_001, 7_410_002, 7_410_008
+MIGRATION_LOCK, LEDGER_LOCK, FINGERPRINT_LOCK, ERRAND_LOCK = 7_410_001, 7_410_002, 7_410_008, 7_410_009
 """Keys of PostgreSQL's advisory locks; on SQLite a writing transaction is alone anyway."""
 
 

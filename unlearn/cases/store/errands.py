@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
+from urllib.parse import urlsplit
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
 from unlearn.cases.rights import HERE
-from unlearn.cases.tables import Adapter, Controller, Endpoint, Errand, Request
+from unlearn.cases.store.engine import ERRAND_LOCK, lock
+from unlearn.cases.tables import Adapter, AdapterVersion, Controller, Endpoint, Errand, JobRequest, Request
 from unlearn.cases.views import OPENDSR_STATUS, UNANSWERED, RequestState, rfc3339
 
 LEASE = timedelta(seconds=120)
 """How long one attempt may take before another process makes the next."""
+
+LONGEST_TARGET = 200
+"""Characters; the column's."""
 
 ADDRESSES = select(Endpoint.controller_id, Endpoint.id).where(
     Endpoint.controller_id.in_(bindparam("controllers", expanding=True)), Endpoint.disabled_at.is_(None)
@@ -59,7 +64,8 @@ def tell_many(session: Session, requests: Sequence[Request], event: str, now: da
                 "request_status": OPENDSR_STATUS[cast("RequestState", request.state)],
                 "expected_completion_time": rfc3339(request.due_at),
             }
-            _add(session, request.controller_id, "opendsr", "status_callback", event, request.id, told, now)
+            host = urlsplit(url).netloc[:LONGEST_TARGET]
+            _add(session, request.controller_id, "opendsr", host, event, request.id, told, now)
     session.flush()
 
 
@@ -105,23 +111,39 @@ def _add(
     )
 
 
-def any_due(session: Session, now: datetime) -> bool:
-    """Is there an errand to run?"""
-    query = select(Errand.id).where(Errand.state == "waiting", Errand.next_at <= now).limit(1)
-    return session.scalars(query).first() is not None
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """What could be run now: an address is left alone while an attempt is under way there, and after a failed one.
+
+    A failed deployment keeps no other waiting, since what a server refuses may be about that one adapter. An attempt
+    that is under way has said nothing yet, so that its errand has no error.
+    """
+    busy = select(Errand.kind, Errand.target).where(
+        Errand.state == "waiting",
+        Errand.next_at > now,
+        Errand.attempts > 0,
+        or_(Errand.kind != "deploy", Errand.last_error.is_(None)),
+    )
+    return Errand.state == "waiting", Errand.next_at <= now, tuple_(Errand.kind, Errand.target).not_in(busy)
 
 
-def take(session: Session, now: datetime) -> Errand | None:
-    """Lease the errand that waits longest: nobody else gets it until the lease is over."""
-    query = select(Errand).where(Errand.state == "waiting", Errand.next_at <= now)
-    errand = session.scalars(
-        query.order_by(Errand.next_at, Errand.id).limit(1).with_for_update(skip_locked=True)
-    ).first()
+def next_due(session: Session, now: datetime) -> str | None:
+    """Id of the errand to run: the one that waits longest, deployments before all others."""
+    query = select(Errand.id).where(*_due(now)).order_by(Errand.kind != "deploy", Errand.next_at, Errand.id)
+    return session.scalars(query.limit(1)).first()
+
+
+def take(session: Session, errand_id: str, now: datetime) -> Errand | None:
+    """Lease the errand if it is still due: until the lease is over nobody else gets it, nor any other of its address.
+
+    Looking for it takes longer where many wait, so that it is not done in this transaction, which writes.
+    """
+    lock(session.connection(), ERRAND_LOCK)  # two at once would not see each other's lease
+    errand = session.scalars(select(Errand).where(Errand.id == errand_id, *_due(now)).with_for_update()).first()
     if errand is None:
         return None
     errand.attempts += 1
     errand.first_attempt_at = errand.first_attempt_at or now
-    errand.next_at = now + LEASE
+    errand.next_at, errand.last_error = now + LEASE, None
     session.flush()
     return errand
 
@@ -155,6 +177,23 @@ def held(session: Session, errand_id: str, attempt: int) -> Errand | None:
     """The errand, if this attempt is still its last and it still waits."""
     query = select(Errand).where(Errand.id == errand_id, Errand.attempts == attempt, Errand.state == "waiting")
     return session.scalars(query.with_for_update()).first()
+
+
+def newly_served(session: Session, errand: Errand) -> list[str]:
+    """Requests for which versions were made up to the one that a deployment tells of, since its hook last heard."""
+    if errand.payload["withdrawn"]:
+        return []
+    heard = select(func.max(Errand.created_at)).where(
+        Errand.about == errand.about, Errand.target == errand.target, Errand.state == "done"
+    )
+    query = (
+        select(JobRequest.request_id)
+        .join(AdapterVersion, AdapterVersion.job_id == JobRequest.job_id)
+        .where(AdapterVersion.adapter_id == errand.about, AdapterVersion.number <= errand.payload["number"])
+    )
+    last = session.scalar(heard)
+    query = query if last is None else query.where(AdapterVersion.created_at > last)
+    return list(session.scalars(query.distinct().order_by(JobRequest.request_id)))
 
 
 def page(

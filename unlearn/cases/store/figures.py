@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import SOON
@@ -14,6 +14,9 @@ from unlearn.cases.views import UNANSWERED, Figures, Wait
 
 DAY = timedelta(days=1)
 """Jobs that ended longer ago say nothing of how long one takes now."""
+
+FAILED = case((Errand.attempts == 0, 0), (Errand.last_error.is_(None), Errand.attempts - 1), else_=Errand.attempts)
+"""Attempts of an errand that failed: all, but for a last one that succeeded or is under way; those left no error."""
 
 
 def count(session: Session, controller: str | None, now: datetime) -> Figures:
@@ -45,11 +48,26 @@ def count(session: Session, controller: str | None, now: datetime) -> Figures:
             ),
             now,
         ),
+        errands_retried=_grouped(
+            session,
+            _errands(controller, Errand.kind, func.count())
+            .where(Errand.state == "waiting", or_(Errand.last_error.is_not(None), Errand.attempts > 1))
+            .group_by(Errand.kind),
+        ),
+        errand_failures=_grouped(session, _errands(controller, Errand.kind, func.sum(FAILED)).group_by(Errand.kind)),
+        errand_seconds=_ages(session, controller, now),
         verdicts=_verdicts(session, controller),
         attempts=_grouped(session, _jobs(controller, Job.kind, func.sum(Job.fence)).group_by(Job.kind)),
         job_seconds=seconds,
         stage_seconds=stages,
     )
+
+
+def _ages(session: Session, controller: str | None, now: datetime) -> dict[str, float]:
+    """How long ago the oldest errand of each kind that still waits was planned."""
+    query = _errands(controller, Errand.kind, func.min(Errand.created_at)).where(Errand.state == "waiting")
+    rows = session.execute(query.group_by(Errand.kind))
+    return {kind: max(0.0, (now - oldest).total_seconds()) for kind, oldest in rows}
 
 
 Seconds = dict[str, tuple[float, ...]]
