@@ -295,6 +295,19 @@ def test_the_most_urgent_job_of_an_adapter_goes_first(desk, adapter, people, clo
     assert work(desk, slow.jobs[0].id)
 
 
+def test_a_shared_job_is_due_when_the_first_of_its_requests_is_whoever_is_extended(desk, gathering, people, clock):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    clock.forward(61)
+    later = desk.submit(people[2])
+    clock.forward(61)
+    desk.extend(first.id, "forty adapters")
+    assert desk.claim(later.jobs[0].id, "w") is None  # the second one of the shared job is due before
+    desk.extend(second.id, "forty adapters")
+    claim = work(desk, later.jobs[0].id)
+    desk.hold(claim, None, REFUSED)
+    assert work(desk, first.jobs[0].id).subject_hashes == {first.subject_hash, second.subject_hash}
+
+
 def test_a_rollback_over_an_erasure_opens_its_request_again(desk, adapter, people):
     request = desk.submit(people[0])
     claim = work(desk, request.jobs[0].id)

@@ -89,11 +89,16 @@ def leave(session: Session, job: Job, request_id: str) -> None:
     session.flush()
 
 
-def hurry(session: Session, request_id: str, due_at: datetime) -> None:
-    """Let the request's waiting jobs know its new due date."""
-    waiting = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
+def due_anew(session: Session, request_id: str) -> None:
+    """Let the request's jobs be due when the most urgent request of each is, since its own date moved."""
+    session.flush()
+    its = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
+    earliest = select(func.min(Request.due_at)).join(JobRequest, JobRequest.request_id == Request.id)
+    earliest = earliest.where(JobRequest.job_id == Job.id)
     session.execute(
-        update(Job).where(Job.id.in_(waiting), Job.state == "queued").values(due_at=due_at),
+        update(Job)
+        .where(Job.id.in_(its), Job.state.in_(("queued", "running")))
+        .values(due_at=earliest.scalar_subquery()),
         execution_options={"synchronize_session": False},
     )
 
