@@ -212,8 +212,8 @@ class Life(RuleBasedStateMachine):
             self.desk.sweep()
             bells = self.desk.doorbells()
             self.desk.rung([outbox_id for outbox_id, _ in bells])
-            for _, job_id in bells:
-                claim = self.desk.claim(job_id, "last")
+            for bell, _ in bells:
+                claim = self.desk.claim_first(f"last {bell}")
                 if claim is not None:
                     self.desk.hold(claim, None, REFUSED)
             if all(request.state in ENDED for request in self.desk.requests()):
