@@ -116,7 +116,11 @@ def one(id: Id, desk: TheDesk, who: Who) -> RequestOut:
 
 @router.post("/{id}/cancel", summary="Cancel a request", responses=answers(*CHANGED))
 def cancel(id: Id, desk: TheDesk, relay: TheRelay, who: Who) -> RequestOut:
-    """Cancel a request that has not ended. Scope: `requests:write`. What serves goes on serving."""
+    """Cancel a request that its person took back. Scope: `requests:write`. What serves goes on serving.
+
+    Also one that waits for a decision: its candidate is dropped, as at a rejection. 409 if it was completed, cancelled
+    or rejected.
+    """
     return _changed(relay, desk.cancel(id, who))
 
 

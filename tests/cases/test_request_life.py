@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
         """A person acts on a request: allowed from some states alone, and refused without a trace from the others."""
         before = data.draw(st.sampled_from(self.desk.requests()))
         acts = {
-            "cancel": (lambda: self.desk.cancel(before.id), before.state in OPEN),
+            "cancel": (lambda: self.desk.cancel(before.id), before.state in OPEN | {"needs_review"}),
             "hold": (
                 lambda: self.desk.put_on_hold(before.id, "court"),
                 before.state in OPEN | {"needs_review"} and not before.held_at,

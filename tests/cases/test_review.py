@@ -154,6 +154,18 @@ def test_a_person_releases_what_the_guards_held_back(desk, adapter, people):
     assert touched.erased_at is not None
 
 
+def test_who_takes_a_request_back_that_waits_for_a_decision_needs_no_legal_ground(desk, adapter, people):
+    request = desk.submit(people[0])
+    held_back(desk, work(desk, request.jobs[0].id))
+    cancelled = desk.cancel(request.id)
+    assert (cancelled.state, cancelled.decision) == ("cancelled", None)
+    assert actions(desk)[-1] == "request_cancelled"
+    for act in (lambda: desk.release_as_it_is(request.id, "small"), lambda: desk.retry(request.id)):
+        with pytest.raises(Conflict, match="is cancelled"):
+            act()
+    assert desk.adapter("bot").current.number == 1
+
+
 def test_a_candidate_can_not_be_released_once_it_is_gone_or_another_version_serves(desk, adapter, people):
     first, second = desk.submit(people[0]), desk.submit(people[1])
     gone = held_back(desk, work(desk, first.jobs[0].id))

@@ -36,12 +36,12 @@ GROUNDS = {
 
 
 def cancel(session: Session, request: Request, by: Actor, now: datetime) -> None:
-    """Cancel an open request; the version that serves goes on serving.
+    """Cancel a request: its person took it back. The version that serves goes on serving; no candidate is kept.
 
     Raises:
         Conflict: it has ended.
     """
-    _check(request, ("pending", "in_progress"), "cancelled")
+    _check(request, ("pending", "in_progress", "needs_review"), "cancelled")
     if adapters.withheld_for(session, request):
         by.check("review")  # it was confirmed before a backup brought the person back: no tool may end that
     planning.withdraw(session, request, now)

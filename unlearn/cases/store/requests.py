@@ -23,7 +23,7 @@ ENDED: frozenset[str] = frozenset({"completed", "needs_review", "cancelled", "re
 MOVES: dict[str, frozenset[str]] = {
     "pending": frozenset({"in_progress", "completed", "needs_review", "cancelled", "rejected"}),
     "in_progress": frozenset({"pending", "completed", "needs_review", "cancelled", "rejected"}),
-    "needs_review": frozenset({"pending", "completed", "rejected"}),
+    "needs_review": frozenset({"pending", "completed", "cancelled", "rejected"}),
     "completed": frozenset({"pending"}),
     "cancelled": frozenset(),
     "rejected": frozenset(),
