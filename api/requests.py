@@ -87,6 +87,9 @@ def listing(
     ] = None,
     adapter: Annotated[str | None, Query(pattern=NAME, description="Only with a job on this adapter.")] = None,
     held: Annotated[bool | None, Query(description="Only under a legal hold, or only not.")] = None,
+    confirmed_late: Annotated[
+        bool | None, Query(description="Only those whose receipt was confirmed after `confirm_by`, or only others.")
+    ] = None,
     order: Annotated[Order, Query(description="The newest first, or the most urgent.")] = "created",
     limit: Annotated[int, Query(ge=1, le=200, description="Requests on a page.")] = 50,
     after: Annotated[
@@ -97,13 +100,13 @@ def listing(
 
     To look for a person's requests, `POST /v1/requests/search`: an identity has no place in an address.
     """
-    return _page(desk, who, Wanted(state, due_before, adapter, None, held, order), limit, after)
+    return _page(desk, who, Wanted(state, due_before, adapter, None, held, order, confirmed_late), limit, after)
 
 
 @router.post("/search", summary="Find requests", responses=answers(*ASKED))
 def search(body: SearchIn, desk: TheDesk, who: Who) -> RequestPage:
     """As the list, and by a person's identity, which is hashed at once. Scope: `requests:read`, `review` or `audit`."""
-    wanted = Wanted(body.state, body.due_before, body.adapter, None, body.held, body.order)
+    wanted = Wanted(body.state, body.due_before, body.adapter, None, body.held, body.order, body.confirmed_late)
     subject = None if body.subject is None else body.subject.spelled
     return _page(desk, who, wanted, body.limit, body.after, subject)
 

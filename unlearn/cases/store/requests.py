@@ -43,6 +43,7 @@ class Wanted:
         adapter: name of one they have a job on.
         subject_hash: of their subject.
         held: whether they are under a legal hold.
+        confirmed_late: whether their receipt was confirmed later than the regulation asks.
         order: by when they were made, the newest first; or by when they are due, the most urgent first.
     """
 
@@ -52,6 +53,7 @@ class Wanted:
     subject_hash: str | None = None
     held: bool | None = None
     order: Order = "created"
+    confirmed_late: bool | None = None
 
 
 NEW = (
@@ -198,6 +200,9 @@ def conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         found.append(Request.subject_hash == wanted.subject_hash)
     if wanted.held is not None:
         found.append(Request.held_at.is_not(None) if wanted.held else Request.held_at.is_(None))
+    if wanted.confirmed_late is not None:
+        late = Request.confirm_by.is_not(None) & (Request.created_at > Request.confirm_by)
+        found.append(late if wanted.confirmed_late else ~late)
     if wanted.adapter is not None:
         named = (
             select(JobRequest.request_id)
