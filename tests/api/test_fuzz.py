@@ -13,7 +13,6 @@ MUST_SUCCEED = (
     "GET /v1/jobs/{id}/events",
     "GET /opendsr/v2/discovery",
     "GET /opendsr/v2/certificate.pem",
-    "GET /opendsr/v2/requests/{subject_request_id}",
 )
 """What is there only once it is opened, or once a job has ended."""
 
