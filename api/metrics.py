@@ -65,6 +65,8 @@ class Collector:
         jobs = {(k, s): f.jobs.get((k, s), 0) for k in get_args(JobKind) for s in get_args(JobState)}
         yield _gauges("requests", "Deletion requests by state.", ["state"], states)
         yield _gauge("requests_overdue", "Requests that have not ended and are past their due date.", f.overdue)
+        late = "Requests whose receipt was confirmed later than the regulation asks (ccpa), ended ones among them."
+        yield _gauge("requests_confirmed_late", late, f.confirmed_late)
         yield _gauge("requests_due_soon", "Requests that have not ended and are due within 7 days.", f.due_soon)
         yield _gauge("requests_held", "Requests that have not ended and are under a legal hold.", f.held)
         yield _gauges("jobs", "Jobs by kind and state.", ["kind", "state"], jobs)

@@ -85,6 +85,9 @@ def listing(
     ] = None,
     adapter: Annotated[str | None, Query(pattern=NAME, description="Only with a job on this adapter.")] = None,
     held: Annotated[bool | None, Query(description="Only under a legal hold, or only not.")] = None,
+    confirmed_late: Annotated[
+        bool | None, Query(description="Only those whose receipt was confirmed after `confirm_by`, or only others.")
+    ] = None,
     order: Annotated[Order, Query(description="The newest first, or the most urgent.")] = "created",
     limit: Annotated[int, Query(ge=1, le=200, description="Requests on a page.")] = 50,
     after: Annotated[
@@ -95,13 +98,13 @@ def listing(
 
     To look for a person's requests, `POST /v1/requests/search`: an identity has no place in an address.
     """
-    return _page(desk, who, Wanted(state, due_before, adapter, None, held, order), limit, after)
+    return _page(desk, who, Wanted(state, due_before, adapter, None, held, order, confirmed_late), limit, after)
 
 
 @router.post("/search", summary="Find requests", responses=answers(*ASKED))
 def search(body: SearchIn, desk: TheDesk, who: Who) -> RequestPage:
     """As the list, and by a person's identity, which is hashed at once. Scope: `requests:read`, `review` or `audit`."""
-    wanted = Wanted(body.state, body.due_before, body.adapter, None, body.held, body.order)
+    wanted = Wanted(body.state, body.due_before, body.adapter, None, body.held, body.order, body.confirmed_late)
     subject = None if body.subject is None else body.subject.spelled
     return _page(desk, who, wanted, body.limit, body.after, subject)
 
@@ -114,7 +117,11 @@ def one(id: Id, desk: TheDesk, who: Who) -> RequestOut:
 
 @router.post("/{id}/cancel", summary="Cancel a request", responses=answers(*CHANGED))
 def cancel(id: Id, desk: TheDesk, relay: TheRelay, who: Who) -> RequestOut:
-    """Cancel a request that has not ended. Scope: `requests:write`. What serves goes on serving."""
+    """Cancel a request that its person took back. Scope: `requests:write`. What serves goes on serving.
+
+    Also one that waits for a decision: its candidate is dropped, as at a rejection. 409 if it was completed, cancelled
+    or rejected.
+    """
     return _changed(relay, desk.cancel(id, who))
 
 

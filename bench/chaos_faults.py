@@ -135,7 +135,7 @@ class Tormentor:
                 time.sleep(0.1)
         prefix = f"{this_host()}:"
         return {
-            int(owner.removeprefix(prefix)): (job, fence, (progress or {}).get("stage", "claimed"))
+            int(owner.removeprefix(prefix).partition(":")[0]): (job, fence, (progress or {}).get("stage", "claimed"))
             for owner, job, fence, progress in rows
             if owner and owner.startswith(prefix)
         }

@@ -15,24 +15,24 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from small import company, registration
 
 from fuzzing import Tally, as_json, fuzz  # isort: skip - found by way of small
+from outbound.papers import certificate, ec_key, pem  # isort: skip - as well
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.settings import Settings
-
-ROUND = 100
-"""Random cases an operation and round; each round has a seed and a home of its own."""
 
 
 def main() -> None:
     """Run rounds until there are enough cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=5000, help="at least so many in all")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round")
+    parser.add_argument("--round", type=int, default=100, help="random cases an operation and round")
+    parser.add_argument("--seed", type=int, default=0, help="of the first round; each has a seed and a home of its own")
     parser.add_argument("--company", type=Path, help="base/, adapter/, train.jsonl, holdout.jsonl; trained without")
     parser.add_argument("--json", type=Path, help="write the counts here as well")
     given = parser.parse_args()
@@ -44,8 +44,8 @@ def main() -> None:
     while sum(tally.cases.total() for tally in tallies.values()) < given.cases:
         for keyed, tally in tallies.items():
             with tempfile.TemporaryDirectory() as home:
-                settings = Settings(home=Path(home), roots=[small], sweep_seconds=1)
-                tally.add(fuzz(settings, registration(small), subjects, examples=ROUND, keyed=keyed, seed=seed))
+                settings = Settings(home=Path(home) / "home", roots=[small], sweep_seconds=1, **_opendsr(Path(home)))
+                tally.add(fuzz(settings, registration(small), subjects, examples=given.round, keyed=keyed, seed=seed))
         seed += 1
     console = Console()
     console.print(_by_operation(tallies))
@@ -68,13 +68,26 @@ def main() -> None:
     raise SystemExit(failures > 0)
 
 
+def _opendsr(directory: Path) -> dict[str, Any]:
+    """Settings that open the OpenDSR front, with a key and a certificate made here."""
+    key, domain = ec_key(), "privacy.desk.example"
+    (directory / "dsr.key").write_bytes(pem(key))
+    (directory / "dsr.pem").write_bytes(certificate(key, domain))
+    return {
+        "opendsr_domain": domain,
+        "opendsr_key_file": directory / "dsr.key",
+        "opendsr_certificate_file": directory / "dsr.pem",
+    }
+
+
 def _by_operation(tallies: dict[bool, Tally]) -> Table:
     table = Table("operation", box=None, header_style="dim")
-    for head in ("with a key", "without", "failures"):
+    for head in ("with a key", "succeeded", "without", "failures"):
         table.add_column(head, justify="right")
     failed = Counter(operation for tally in tallies.values() for _, operation in tally.examples)
     for operation in sorted({*tallies[True].cases, *tallies[False].cases}):
-        counts = [f"{tallies[keyed].cases[operation]:,}" for keyed in (True, False)]
+        told = (tallies[True].cases, tallies[True].succeeded, tallies[False].cases)
+        counts = [f"{count[operation]:,}" for count in told]
         table.add_row(operation, *counts, str(failed[operation]))
     return table
 

@@ -23,6 +23,11 @@ COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 OURS = ("api", "worker", "maintenance")
+LEFT_OUT = {
+    "api_key": "of the command line, which finds the API's own; the parts here ask one another nothing over HTTP",
+    "ledger_signers": "commands that sign, which the image does not have: who builds one with them sets it there",
+}
+"""Settings that Compose passes to no part, and why."""
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -37,15 +42,21 @@ def test_every_setting_in_the_files_is_one_that_the_program_reads():
     assert {key for key in named if key.startswith("UNLEARN_")} <= known
 
 
+def test_every_setting_is_passed_to_a_part_or_left_out_for_a_reason():
+    passed = {key for part in OURS for key in SERVICES[part]["environment"]}
+    assert {name for name in Settings.model_fields if f"UNLEARN_{name.upper()}" not in passed} == set(LEFT_OUT)
+    assert all(LEFT_OUT.values())
+
+
 @pytest.fixture
 def settings_of(monkeypatch):
     """The settings that one of our own parts gets when every secret is 64 characters long."""
 
-    def settings_of(name):
+    def settings_of(name, **given):
         with monkeypatch.context() as patch:
             for key, value in SERVICES[name]["environment"].items():
                 filled = re.sub(r"\$\{\w+:\?[^}]*\}", "5" * 64, value)
-                patch.setenv(key, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", filled))
+                patch.setenv(key, re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1], found[2]), filled))
             return Settings()
 
     return settings_of
@@ -59,6 +70,28 @@ def test_our_parts_share_database_broker_store_keys_and_roots_and_no_directory(s
     assert all(seen[0].values())
     kept = [volume.split(":")[0] for part in OURS for volume in SERVICES[part]["volumes"] if not volume.endswith(":ro")]
     assert sorted(kept) == ["api", "backups", "maintenance", "worker"]
+
+
+@pytest.mark.parametrize("part", OURS)
+def test_what_env_leaves_as_it_is_is_the_programs_own_default(settings_of, part):
+    ours = settings_of(part)
+    for key, value in SERVICES[part]["environment"].items():
+        if re.fullmatch(rf"\$\{{{key}:-.*\}}", value):
+            name = key.removeprefix("UNLEARN_").lower()
+            assert getattr(ours, name) == Settings.model_fields[name].get_default(call_default_factory=True), name
+
+
+def test_who_signs_for_opendsr_has_its_key_and_nobody_else(settings_of):
+    given = {
+        "UNLEARN_OPENDSR_DOMAIN": "privacy.example.com",
+        "UNLEARN_OPENDSR_KEY_FILE": "/opendsr/key.pem",
+        "UNLEARN_OPENDSR_CERTIFICATE_FILE": "/opendsr/certificate.pem",
+    }
+    for part in ("api", "maintenance"):
+        assert settings_of(part, **given).opendsr_key_file == Path("/opendsr/key.pem")
+        assert any(volume.endswith(":/opendsr:ro") for volume in SERVICES[part]["volumes"])
+    assert settings_of("worker", **given).opendsr_domain is None
+    assert not any("opendsr" in volume for volume in SERVICES["worker"]["volumes"])
 
 
 def test_the_journal_is_not_where_the_database_is_and_the_user_may_write_there(settings_of):
@@ -157,7 +190,7 @@ def test_each_part_says_how_to_see_that_it_is_well(name):
 def test_what_a_part_keeps_is_in_a_declared_volume(name):
     for volume in SERVICES[name].get("volumes", []):
         source = volume.split(":")[0]
-        assert source in COMPOSE["volumes"] or volume.endswith(":/data:ro")
+        assert source in COMPOSE["volumes"] or volume.endswith((":/data:ro", ":/opendsr:ro"))
 
 
 @each_service

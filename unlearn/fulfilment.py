@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import shutil
 import tempfile
 import time
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unlearn import logs
 from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
@@ -56,18 +58,25 @@ T = TypeVar("T")
 
 
 def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
-    """Carry out the job `job_id`, if it is there to be claimed; whatever happens ends in the database.
+    """Carry out the most urgent job that is there to be claimed; whatever happens ends in the database.
 
     Args:
-        job_id: as the doorbell named it; a repeated or late doorbell finds nothing to claim.
+        job_id: for which the doorbell rang: by now another may be more urgent, and this one another doorbell's. A
+            repeated or late doorbell finds nothing to claim.
         desk: the case wing.
         settings: where things are.
         owner: name of this worker, for the lease.
     """
-    claim = _outlasting(lambda: desk.claim(job_id, owner), settings.lease_seconds)  # or the doorbell would be spent
+    owner = f"{owner}:{secrets.token_hex(4)}"  # of this doorbell: a claim whose answer is lost is not made twice
+    claim = _outlasting(lambda: desk.claim_first(owner), settings.lease_seconds)  # or the doorbell would be spent
     if claim is None:
-        log.info("job %s: nothing to claim", job_id)
+        log.info("the doorbell of job %s found nothing to claim", job_id)
         return
+    with logs.about(logs.job_id, claim.job_id):
+        _carry_out(claim, desk, settings)
+
+
+def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
     workshop = settings.home / "jobs" / claim.job_id / f"f{claim.fence}"
     run: Run | None = None
     try:
@@ -89,14 +98,14 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
                     _decide(desk, claim, settings, heart, case, outcome)
             run.finish()
     except LeaseLost:
-        log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
+        log.warning("job %s: lease of fence %d lost; leaving it to its new owner", claim.job_id, claim.fence)
         shutil.rmtree(workshop, ignore_errors=True)
     except (BadInput, ErasureFailed) as error:
         shutil.rmtree(_state(claim, settings), ignore_errors=True)
         _fail(desk, claim, run, str(error), final=True)
     except Exception as error:
         # The message may hold anything; the log keeps the trace, the database only the kind.
-        log.exception("job %s: attempt %d failed", job_id, claim.attempt)
+        log.exception("job %s: attempt %d failed", claim.job_id, claim.attempt)
         _fail(
             desk,
             claim,

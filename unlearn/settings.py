@@ -39,6 +39,9 @@ OPENDSR = ("opendsr_domain", "opendsr_key_file", "opendsr_certificate_file")
 OIDC = ("oidc_issuer", "oidc_audience", "oidc_jwks_url", "oidc_controller_claim")
 """What may be left out or given as an empty text."""
 
+EMPTY = ("ledger_origin", "ledger_key_previous", "retention_days", "worker_max_memory_mb")
+"""So may these; OpenDSR's three as well."""
+
 DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 """A host name with at least two labels (RFC 1123, section 2.1)."""
 
@@ -251,7 +254,7 @@ class Settings(BaseSettings):
             raise ValueError("give an address such as https://login.example.com/realm: no user, no fragment")
         return value
 
-    @field_validator(*OPENDSR, *OIDC, "ledger_origin", "ledger_key_previous", "retention_days", mode="before")
+    @field_validator(*OPENDSR, *OIDC, *EMPTY, mode="before")
     @classmethod
     def _empty_is_not_given(cls, value: object) -> object:
         return None if value == "" else value

@@ -1,4 +1,4 @@
-"""The task: a doorbell rang, so carry out the job. `celery -A workers.tasks worker` runs it.
+"""The task: a doorbell rang, so carry out the most urgent job. `celery -A workers.tasks worker` runs it.
 
 The worker's parent never imports torch; the child that runs a task does, once, and keeps the base model warm.
 """
@@ -26,7 +26,7 @@ def _log(**_given: object) -> None:
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def fulfil(job_id: str) -> None:
-    """Carry out the job `job_id`."""
+    """Carry out a job: `job_id`, for which the doorbell rang, or a more urgent one."""
     from unlearn.cases.desk import Desk
     from unlearn.clearing import clear
     from unlearn.fulfilment import fulfil as carry_out
@@ -34,12 +34,11 @@ def fulfil(job_id: str) -> None:
     logs.adopt()  # what was imported just now
     settings = Settings()
     desk = Desk(settings)
-    with logs.about(logs.job_id, job_id):
-        try:
-            carry_out(job_id, desk=desk, settings=settings, owner=f"{socket.gethostname()}:{os.getpid()}")
-            clear(desk, settings)
-        except Exception:
-            log.exception("job %s: the task broke", job_id)  # what reaches the worker's parent has no trace
-            raise
-        finally:
-            desk.close()
+    try:
+        carry_out(job_id, desk=desk, settings=settings, owner=f"{socket.gethostname()}:{os.getpid()}")
+        clear(desk, settings)
+    except Exception:
+        log.exception("the task broke")  # what reaches the worker's parent has no trace
+        raise
+    finally:
+        desk.close()

@@ -69,6 +69,7 @@ class SearchIn(In):
     due_before: Moment | None = Field(default=None, description="Due before this moment, and not ended.")
     adapter: Name | None = Field(default=None, description="With a job on this adapter.")
     held: bool | None = Field(default=None, description="Under a legal hold, or not.")
+    confirmed_late: bool | None = Field(default=None, description="Receipt confirmed after `confirm_by`, or not.")
     order: Order = Field(default="created", description="The newest first, or the most urgent.")
     limit: int = Field(default=50, ge=1, le=200)
     after: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")] | None = Field(
@@ -134,7 +135,9 @@ class RequestOut(Out):
     submitted_by: str = Field(description="Who submitted it.", examples=["key:51c0e1d2b3a49586"])
     received_at: datetime = Field(description="When you got it.")
     due_at: datetime = Field(description="When it is to be answered.")
-    confirm_by: datetime | None = Field(description="When its receipt is to be confirmed (ccpa).")
+    confirm_by: datetime | None = Field(description="When its receipt is to be confirmed at the latest (ccpa).")
+    confirmed_at: datetime = Field(description="When it was: the answer to its submission is the confirmation.")
+    confirmed_late: bool = Field(description="Whether that was after `confirm_by`.")
     extended_at: datetime | None
     extension_reason: str | None
     held_at: datetime | None = Field(description="Since when it is under a legal hold.")

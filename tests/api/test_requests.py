@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from test_endpoints import body, is_problem
+from test_metrics import scraped
 
 
 @pytest.fixture
@@ -57,10 +60,22 @@ def test_the_clock_is_told_and_can_be_asked_for(api, registered, company, people
     made = api.post("/v1/requests", json=body(company, people[0]) | {"regulation": "ccpa", "external_id": "t-1"}).json()
     assert (made["regulation"], made["external_id"]) == ("ccpa", "t-1")
     assert made["confirm_by"] < made["due_at"]
+    assert (made["confirmed_at"], made["confirmed_late"]) == (made["created_at"], False)
     overdue = api.get("/v1/requests", params={"due_before": made["due_at"], "order": "due"})
     assert overdue.json()["items"] == []
     is_problem(api.get("/v1/requests", params={"due_before": "yesterday"}), 422, "bad-input")
     is_problem(api.get("/v1/requests", params={"after": "req_0"}), 422, "bad-input")
+
+
+def test_a_receipt_confirmed_too_late_is_flagged_found_and_counted(api, registered, company, people):
+    api.post("/v1/requests", json=body(company, people[1]) | {"regulation": "ccpa"})
+    got = (datetime.now(UTC) - timedelta(days=20)).isoformat()
+    late = api.post("/v1/requests", json=body(company, people[0]) | {"regulation": "ccpa", "received_at": got}).json()
+    assert late["confirmed_late"]
+    found = [api.get("/v1/requests", params={"confirmed_late": True})]
+    found.append(api.post("/v1/requests/search", json={"confirmed_late": True}))
+    assert [[r["id"] for r in page.json()["items"]] for page in found] == [[late["id"]]] * 2
+    assert scraped(api.get("/metrics"))["unlearn_requests_confirmed_late",] == 1
 
 
 NO_MOMENTS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -11,12 +12,16 @@ import pytest
 from by_hand import REFUSED, REPORT, actions, new_version, submit, work
 
 from crowd import at_once
+from dossiers import predicate_of
 from tampering import let_rows_change
+from unlearn.cases import planning
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import dump
 from unlearn.cases.store import requests as request_store
+from unlearn.cases.store.adapters import Serving
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.store.requests import Wanted
+from unlearn.cases.tables import Request
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound
 from unlearn.evidence.ledger import LedgerBroken
 
@@ -84,7 +89,26 @@ def test_an_open_subject_is_refused_and_one_nobody_knows_any_more_is_completed_a
         facts = [entry.facts for entry in entries_about(session, unknown.id) if entry.action == "request_completed"]
         later = [entry.facts for entry in entries_about(session, again.id) if entry.action == "request_completed"]
     assert [(f["adapters_searched"], f["adapters_that_learned"]) for f in facts + later] == [(1, 0), (1, 1)]
-    assert desk.export(unknown.id)
+    serves = {"adapter": adapter.id, "version": 1, "sha256": adapter.current.sha256}
+    now = desk.adapter("bot").current
+    assert facts[0]["adapters_versions"] == [serves]
+    assert later[0]["adapters_versions"] == [serves | {"version": 2, "sha256": now.sha256}]
+    assert predicate_of(desk.export(unknown.id))["searched"] == {
+        "adapters_searched": 1,
+        "adapters_that_learned": 0,
+        "adapters_versions": [serves],
+    }
+
+
+def test_what_was_searched_is_named_up_to_a_hundred_and_then_by_the_digest_of_the_list():
+    request = Request(id="req_1")
+    many = tuple(Serving(f"adp_{number:03}", 1, f"{number:064x}") for number in range(101))
+    few, more = (planning.completed(request, which, []).facts for which in (many[:100], many))
+    assert len(few["adapters_versions"]) == few["adapters_searched"] == 100
+    listed = [{"adapter": one.adapter_id, "sha256": one.sha256, "version": one.number} for one in many]
+    spelled = json.dumps(listed, sort_keys=True, separators=(",", ":")).encode()
+    assert more["adapters_versions_sha256"] == hashlib.sha256(spelled).hexdigest()
+    assert (more["adapters_searched"], "adapters_versions" in more) == (101, False)
 
 
 def test_after_a_refusal_the_same_subject_can_be_submitted_again(desk, adapter, company):

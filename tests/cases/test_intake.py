@@ -90,6 +90,19 @@ def test_the_clock_runs_from_when_the_controller_got_it(desk, adapter, people, c
     assert len(desk.requests()) == 2
 
 
+def test_a_receipt_that_was_confirmed_late_is_found_and_counted(desk, adapter, people, clock):
+    got = datetime(2026, 2, 16, 12, tzinfo=UTC)  # a Monday; the tenth business day after it is March 2
+    late = desk.submit(people[0], regulation="ccpa", received_at=got - timedelta(days=4))
+    soon = desk.submit(people[1], regulation="ccpa", received_at=got)
+    other = desk.submit(people[2], received_at=got - timedelta(days=30))
+    assert [one.confirmed_late for one in (late, soon, other)] == [True, False, False]
+    assert late.confirm_by < late.confirmed_at == clock()
+    assert [r.id for r in desk.requests(Wanted(confirmed_late=True))] == [late.id]
+    assert {r.id for r in desk.requests(Wanted(confirmed_late=False))} == {soon.id, other.id}
+    desk.cancel(late.id)  # which makes it no more punctual
+    assert desk.figures().confirmed_late == 1
+
+
 def test_the_most_urgent_come_first_and_the_overdue_can_be_found(desk, adapter, people, clock):
     late = desk.submit(people[0], received_at=clock() - timedelta(days=40))
     later = desk.submit(people[1], regulation="ccpa")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 
 import pytest
 from by_hand import REFUSED, REPORT, submit
 
+from unlearn import logs
 from unlearn.errors import Unavailable
 from unlearn.fulfilment import fulfil
 from unlearn.ladder import Outcome
@@ -117,10 +120,25 @@ def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
     assert desk.job(job_id).state == "queued"
 
 
+@pytest.mark.parametrize("after", [True, False], ids=["took it", "did not take it"])
 def test_a_doorbell_that_rings_while_the_database_is_away_is_not_spent(
-    desk, settings, adapter, company, attempted, monkeypatch
+    desk, settings, adapter, company, attempted, monkeypatch, after
 ):
     request, job_id = submit(desk, company)
-    faltering(desk, monkeypatch, "claim", CUT, after=False)
+    faltering(desk, monkeypatch, "claim_first", CUT, after=after)
     fulfil(job_id, desk=desk, settings=settings, owner="w1")
     assert (desk.request(request.id).state, desk.job(job_id).attempt) == ("completed", 1)
+
+
+def test_the_log_of_a_job_has_its_id_whichever_doorbell_rang(desk, settings, adapter, company, attempted, monkeypatch):
+    people = sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
+    later, urgent = desk.submit(people[0], regulation="ccpa").jobs[0].id, desk.submit(people[1]).jobs[0].id
+    record, lines = logging.makeLogRecord({"msg": "halfway", "levelname": "INFO"}), []
+    monkeypatch.setattr(
+        "unlearn.fulfilment._record", lambda *_: lines.append(json.loads(logs.JsonLines().format(record)))
+    )
+    fulfil(later, desk=desk, settings=settings, owner="w1")
+    assert (desk.job(urgent).state, desk.job(later).state) == ("done", "queued")
+    fulfil(urgent, desk=desk, settings=settings, owner="w1")
+    assert [line["job_id"] for line in lines] == [urgent, later]
+    assert "job_id" not in json.loads(logs.JsonLines().format(record))

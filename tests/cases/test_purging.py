@@ -186,11 +186,13 @@ def test_a_candidate_stays_while_a_person_may_release_it(desk, adapter, company,
     assert desk.request(again.id).state == "pending"
 
 
-@pytest.mark.parametrize("ending", ["reject", "hold"])
+@pytest.mark.parametrize("ending", ["reject", "cancel", "hold"])
 def test_a_candidate_of_nobody_goes_and_one_under_a_hold_stays(desk, adapter, company, clock, ending):
     request, _, candidate = held_back(desk, company)
     if ending == "reject":
         desk.reject(request.id, "not_the_subject", "another person of that name")
+    elif ending == "cancel":
+        desk.cancel(request.id)
     else:
         desk.put_on_hold(request.id, "court order 12/2026")
     assert desk.due_purges() == []  # its worker may not have heard

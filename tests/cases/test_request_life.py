@@ -113,7 +113,7 @@ class Life(RuleBasedStateMachine):
         """A person acts on a request: allowed from some states alone, and refused without a trace from the others."""
         before = data.draw(st.sampled_from(self.desk.requests()))
         acts = {
-            "cancel": (lambda: self.desk.cancel(before.id), before.state in OPEN),
+            "cancel": (lambda: self.desk.cancel(before.id), before.state in OPEN | {"needs_review"}),
             "hold": (
                 lambda: self.desk.put_on_hold(before.id, "court"),
                 before.state in OPEN | {"needs_review"} and not before.held_at,
@@ -212,8 +212,8 @@ class Life(RuleBasedStateMachine):
             self.desk.sweep()
             bells = self.desk.doorbells()
             self.desk.rung([outbox_id for outbox_id, _ in bells])
-            for _, job_id in bells:
-                claim = self.desk.claim(job_id, "last")
+            for bell, _ in bells:
+                claim = self.desk.claim_first(f"last {bell}")
                 if claim is not None:
                     self.desk.hold(claim, None, REFUSED)
             if all(request.state in ENDED for request in self.desk.requests()):

@@ -149,6 +149,18 @@ def test_a_person_releases_what_the_guards_held_back(desk, adapter, people):
     assert touched.erased_at is not None
 
 
+def test_who_takes_a_request_back_that_waits_for_a_decision_needs_no_legal_ground(desk, adapter, people):
+    request = desk.submit(people[0])
+    held_back(desk, work(desk, request.jobs[0].id))
+    cancelled = desk.cancel(request.id)
+    assert (cancelled.state, cancelled.decision) == ("cancelled", None)
+    assert actions(desk)[-1] == "request_cancelled"
+    for act in (lambda: desk.release_as_it_is(request.id, "small"), lambda: desk.retry(request.id)):
+        with pytest.raises(Conflict, match="is cancelled"):
+            act()
+    assert desk.adapter("bot").current.number == 1
+
+
 def test_a_candidate_can_not_be_released_once_it_is_gone_or_another_version_serves(desk, adapter, people):
     first, second = desk.submit(people[0]), desk.submit(people[1])
     gone = held_back(desk, work(desk, first.jobs[0].id))
@@ -288,6 +300,19 @@ def test_the_most_urgent_job_of_an_adapter_goes_first(desk, adapter, people, clo
     claim = work(desk, urgent.jobs[0].id)
     desk.release(claim, new_version(desk, claim), REPORT)
     assert work(desk, slow.jobs[0].id)
+
+
+def test_a_shared_job_is_due_when_the_first_of_its_requests_is_whoever_is_extended(desk, gathering, people, clock):
+    first, second = desk.submit(people[0]), desk.submit(people[1])
+    clock.forward(61)
+    later = desk.submit(people[2])
+    clock.forward(61)
+    desk.extend(first.id, "forty adapters")
+    assert desk.claim(later.jobs[0].id, "w") is None  # the second one of the shared job is due before
+    desk.extend(second.id, "forty adapters")
+    claim = work(desk, later.jobs[0].id)
+    desk.hold(claim, None, REFUSED)
+    assert work(desk, first.jobs[0].id).subject_hashes == {first.subject_hash, second.subject_hash}
 
 
 def test_a_rollback_over_an_erasure_opens_its_request_again(desk, adapter, people):

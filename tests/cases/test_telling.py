@@ -274,6 +274,40 @@ def test_what_is_due_soon_and_overdue_is_told_once_each(desk, settings, adapter,
     assert [json.loads(body)["type"] for _, body in receiver.came] == ["request.due_soon", "request.overdue"]
 
 
+def reminders(desk, request):
+    """What was said of the request's due date, the earliest first."""
+    about = [message.event for message in desk.messages(about=request.id)]
+    return [event for event in reversed(about) if event in ("request.due_soon", "request.overdue")]
+
+
+def test_the_new_date_of_an_extended_request_is_told_as_well(desk, adapter, people, receiver, clock):
+    desk.add_endpoint(receiver.url)
+    request = desk.submit(people[0])
+    clock.now = request.due_at - timedelta(days=6)
+    desk.sweep()
+    extended = desk.extend(request.id, "forty adapters")
+    desk.sweep()
+    assert reminders(desk, request) == ["request.due_soon"]
+    clock.now = extended.due_at - timedelta(days=6)
+    desk.sweep()
+    assert reminders(desk, request) == ["request.due_soon"] * 2
+    clock.now = extended.due_at + timedelta(seconds=1)
+    desk.sweep()
+    assert reminders(desk, request) == ["request.due_soon"] * 2 + ["request.overdue"]
+
+
+def test_a_request_that_a_rollback_opens_again_is_reminded_of_again(desk, adapter, people, receiver, clock):
+    desk.add_endpoint(receiver.url)
+    request = desk.submit(people[0])
+    clock.now = request.due_at - timedelta(days=6)
+    desk.sweep()
+    claim = work(desk, request.jobs[0].id)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    desk.roll_back("bot", 1, reopen=True)
+    desk.sweep()
+    assert reminders(desk, request) == ["request.due_soon"] * 2
+
+
 def test_the_link_follows_releases_rollbacks_and_retirement(desk, settings, adapter, people):
     link = settings.home / "adapters" / adapter.id / "current"
     request = desk.submit(people[0])

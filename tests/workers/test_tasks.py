@@ -1,9 +1,7 @@
-"""The task around a job: what is logged meanwhile belongs to the job, and what breaks is told before it leaves."""
+"""The task around a job: what breaks is told before it leaves."""
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 import types
 
@@ -27,15 +25,6 @@ def carrying_out(monkeypatch, act):
     module = types.ModuleType("unlearn.fulfilment")
     module.fulfil = lambda job_id, **_: act()
     monkeypatch.setitem(sys.modules, "unlearn.fulfilment", module)
-
-
-def test_every_line_of_a_job_carries_its_id(tasks, monkeypatch):
-    record = logging.makeLogRecord({"msg": "halfway", "levelname": "INFO"})
-    lines = []
-    carrying_out(monkeypatch, lambda: lines.append(json.loads(logs.JsonLines().format(record))))
-    tasks.fulfil("job_1")
-    assert [line["job_id"] for line in lines] == ["job_1"]
-    assert "job_id" not in json.loads(logs.JsonLines().format(record))
 
 
 def test_a_task_that_breaks_says_where_and_not_with_what(tasks, monkeypatch, caplog):

@@ -65,6 +65,7 @@ def roll_back(
     for request in concerned:
         if request.state == "completed":
             requests.move(session, request.id, "pending", now)
+            telling.remind_anew(request)
             ledger.append(session, now, "request_reopened", {"request": request.id, "by": by.name}, [request.id])
         if request.state in requests.OPEN and request.held_at is None:
             planning.plan(session, request, now)

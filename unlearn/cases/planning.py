@@ -6,20 +6,26 @@ still gathers. Speaks no SQL of its own and knows no rights.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+import rfc8785
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
 from unlearn.cases.store import adapters, jobs, ledger, requests
-from unlearn.cases.store.adapters import Learned
+from unlearn.cases.store.adapters import Learned, Serving
 from unlearn.cases.store.jobs import NewJob
 from unlearn.cases.store.ledger import Fact
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import rfc3339
+
+MOST_NAMED = 100
+"""Versions that one entry of the ledger names."""
 
 
 @dataclass
@@ -94,7 +100,7 @@ class Plan:
 def plan(session: Session, request: Request, now: datetime, policy: dict[str, Any] | None = None) -> None:
     """Plan the erasing of a request's subject from every adapter that still knows it.
 
-    A request for which no adapter has anything (left) to forget is completed; the ledger says how many were searched.
+    A request for which no adapter has anything (left) to forget is completed; the ledger says which were searched.
     One that waited for a decision and now waits for a job is pending again.
 
     Args:
@@ -119,11 +125,20 @@ def plan(session: Session, request: Request, now: datetime, policy: dict[str, An
         ledger.append_many(session, now, [completed(request, searched, learned)])
 
 
-def completed(request: Request, searched: int, learned: Sequence[Learned]) -> Fact:
-    """That a request needs no job (any more): how many adapters were searched, and how many of them had learned."""
-    facts = {"request": request.id, "adapters_searched": searched, "adapters_that_learned": len(learned)}
+def completed(request: Request, searched: tuple[Serving, ...], learned: Sequence[Learned]) -> Fact:
+    """That a request needs no job (any more): which adapters were searched, and how many of them had learned."""
+    facts = {"request": request.id, "adapters_searched": len(searched), "adapters_that_learned": len(learned)}
     facts |= {"completed_at": rfc3339(request.completed_at)} if request.completed_at else {}
-    return Fact("request_completed", facts, [request.id])
+    return Fact("request_completed", {**facts, **_versions(searched)}, [request.id])
+
+
+@lru_cache(maxsize=16)
+def _versions(searched: tuple[Serving, ...]) -> dict[str, Any]:
+    """The versions searched, by adapter id; of very many the digest of their list, as canonical JSON (RFC 8785)."""
+    named: list[Any] = [{"adapter": one.adapter_id, "version": one.number, "sha256": one.sha256} for one in searched]
+    if len(named) <= MOST_NAMED:
+        return {"adapters_versions": named}
+    return {"adapters_versions_sha256": hashlib.sha256(rfc8785.dumps(named)).hexdigest()}
 
 
 def withdraw(session: Session, request: Request, now: datetime) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from unlearn.cases import clock, planning
+from unlearn.cases import clock, planning, telling
 from unlearn.cases.clock import Regulation
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, jobs, ledger, requests
@@ -37,12 +37,12 @@ GROUNDS = {
 
 
 def cancel(session: Session, request: Request, by: Actor, now: datetime) -> None:
-    """Cancel an open request; the version that serves goes on serving.
+    """Cancel a request: its person took it back. The version that serves goes on serving; no candidate is kept.
 
     Raises:
         Conflict: it has ended.
     """
-    _check(request, ("pending", "in_progress"), "cancelled")
+    _check(request, ("pending", "in_progress", "needs_review"), "cancelled")
     if adapters.withheld_for(session, request):
         by.check("review")  # it was confirmed before a backup brought the person back: no tool may end that
     planning.withdraw(session, request, now)
@@ -106,7 +106,8 @@ def extend(session: Session, request: Request, reason: str, by: Actor, now: date
     regulation: Regulation = "gdpr" if request.regulation == "gdpr" else "ccpa"
     due_at = clock.extended(regulation, request.received_at, request.due_at, now)
     request.extension_reason, request.extended_at, request.due_at = checked_reason(reason), now, due_at
-    jobs.hurry(session, request.id, due_at)
+    telling.remind_anew(request)
+    jobs.due_anew(session, request.id)
     _enter(session, request, "request_extended", by, now, due_at=due_at.isoformat())
 
 

@@ -18,7 +18,7 @@ from unlearn.cases.ids import new_id
 from unlearn.cases.rights import Actor
 from unlearn.cases.sealing import seal, unseal
 from unlearn.cases.store import adapters, errands, ledger
-from unlearn.cases.tables import Adapter, Endpoint, Errand
+from unlearn.cases.tables import Adapter, Endpoint, Errand, Request
 from unlearn.cases.views import EndpointView, ErrandKind, ErrandState, MessageView, Task
 from unlearn.errors import Conflict
 from unlearn.locations import is_url
@@ -92,8 +92,13 @@ def disable(session: Session, row: Endpoint, reason: str, by: str, now: datetime
         ledger.append(session, now, "endpoint_disabled", {"endpoint": row.id, "by": by})
 
 
+def remind_anew(request: Request) -> None:
+    """Let what was said of the due date be said again: the date moved, or the request is open again."""
+    request.told_soon_at = request.told_overdue_at = None
+
+
 def remind(session: Session, now: datetime) -> int:
-    """Tell controllers of requests that are due soon or overdue, each once; how many were told of."""
+    """Tell controllers of requests that are due soon or overdue, each once a date; how many were told of."""
     found = errands.untold(session, now, clock.SOON)
     for request in found:
         if request.due_at <= now:

@@ -139,7 +139,8 @@ class Own:
 class RequestView:
     """One deletion request; the subject is there as a keyed hash alone.
 
-    `received_at` is when the controller got it, `created_at` when we did; `decision` is what a person decided of it.
+    `received_at` is when the controller got it, `created_at` when we did, and said so: our answer confirms its receipt.
+    `decision` is what a person decided of it.
     """
 
     id: str
@@ -160,6 +161,16 @@ class RequestView:
     updated_at: datetime
     completed_at: datetime | None
     jobs: tuple[JobSummary, ...]
+
+    @property
+    def confirmed_at(self) -> datetime:
+        """When its receipt was confirmed."""
+        return self.created_at
+
+    @property
+    def confirmed_late(self) -> bool:
+        """Whether that was after it was to be confirmed, where the regulation asks for it."""
+        return self.confirm_by is not None and self.created_at > self.confirm_by
 
 
 @dataclass(frozen=True)
@@ -308,6 +319,7 @@ class Figures:
     Attributes:
         requests: by state.
         overdue: not ended, and past their due date.
+        confirmed_late: whose receipt was confirmed after it was to be, whatever became of them.
         due_soon: not ended, and due within a week.
         held: not ended, and under a legal hold.
         jobs: by kind and state.
@@ -327,6 +339,7 @@ class Figures:
 
     requests: dict[str, int]
     overdue: int
+    confirmed_late: int
     due_soon: int
     held: int
     jobs: dict[tuple[str, str], int]

@@ -101,7 +101,7 @@ def listing(
 
 @app.command()
 def cancel(request: Id, url: Url = HERE, as_json: AsJson = False) -> None:
-    """Cancel a request that has not ended."""
+    """Cancel a request that its person took back, also one that waits for a decision."""
     _change(request, "cancel", {}, url, as_json)
 
 

@@ -172,6 +172,7 @@ def _set(row: Request, fate: Fate) -> None:
     if fate.extended is not None:
         row.due_at = datetime.fromisoformat(fate.extended.entry.facts["due_at"])
         row.extended_at, row.extension_reason = _moment(fate.extended), LOST
+    telling.remind_anew(row)
     row.updated_at = max(_moment(line) for line in (fate.state, fate.held, fate.extended) if line is not None)
 
 
@@ -187,6 +188,7 @@ def _end_work(session: Session, rows: Iterable[Request], fences: Mapping[str, in
     for job in jobs.running(session):
         endings.interrupt(session, job, now)
     for row in rows:
+        jobs.due_anew(session, row.id)
         if row.state not in requests.OPEN or row.held_at is not None:
             planning.withdraw(session, row, now)
 
@@ -236,6 +238,7 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
         again = request if open_id is None else session.get_one(Request, open_id)
         if again.state not in requests.OPEN:
             requests.reopen(session, again, now)
+            telling.remind_anew(again)
         told = {"adapter": adapter_id, "request": again.id, "entry": line.entry.seq}
         ledger.append(session, now, "deletion_reapplied", told, [again.id])
         if again.held_at is None:

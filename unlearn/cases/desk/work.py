@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, cast
+
+from sqlalchemy.orm import Session
 
 from unlearn.cases import clock, endings, telling, withholding
 from unlearn.cases.desk.core import lost
 from unlearn.cases.desk.data import Data, Renewal
-from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests
-from unlearn.cases.tables import Adapter
+from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests, turns
+from unlearn.cases.tables import Adapter, Job, Request
 from unlearn.cases.views import Claim, JobKind, Own, Trace
 from unlearn.errors import BadInput, Unavailable
 from unlearn.weights import AdapterFiles
@@ -30,30 +32,48 @@ class Work(Data):
         """Lease the job for `owner`, or None if it is not there to be claimed (done, held, or not yet its turn)."""
         with self.store.writing() as session:
             now = self._clock()  # once it is this writer's turn: a lease must not be spent by waiting for it
-            job = jobs.claim(session, job_id, owner, self._lease(now), now, self.settings.max_attempts)
-            if job is None:
-                return None
-            waiting = jobs.requests_of(session, job_id)
-            for request in waiting:
-                requests.move(session, request.id, "in_progress", now)
-            ids = [request.id for request in waiting]
-            facts = {"job": job_id, "attempt": job.attempt, "fence": job.fence, "version": job.base_version}
-            self._enter(session, "attempt_started", facts, ids)
-            adapter = adapters.by_id(session, job.adapter_id)
-            return Claim(
-                job_id=job_id,
-                kind=cast("JobKind", job.kind),
-                fence=job.fence,
-                attempt=job.attempt,
-                adapter=adapter,
-                subject_hashes=frozenset(request.subject_hash for request in waiting),
-                erased_hashes=adapters.erased_hashes(session, job.adapter_id),
-                request_ids=tuple(ids),
-                mlflow_run_id=job.mlflow_run_id,
-                policy=job.policy or adapter.policy,
-                next_number=adapters.newest(session, job.adapter_id) + 1,
-                judged_before=jobs.judged_before(session, job, waiting),
-            )
+            job = turns.claim(session, job_id, owner, self._lease(now), now, self.settings.max_attempts)
+            return None if job is None else self._begun(session, job, now)
+
+    def claim_first(self, owner: str) -> Claim | None:
+        """Lease the most urgent job of all for `owner`, or None if none is there to be claimed.
+
+        Args:
+            owner: a name of its own for each doorbell: asked again, because the answer was lost, it gets the same job.
+        """
+        with self.store.writing() as session:
+            now = self._clock()
+            held = turns.leased_to(session, owner)
+            if held is not None:
+                return self._claim(session, held, jobs.requests_of(session, held.id))
+            job = turns.claim_first(session, owner, self._lease(now), now, self.settings.max_attempts)
+            return None if job is None else self._begun(session, job, now)
+
+    def _begun(self, session: Session, job: Job, now: datetime) -> Claim:
+        """Note that the job's requests are in progress."""
+        waiting = jobs.requests_of(session, job.id)
+        for request in waiting:
+            requests.move(session, request.id, "in_progress", now)
+        facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence, "version": job.base_version}
+        self._enter(session, "attempt_started", facts, [request.id for request in waiting])
+        return self._claim(session, job, waiting)
+
+    def _claim(self, session: Session, job: Job, waiting: Sequence[Request]) -> Claim:
+        adapter = adapters.by_id(session, job.adapter_id)
+        return Claim(
+            job_id=job.id,
+            kind=cast("JobKind", job.kind),
+            fence=job.fence,
+            attempt=job.attempt,
+            adapter=adapter,
+            subject_hashes=frozenset(request.subject_hash for request in waiting),
+            erased_hashes=adapters.erased_hashes(session, job.adapter_id),
+            request_ids=tuple(request.id for request in waiting),
+            mlflow_run_id=job.mlflow_run_id,
+            policy=job.policy or adapter.policy,
+            next_number=adapters.newest(session, job.adapter_id) + 1,
+            judged_before=jobs.judged_before(session, job, waiting),
+        )
 
     def heartbeat(self, claim: Claim) -> None:
         """Prolong the lease; LeaseLost if it is over."""
@@ -231,7 +251,7 @@ class Work(Data):
         """Take jobs from workers that fell silent, and ring again for jobs that nobody came for; how many."""
         now = self._clock()
         with self.store.reading() as session:  # a sweep that finds nothing takes no writer's lock
-            idle = not jobs.any_expired(session, now) and not jobs.unheard(session, now - RING_AGAIN, now)
+            idle = not jobs.any_expired(session, now) and not turns.unheard(session, now - RING_AGAIN, now)
             idle = idle and not errands.untold(session, now, clock.SOON) and not withholding.over(session)
             if idle and not keys.any_old_answers(session, now):
                 return 0
@@ -239,7 +259,7 @@ class Work(Data):
             silent = jobs.expired(session, now)
             for job in silent:
                 endings.break_off(session, job, SILENT, now, over=self._spent(job))
-            unheard = jobs.unheard(session, now - RING_AGAIN, now)
+            unheard = turns.unheard(session, now - RING_AGAIN, now)
             for job_id in unheard:
                 jobs.ring(session, job_id, now)
             jobs.forget_rung(session, now)

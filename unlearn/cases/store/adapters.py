@@ -92,9 +92,10 @@ def every(session: Session, controller: str) -> list[AdapterView]:
 
 
 SERVING = (
-    select(Adapter.controller_id, func.count())
+    select(Adapter.controller_id, Adapter.id, AdapterVersion.number, AdapterVersion.sha256)
+    .join(AdapterVersion, (AdapterVersion.adapter_id == Adapter.id) & (AdapterVersion.number == Adapter.current))
     .where(Adapter.controller_id.in_(bindparam("controllers", expanding=True)), Adapter.retired_at.is_(None))
-    .group_by(Adapter.controller_id)
+    .order_by(Adapter.id)
 )
 LEARNED = (
     select(
@@ -122,11 +123,20 @@ class Learned(NamedTuple):
     erased_at: datetime | None
 
 
-def serving(session: Session, controllers: Iterable[str]) -> dict[str, int]:
-    """How many adapters of each of the controllers serve."""
-    asked = set(controllers)
-    rows = session.connection().execute(SERVING, {"controllers": sorted(asked)})
-    return dict.fromkeys(asked, 0) | dict(rows.all())
+class Serving(NamedTuple):
+    """An adapter, and the version of it that serves."""
+
+    adapter_id: str
+    number: int
+    sha256: str
+
+
+def serving(session: Session, controllers: Iterable[str]) -> dict[str, tuple[Serving, ...]]:
+    """The adapters of each of the controllers that serve, by adapter id."""
+    found: dict[str, list[Serving]] = {controller: [] for controller in controllers}
+    for controller, id_, number, sha256 in session.connection().execute(SERVING, {"controllers": sorted(found)}):
+        found[controller].append(Serving(id_, number, sha256))
+    return {controller: tuple(those) for controller, those in found.items()}
 
 
 def that_learned(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Learned]]:

@@ -30,6 +30,9 @@ def count(session: Session, controller: str | None, now: datetime) -> Figures:
     return Figures(
         requests=_grouped(session, _requests(controller, Request.state, func.count()).group_by(Request.state)),
         overdue=_number(session, _requests(controller, func.count()).where(waits, Request.due_at < now)),
+        confirmed_late=_number(
+            session, _requests(controller, func.count()).where(Request.confirm_by < Request.created_at)
+        ),
         due_soon=_number(
             session, _requests(controller, func.count()).where(waits, Request.due_at.between(now, now + SOON))
         ),

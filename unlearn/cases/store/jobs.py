@@ -1,4 +1,5 @@
-"""Jobs, their leases and fences, and the outbox. Correct under any number of workers and repeated messages."""
+"""Jobs, their leases and fences, and the outbox. Correct under any number of workers and repeated messages; `turns`
+says whose turn it is."""
 
 from __future__ import annotations
 
@@ -8,9 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, null, or_, select, tuple_, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy.orm import Session
 
 from unlearn.cases.store import adapters
 from unlearn.cases.tables import Adapter, AdapterVersion, Doorbell, Job, JobRequest, Request
@@ -89,62 +89,17 @@ def leave(session: Session, job: Job, request_id: str) -> None:
     session.flush()
 
 
-def hurry(session: Session, request_id: str, due_at: datetime) -> None:
-    """Let the request's waiting jobs know its new due date."""
-    waiting = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
+def due_anew(session: Session, request_id: str) -> None:
+    """Let the request's jobs be due when the most urgent request of each is, since its own date moved."""
+    session.flush()
+    its = select(JobRequest.job_id).where(JobRequest.request_id == request_id)
+    earliest = select(func.min(Request.due_at)).join(JobRequest, JobRequest.request_id == Request.id)
+    earliest = earliest.where(JobRequest.job_id == Job.id)
     session.execute(
-        update(Job).where(Job.id.in_(waiting), Job.state == "queued").values(due_at=due_at),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def claim(session: Session, job_id: str, owner: str, until: datetime, now: datetime, max_attempts: int) -> Job | None:
-    """Lease the job: its state, attempt and fence in one statement. None if it is not there to be claimed.
-
-    A job may be claimed when it is queued and gathers no more, or when its lease ran out; never while another job of
-    its adapter runs or a more urgent one waits.
-    """
-    ready = or_(Job.ready_at.is_(None), Job.ready_at <= now)
-    queued = and_(Job.state == "queued", ready, ~_more_urgent(now))
-    free = or_(queued, and_(Job.state == "running", Job.lease_until < now))
-    serving = select(Adapter.current).where(Adapter.id == Job.adapter_id).scalar_subquery()
-    statement = (
         update(Job)
-        .where(Job.id == job_id, Job.attempt < max_attempts, free)
-        .values(
-            state="running",
-            fence=Job.fence + 1,
-            attempt=Job.attempt + 1,
-            lease_owner=owner,
-            lease_until=until,
-            base_version=serving,
-            started_at=func.coalesce(Job.started_at, now),
-            error=None,
-            progress=null(),
-            stage_since=null(),
-        )
-        .returning(Job.id)
-        .execution_options(synchronize_session=False)
-    )
-    try:
-        with session.begin_nested():
-            found = session.execute(statement).scalar_one_or_none()
-    except IntegrityError:  # one_active_job_per_adapter: another job of this adapter runs
-        return None
-    return None if found is None else session.get_one(Job, job_id, populate_existing=True)
-
-
-def _more_urgent(now: datetime) -> ColumnElement[bool]:
-    """Whether another job of the adapter is ready and comes first: by due date, then by age."""
-    other = aliased(Job)
-    theirs, ours = func.coalesce(other.due_at, other.created_at), func.coalesce(Job.due_at, Job.created_at)
-    older = or_(other.created_at < Job.created_at, and_(other.created_at == Job.created_at, other.id < Job.id))
-    return exists().where(
-        other.adapter_id == Job.adapter_id,
-        other.id != Job.id,
-        other.state == "queued",
-        or_(other.ready_at.is_(None), other.ready_at <= now),
-        or_(theirs < ours, and_(theirs == ours, older)),
+        .where(Job.id.in_(its), Job.state.in_(("queued", "running")))
+        .values(due_at=earliest.scalar_subquery()),
+        execution_options={"synchronize_session": False},
     )
 
 
@@ -266,19 +221,6 @@ def expired(session: Session, now: datetime) -> list[Job]:
     """Running jobs whose lease ran out, kept from their workers until the transaction ends."""
     query = select(Job).where(Job.state == "running", Job.lease_until < now).order_by(Job.id)
     return list(session.scalars(query.with_for_update(key_share=True)))
-
-
-def unheard(session: Session, before: datetime, now: datetime) -> list[str]:
-    """Ids of ready jobs, each the next of an idle adapter, with no doorbell waiting or sent since `before`."""
-    running, bell = aliased(Job), aliased(Doorbell)
-    query = select(Job.id).where(
-        Job.state == "queued",
-        or_(Job.ready_at.is_(None), Job.ready_at <= now),
-        ~exists().where(running.adapter_id == Job.adapter_id, running.state == "running"),
-        ~_more_urgent(now),
-        ~exists().where(bell.job_id == Job.id, or_(bell.sent_at.is_(None), bell.sent_at > before)),
-    )
-    return list(session.scalars(query))
 
 
 def ring(session: Session, job_id: str, now: datetime) -> None:

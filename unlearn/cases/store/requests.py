@@ -24,7 +24,7 @@ ENDED: frozenset[str] = frozenset({"completed", "needs_review", "cancelled", "re
 MOVES: dict[str, frozenset[str]] = {
     "pending": frozenset({"in_progress", "completed", "needs_review", "cancelled", "rejected"}),
     "in_progress": frozenset({"pending", "completed", "needs_review", "cancelled", "rejected"}),
-    "needs_review": frozenset({"pending", "completed", "rejected"}),
+    "needs_review": frozenset({"pending", "completed", "cancelled", "rejected"}),
     "completed": frozenset({"pending"}),
     "cancelled": frozenset(),
     "rejected": frozenset(),
@@ -44,6 +44,7 @@ class Wanted:
         adapter: name of one they have a job on.
         subject_hash: of their subject.
         held: whether they are under a legal hold.
+        confirmed_late: whether their receipt was confirmed later than the regulation asks.
         order: by when they were made, the newest first; or by when they are due, the most urgent first.
     """
 
@@ -53,6 +54,7 @@ class Wanted:
     subject_hash: str | None = None
     held: bool | None = None
     order: Order = "created"
+    confirmed_late: bool | None = None
 
 
 NEW = (
@@ -198,6 +200,9 @@ def conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         found.append(Request.subject_hash == wanted.subject_hash)
     if wanted.held is not None:
         found.append(Request.held_at.is_not(None) if wanted.held else Request.held_at.is_(None))
+    if wanted.confirmed_late is not None:
+        late = Request.confirm_by.is_not(None) & (Request.created_at > Request.confirm_by)
+        found.append(late if wanted.confirmed_late else ~late)
     if wanted.adapter is not None:
         named = (
             select(JobRequest.request_id)
