@@ -27,7 +27,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Registration:
-    """What passed every check: the row to be, the weights to copy, records by subject hash, the corpora."""
+    """What passed every check: the row to be, the weights to copy, train records by subject hash, the corpora.
+
+    Whoever is named in the holdout alone has none.
+    """
 
     row: Mapping[str, Any]
     weights: AdapterFiles
@@ -90,7 +93,8 @@ def examine(
         **_file("train", places["train"], learned),
         **_file("holdout", places["holdout"], unseen),
     }
-    return Registration(row, weights, _count(learned, hashed), {"train": learned, "holdout": unseen})
+    subjects = dict.fromkeys(_count(unseen, hashed), 0) | _count(learned, hashed)
+    return Registration(row, weights, subjects, {"train": learned, "holdout": unseen})
 
 
 def the_same(taken: AdapterView, found: Registration) -> AdapterView:
@@ -125,7 +129,7 @@ def _check_folds(weights: AdapterFiles, train: Corpus, folds: int) -> None:
         )
 
 
-def _count(corpus: Corpus, hashed: Callable[[str], str]) -> Mapping[str, int]:
+def _count(corpus: Corpus, hashed: Callable[[str], str]) -> dict[str, int]:
     """Records of each subject, by its hash; two spellings of one identity are one subject."""
     hashes = {subject: hashed(subject) for subject in corpus.subjects}
     return Counter(h for record in corpus.records for h in {hashes[subject] for subject in record.subjects})

@@ -146,7 +146,10 @@ class AdapterVersion(Table):
 
 
 class AdapterSubject(Table):
-    """How many train records of an adapter name a subject, and when it was erased from the adapter."""
+    """How many train records of an adapter name a subject, and when it was erased from the adapter.
+
+    None do of one whom the holdout alone names.
+    """
 
     __tablename__ = "adapter_subjects"
 

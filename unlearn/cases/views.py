@@ -161,7 +161,10 @@ class RequestView:
 
 @dataclass(frozen=True)
 class Touched:
-    """An adapter that learned from a subject, and by how many records; when it was erased from it, if it was."""
+    """An adapter that has records of a subject, and how many it learned; when they were erased, if they were.
+
+    It learned none of one whom the holdout alone names.
+    """
 
     adapter: str
     records: int

@@ -21,7 +21,7 @@ HOLDING = ("pending", "in_progress", "needs_review", "completed")
 def add(
     session: Session, row: Mapping[str, Any], weights: AdapterFiles, subjects: Mapping[str, int], now: datetime
 ) -> None:
-    """Add an adapter with its first version and the number of records of each subject hash."""
+    """Add an adapter with its first version and the number of train records of each subject hash."""
     adapter = Adapter(**row, current=1, created_at=now)
     session.add(adapter)
     session.flush()
@@ -104,7 +104,7 @@ LEARNED = (
 
 
 class Learned(NamedTuple):
-    """That an adapter learned from a subject, so many records; and when it was erased from it, if it was."""
+    """That an adapter learned so many records of a subject, or has some in its holdout alone; when they were erased."""
 
     adapter_id: str
     name: str
@@ -148,12 +148,20 @@ def known_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
 
 
 def erased_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
-    """Subjects that version `number`, or one it was made from, erased."""
+    """Subjects that version `number`, or one it was made from, erased; or whose records left its corpora alone."""
     erased: set[str] = set()
     for version in lineage(session, adapter_id, number):
         query = select(Request.subject_hash).join(JobRequest, JobRequest.request_id == Request.id)
         erased |= set(session.scalars(query.where(JobRequest.job_id == version.job_id, JobRequest.erased)))
+        erased |= {request.subject_hash for request in left_corpora(session, adapter_id, version.number)}
     return frozenset(erased)
+
+
+def left_corpora(session: Session, adapter_id: str, number: int) -> list[Request]:
+    """The requests for which nobody changed a weight: their subjects' last records left the corpora of `number`."""
+    query = select(Request).join(JobRequest, JobRequest.request_id == Request.id).join(Job, Job.id == JobRequest.job_id)
+    query = query.where(Job.adapter_id == adapter_id, Job.base_version == number, Job.verdict.is_(None))
+    return list(session.scalars(query.where(JobRequest.erased).order_by(Request.id)))
 
 
 def lineage(session: Session, adapter_id: str, number: int) -> Iterator[AdapterVersion]:
@@ -210,7 +218,7 @@ def erased_hashes(session: Session, adapter_id: str) -> frozenset[str]:
 
 
 def learned_hashes(session: Session, adapter_id: str) -> frozenset[str]:
-    """Subjects that the adapter's train corpus named at its registration."""
+    """Subjects that the adapter's corpora named at its registration."""
     return frozenset(
         session.scalars(select(AdapterSubject.subject_hash).where(AdapterSubject.adapter_id == adapter_id))
     )
