@@ -105,6 +105,9 @@ class Version(_Out):
 
     number: int = Field(examples=[2])
     sha256: str = Field(description="Of adapter_model.safetensors.", examples=["9f2c…"])
+    config_sha256: str | None = Field(
+        description="Of adapter_config.json; none of a version from before it was noted.", examples=["77d1…"]
+    )
     path: str = Field(
         description="A directory, or a URL of the object store.", examples=["/home/unlearn/adapters/adp_51c0/v2.f1"]
     )

@@ -117,10 +117,11 @@ def _case(desk: Desk, claim: Claim, settings: Settings, loan: Loan) -> Case:
 
     hashed = _hashing(settings)
     adapter = desk.vault.version(claim.adapter.current.path, loan)
-    if adapter.sha256 != claim.adapter.current.sha256:
+    if not claim.adapter.current.is_made_of(adapter.sha256, adapter.config_sha256):
+        what = "SHA-256" if adapter.sha256 != claim.adapter.current.sha256 else "adapter_config.json"
         raise ModelError(
             f"version {claim.adapter.current.number} of adapter '{claim.adapter.name}' is not what was registered: its "
-            "SHA-256 differs; restore the file or register it anew"
+            f"{what} differs; restore the file or register it anew"
         )
     base = loan.base(claim.adapter.base)
     if read_base(base).sha256 != claim.adapter.base_sha256:

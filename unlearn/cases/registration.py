@@ -100,7 +100,8 @@ def examine(
 def the_same(taken: AdapterView, found: Registration) -> AdapterView:
     """The adapter that has the name, if it is the one to be registered; Conflict if it is another."""
     before = asdict(taken)
-    if taken.versions[0].sha256 == found.weights.sha256 and all(before[key] == v for key, v in found.row.items()):
+    own = taken.versions[0].is_made_of(found.weights.sha256, found.weights.config_sha256)
+    if own and all(before[key] == v for key, v in found.row.items()):
         return taken
     raise Conflict(
         f"the name '{taken.name}' belongs to adapter {taken.id}, registered from other inputs; choose another"

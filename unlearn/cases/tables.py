@@ -127,7 +127,8 @@ class Adapter(Table):
 class AdapterVersion(Table):
     """One immutable set of weights, with the corpora that belong to it.
 
-    It is in quarantine while it does not serve, from `purge_after` on it is to be purged, and from `purging_at` on
+    `config_sha256` is that of its adapter_config.json; versions of before that was noted have none. It is in
+    quarantine while it does not serve, from `purge_after` on it is to be purged, and from `purging_at` on
     nothing brings it back.
     """
 
@@ -136,6 +137,7 @@ class AdapterVersion(Table):
     adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64))
+    config_sha256: Mapped[str | None] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(Text)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[datetime]

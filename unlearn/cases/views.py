@@ -54,7 +54,10 @@ class CorpusView:
 
 @dataclass(frozen=True)
 class VersionView:
-    """One immutable set of weights of an adapter, with its corpora; purged once its quarantine is over."""
+    """One immutable set of weights of an adapter, with its corpora; purged once its quarantine is over.
+
+    `config_sha256` is that of its adapter_config.json; None of a version from before that was noted.
+    """
 
     number: int
     sha256: str
@@ -65,6 +68,11 @@ class VersionView:
     purge_after: datetime | None = None
     purged_at: datetime | None = None
     corpora: tuple[CorpusView, ...] = ()
+    config_sha256: str | None = None
+
+    def is_made_of(self, sha256: str, config_sha256: str) -> bool:
+        """Whether these are the digests of its weights and, as far as it was noted, of its config."""
+        return sha256 == self.sha256 and self.config_sha256 in (None, config_sha256)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from unlearn.evidence.layout import MANIFEST, REQUEST
 from unlearn.evidence.refusal import NotVerified, laid_out
+from unlearn.evidence.statement import VERSION, named
 
 Files = Mapping[str, bytes]
 Json = Mapping[str, Any]
@@ -43,7 +44,7 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
         _same_findings(job, short[job["id"]], report or {})
         for version in (job["before"], job["after"]):
             if version is not None:
-                subjects[f"{job['adapter']}/v{version['number']}"] = version["sha256"]
+                subjects |= named(f"{job['adapter']}/v{version['number']}", version)
     if subjects != subjects_of(statement):
         raise NotVerified("statement", "its subjects are not the versions that it speaks of")
     return predicate
@@ -87,7 +88,7 @@ def report_of(files: Files, job_id: str) -> dict[str, Any] | None:
 
 
 def _short(version: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if version is None else {"number": version["number"], "sha256": version["sha256"]}
+    return None if version is None else {key: version[key] for key in VERSION if key in version}
 
 
 def subjects_of(statement: Mapping[str, Any]) -> dict[str, str]:

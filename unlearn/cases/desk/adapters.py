@@ -124,6 +124,7 @@ class Adapters(Data):
                 "adapter": id_,
                 "name": found.row["name"],
                 "sha256": weights.sha256,
+                "config_sha256": weights.config_sha256,
                 "base_sha256": found.row["base_sha256"],
                 "train_sha256": found.row["train_sha256"],
                 "holdout_sha256": found.row["holdout_sha256"],

@@ -119,6 +119,7 @@ class Work(Data):
             adapter = session.get_one(Adapter, job.adapter_id, populate_existing=True)
             telling.deployed(session, adapter, self._hooks, now, previous=before)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
+            facts |= {"config_sha256": weights.config_sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
             gone = [request.id for _, request in jobs.shares(session, job.id) if request.subject_hash in erased]
             self._renew(session, job, renewal, gone, now)

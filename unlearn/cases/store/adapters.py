@@ -42,6 +42,7 @@ def add_version(
             adapter_id=adapter_id,
             number=number,
             sha256=weights.sha256,
+            config_sha256=weights.config_sha256,
             path=weights.place,
             job_id=job_id,
             created_at=now,
@@ -293,6 +294,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
             v.purge_after,
             v.purged_at,
             kept.get(v.number, ()),
+            v.config_sha256,
         )
         for v in session.scalars(query)
     )

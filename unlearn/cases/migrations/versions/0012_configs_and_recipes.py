@@ -1,0 +1,17 @@
+"""digests of versions' configs"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("adapter_versions", sa.Column("config_sha256", sa.String(64), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("adapter_versions", "config_sha256")
