@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from unlearn.recipes import TrainingRecipe
+
 RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})", re.ASCII)
 
 
@@ -87,6 +89,11 @@ class AdapterIn(_In):
             {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_margin_sd": 3.0}}
         ],
     )
+    recipe: TrainingRecipe | None = Field(
+        default=None,
+        description="How it was trained, in the place of a `recipe.json` beside the weights. Without either, nothing "
+        "can be trained like it: the ladder must do without `retrain`, and there can be no shadow table.",
+    )
     allow_erased: AllowErased | None = Field(
         default=None, description="Lets records in that were erased before; without it they are refused."
     )
@@ -133,6 +140,9 @@ class AdapterOut(_Out):
     holdout_sha256: str
     holdout_records: int = Field(examples=[369])
     policy: dict[str, Any]
+    recipe: TrainingRecipe | None = Field(
+        description="How it was trained; null if nobody said, or it was registered before that was kept."
+    )
     shadows: JobState | None = Field(
         description="State of the job that makes its shadow table; null if none was asked."
     )

@@ -175,9 +175,11 @@ def copy_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
     destination.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, RECIPE, LINEAGE):
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, LINEAGE):
             if (adapter.path / name).is_file():
                 shutil.copyfile(adapter.path / name, draft / name)
+        if adapter.recipe is not None:
+            _write_recipe(adapter, draft / RECIPE)
         copied = read_adapter(draft)
         if (copied.sha256, copied.config_sha256) != (adapter.sha256, adapter.config_sha256):
             raise ModelError(f"adapter '{adapter.path}' changed while it was copied; register it again")
@@ -186,6 +188,15 @@ def copy_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return read_adapter(destination)
+
+
+def _write_recipe(adapter: AdapterFiles, file: Path) -> None:
+    """The recipe's file to the byte, unless the adapter was given another than it has."""
+    own = adapter.path / RECIPE
+    if own.is_file() and _read_json(adapter.path, RECIPE, "adapter") == adapter.recipe:
+        shutil.copyfile(own, file)
+    else:
+        file.write_text(json.dumps(adapter.recipe, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def rename_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:

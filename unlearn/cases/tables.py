@@ -97,9 +97,9 @@ class Idempotency(Table):
 class Adapter(Table):
     """A named LoRA with its base, corpora and policy; `current` is the number of the serving version.
 
-    `train` and `holdout` are the client's files as they were registered, `admitted` the ground on which records came
-    in that had been erased before. Where it `awaits` requests, it is withheld: no version serves until they are
-    answered.
+    `train` and `holdout` are the client's files as they were registered, `recipe` says how it was trained, `admitted` on
+    which ground records came in that had been erased before. Where it `awaits` requests, it is withheld: no version
+    serves until they are answered.
     """
 
     __tablename__ = "adapters"
@@ -117,6 +117,7 @@ class Adapter(Table):
     holdout_sha256: Mapped[str] = mapped_column(String(64))
     holdout_records: Mapped[int] = mapped_column(Integer)
     policy: Mapped[dict[str, Any]]
+    recipe: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     admitted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     current: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]

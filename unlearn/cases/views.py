@@ -79,7 +79,8 @@ class VersionView:
 class AdapterView:
     """A registered adapter; `versions` from the first to the newest, `current` the one that serves.
 
-    A retired one serves no more. One out of an old backup awaits requests, by id, before it serves.
+    A retired one serves no more. One out of an old backup awaits requests, by id, before it serves. `recipe` is how it
+    was trained; None if nobody said, or it was registered before that was kept.
 
     `shadows` is the state of the job that makes its shadow table, or None if none was asked for.
     """
@@ -95,6 +96,7 @@ class AdapterView:
     holdout_sha256: str
     holdout_records: int
     policy: dict[str, Any]
+    recipe: dict[str, Any] | None
     shadows: JobState | None
     created_at: datetime
     retired_at: datetime | None

@@ -310,6 +310,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
         holdout_sha256=row.holdout_sha256,
         holdout_records=row.holdout_records,
         policy=row.policy,
+        recipe=row.recipe,
         shadows=_shadows(session, row.id),
         created_at=row.created_at,
         retired_at=row.retired_at,

@@ -1,4 +1,4 @@
-"""digests of versions' configs"""
+"""digests of versions' configs; how adapters were trained"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("adapter_versions", sa.Column("config_sha256", sa.String(64), nullable=True))
+    op.add_column("adapters", sa.Column("recipe", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("adapters", "recipe")
     op.drop_column("adapter_versions", "config_sha256")
