@@ -119,6 +119,9 @@ class Version(_Out):
         description="A directory, or a URL of the object store.", examples=["/home/unlearn/adapters/adp_51c0/v2.f1"]
     )
     job_id: str | None = Field(description="The job that made it; none for the first.", examples=["job_77aa"])
+    made_from: int | None = Field(
+        description="Number of the version it was made from; none for the first.", examples=[1]
+    )
     created_at: datetime
     quarantined_at: datetime | None = Field(description="Since when it serves no more.")
     purge_after: datetime | None = Field(description="From when on it is to be purged.")

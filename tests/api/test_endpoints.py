@@ -31,6 +31,7 @@ def test_an_adapter_is_registered_listed_and_found(api, registered, company):
     assert registered["train_records"] == len(company.world.train)
     assert api.get("/v1/adapters").json() == [registered]
     assert api.get("/v1/adapters/bot").json() == registered
+    assert registered["versions"][0]["made_from"] is None
 
 
 def test_a_request_is_accepted_found_and_listed(api, registered, company):

@@ -56,6 +56,7 @@ class CorpusView:
 class VersionView:
     """One immutable set of weights of an adapter, with its corpora; purged once its quarantine is over.
 
+    `made_from` is the number of the version that its job began with; None of the first.
     `config_sha256` is that of its adapter_config.json; None of a version from before that was noted.
     """
 
@@ -69,6 +70,7 @@ class VersionView:
     purged_at: datetime | None = None
     corpora: tuple[CorpusView, ...] = ()
     config_sha256: str | None = None
+    made_from: int | None = None
 
     def is_made_of(self, sha256: str, config_sha256: str) -> bool:
         """Whether these are the digests of its weights and, as far as it was noted, of its config."""

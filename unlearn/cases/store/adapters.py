@@ -281,7 +281,8 @@ def _shadows(session: Session, adapter_id: str) -> JobState | None:
 
 def view(session: Session, row: Adapter) -> AdapterView:
     """The adapter with its versions."""
-    query = select(AdapterVersion).where(AdapterVersion.adapter_id == row.id).order_by(AdapterVersion.number)
+    query = select(AdapterVersion, Job.base_version).outerjoin(Job, Job.id == AdapterVersion.job_id)
+    query = query.where(AdapterVersion.adapter_id == row.id).order_by(AdapterVersion.number)
     kept = corpora.views(session, row.id)
     versions = tuple(
         VersionView(
@@ -295,8 +296,9 @@ def view(session: Session, row: Adapter) -> AdapterView:
             v.purged_at,
             kept.get(v.number, ()),
             v.config_sha256,
+            made_from,
         )
-        for v in session.scalars(query)
+        for v, made_from in session.execute(query)
     )
     return AdapterView(
         id=row.id,
