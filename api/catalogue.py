@@ -155,8 +155,8 @@ KINDS: dict[str, Kind] = {
         "names; or there is none, and the policy trains adapters like it: its ladder has `retrain`, as the default one "
         "has, or it asks for shadows.",
         "give `recipe` with `rank`, `epochs`, `learning_rate`, `batch_size` and `seed` when you register the adapter, "
-        "or put them into `recipe.json` beside its weights; if nobody knows them, give a policy whose ladder does without "
-        "`retrain`.",
+        "or put them into `recipe.json` beside its weights; if nobody knows them, give a policy whose ladder does "
+        "without `retrain`.",
     ),
     "unknown-subject": Kind(
         422,

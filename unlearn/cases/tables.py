@@ -97,8 +97,8 @@ class Idempotency(Table):
 class Adapter(Table):
     """A named LoRA with its base, corpora and policy; `current` is the number of the serving version.
 
-    `train` and `holdout` are the client's files as they were registered, `recipe` says how it was trained, `admitted` on
-    which ground records came in that had been erased before. Where it `awaits` requests, it is withheld: no version
+    `train` and `holdout` are the client's files as they were registered, `recipe` says how it was trained, `admitted`
+    on which ground records came in that had been erased before. Where it `awaits` requests, it is withheld: no version
     serves until they are answered.
     """
 
