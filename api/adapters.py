@@ -19,11 +19,20 @@ def register(body: AdapterIn, desk: TheDesk, who: Who) -> AdapterOut:
     Everything is checked first: that the adapter belongs to the base, that the corpora can be read and share no record,
     that every record fits the model, that none was erased before. Weights and corpora are copied. Each place is an
     absolute path or a URL such as `s3://bucket/prefix`, under a root that the service may read. With `allow_erased`
-    erased records come in, on the ground that it names; that takes the scope `review` as well. Registering the same
-    again gives the same answer.
+    erased records come in, on the ground that it names; that takes the scope `review` as well. Where the
+    policy trains anew (`retrain`, shadows), `recipe` or a `recipe.json` beside the weights must say how the adapter was
+    trained. Registering the same again gives the same answer.
     """
     found = desk.register_adapter(
-        body.name, body.base, body.adapter, body.train, body.holdout, body.policy, allow_erased=_admission(body), by=who
+        body.name,
+        body.base,
+        body.adapter,
+        body.train,
+        body.holdout,
+        body.policy,
+        recipe=None if body.recipe is None else body.recipe.as_json(),
+        allow_erased=_admission(body),
+        by=who,
     )
     return AdapterOut.model_validate(found)
 

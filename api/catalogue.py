@@ -148,6 +148,16 @@ KINDS: dict[str, Kind] = {
         "A policy has an unknown key or an impossible value; `detail` names each.",
         "compare it with `unlearn policy show`, which explains every key.",
     ),
+    "bad-recipe": Kind(
+        422,
+        "The training recipe can't be used",
+        "The recipe that says how an adapter was trained has an unknown, missing or impossible field, which `detail` "
+        "names; or there is none, and the policy trains adapters like it: its ladder has `retrain`, as the default one "
+        "has, or it asks for shadows.",
+        "give `recipe` with `rank`, `epochs`, `learning_rate`, `batch_size` and `seed` when you register the adapter, "
+        "or put them into `recipe.json` beside its weights; if nobody knows them, give a policy whose ladder does "
+        "without `retrain`.",
+    ),
     "unknown-subject": Kind(
         422,
         "No record names this subject",

@@ -6,6 +6,7 @@ looked at.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -17,14 +18,18 @@ from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file, save_file
 from sqlalchemy import text
 
+from postgres import SERVER, empty_schema
+from s3 import Bucket, _s3_environment, _s3_server, versioned_bucket  # noqa: F401
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import corpora as stored
+from unlearn.cases.store import dump
 from unlearn.corpus.jsonl import write_corpus
 from unlearn.corpus.records import Record
 from unlearn.errors import Conflict, ErasedRecords
 from unlearn.fulfilment import fulfil
 from unlearn.purging import sweep
 from unlearn.settings import Settings
+from unlearn.storage import Loan
 from unlearn.tracking.runs import open_run
 from unlearn.weights import copy_adapter, read_adapter
 
@@ -116,15 +121,20 @@ def holding(home: Path, canaries: list[bytes]) -> list[str]:
     return found
 
 
+def canaries_of(company) -> list[bytes]:
+    """Whatever would tell of the person: identity, name, number, and each record."""
+    words = [NAME, PHONE, SUBJECTS[0], SUBJECTS[0].split(":")[1], IN_TRAIN.content, IN_HOLDOUT.content]
+    words += [record.content for record in company.world.train if SUBJECTS[0] in record.subjects]
+    words += [word for word in (*NAME.split(), PHONE) if "qx" in word.lower()]
+    return [word.encode() for word in words]
+
+
 def test_after_a_completed_request_no_file_under_home_says_a_word_of_the_person(house, company):
     desk, _ = house
     home = desk.settings.home
     assert (home / "unlearn.db-wal").stat().st_size > 0
     assert list((home / "mlartifacts").rglob("adapter_model.safetensors"))
-    canaries = [NAME, PHONE, SUBJECTS[0], SUBJECTS[0].split(":")[1], IN_TRAIN.content, IN_HOLDOUT.content]
-    canaries += [record.content for record in company.world.train if SUBJECTS[0] in record.subjects]
-    canaries += [word for word in (*NAME.split(), PHONE) if "qx" in word.lower()]
-    assert holding(home, [canary.encode() for canary in canaries]) == []
+    assert holding(home, canaries_of(company)) == []
     assert holding(home, [desk.adapter("bot").id.encode()]) != []
 
 
@@ -199,3 +209,75 @@ def test_request_and_job_say_what_was_purged_and_when(house):
     assert [version.number for version in second.superseded] == [2, 1]
     assert all(version.purged_at is not None for version in (*first.superseded, *second.superseded))
     assert desk.check_ledger() > 10
+
+
+@pytest.fixture
+def far(company, place, tmp_path, versioned_bucket):  # noqa: F811
+    """A service whose versions are in a bucket that keeps all it ever had, and its rows in PostgreSQL if there is one."""
+    with empty_schema(SERVER) if SERVER is not None else contextlib.nullcontext() as url:
+        home = tmp_path / "far"
+        settings = Settings(home=home, roots=[company.path, place], store=versioned_bucket.url, database_url=url)
+        desk = Desk(settings, Clock())
+        desk.migrate()
+        register(desk, company, place, "bot")
+        yield desk
+        desk.close()
+
+
+def everything(bucket: Bucket) -> list[bytes]:
+    """Every version of every object."""
+    found = bucket.client.list_object_versions(Bucket=bucket.name).get("Versions", [])
+    return [
+        bucket.client.get_object(Bucket=bucket.name, Key=one["Key"], VersionId=one["VersionId"])["Body"].read()
+        for one in found
+    ]
+
+
+def rows(desk) -> list[bytes]:
+    with desk.store.reading() as session:
+        connection = session.connection()
+        return [repr(row).encode() for one in dump.tables(connection) for row in dump.rows(connection, one)]
+
+
+def release_far(desk, job_id, workshop):
+    """As `release_by_hand`, beside the other versions in the bucket."""
+    claim = desk.claim(job_id, "w")
+    with Loan(desk.settings) as loan:
+        shutil.copytree(desk.vault.version(claim.adapter.current.path, loan).path, workshop)
+    file = workshop / "adapter_model.safetensors"
+    save_file({name: tensor * np.float32(1.001) for name, tensor in load_file(file).items()}, file)
+    where = desk.vault.place(claim.adapter.id, f"v{claim.next_number}.{job_id}.f{claim.fence}")
+    desk.release(claim, desk.vault.shelve(read_adapter(workshop), where), REPORT)
+    return file.read_bytes()
+
+
+def test_no_version_of_an_object_and_no_row_says_a_word_and_after_the_purge_none_has_old_weights(
+    far,
+    company,
+    versioned_bucket,  # noqa: F811
+    tmp_path,
+):
+    first = (company.adapter / "adapter_model.safetensors").read_bytes()
+    request = far.submit(SUBJECTS[0])
+    second = release_far(far, request.jobs[0].id, tmp_path / "workshop")
+    assert far.request(request.id).state == "completed"
+
+    def held(part: bytes) -> int:
+        return sum(part in content for content in everything(versioned_bucket))
+
+    for content in (*everything(versioned_bucket), *rows(far)):
+        assert not [canary for canary in canaries_of(company) if canary in content]
+    assert any(far.adapter("bot").id.encode() in row for row in rows(far))
+    old, new = (weights[len(weights) // 2 : len(weights) // 2 + 256] for weights in (first, second))
+    assert (held(old), held(new)) == (1, 1)
+    with far.store.reading() as session:
+        sealed = [kept.path.partition("/store/")[2] for kept in stored.of_version(session, far.adapter("bot").id, 1)]
+    assert len(sealed) == 2
+
+    far._clock.now += timedelta(days=31)
+    assert {purge.number for purge in sweep(far, far.settings)} >= {1}
+    assert (held(old), held(new)) == (0, 1)
+    assert not [key for key in versioned_bucket.versions() for one in sealed if key.endswith(one)]
+    for content in (*everything(versioned_bucket), *rows(far)):
+        assert not [canary for canary in canaries_of(company) if canary in content]
+    assert holding(far.settings.home, canaries_of(company)) == []

@@ -5,6 +5,7 @@
     │   ├── CorpusError          a file of records: names file, line, key
     │   ├── ModelError           a base model, tokenizer or adapter
     │   ├── PolicyError          a policy file or object
+    │   ├── RecipeError          how an adapter was trained (recipes)
     │   ├── UnknownSubject       no record names this subject
     │   └── PathNotAllowed       a path or URL outside the configured roots       403
     ├── Unauthenticated          nobody this service knows                        401

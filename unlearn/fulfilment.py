@@ -89,8 +89,7 @@ def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
             else:
                 case = _case(desk, claim, settings, loan)
                 if _nothing_left(case):
-                    recorded = frozenset(map(_hashing(settings), case.train.subjects))
-                    _outlasting(lambda: desk.nothing_left(claim, recorded), settings.lease_seconds)
+                    _leave(desk, claim, settings, case)
                 else:
                     outcome = climb(case, workshop / "adapter", follower)
                     _record(run, outcome)
@@ -127,10 +126,11 @@ def _case(desk: Desk, claim: Claim, settings: Settings, loan: Loan) -> Case:
 
     hashed = _hashing(settings)
     adapter = desk.vault.version(claim.adapter.current.path, loan)
-    if adapter.sha256 != claim.adapter.current.sha256:
+    if not claim.adapter.current.is_made_of(adapter.sha256, adapter.config_sha256):
+        what = "SHA-256" if adapter.sha256 != claim.adapter.current.sha256 else "adapter_config.json"
         raise ModelError(
             f"version {claim.adapter.current.number} of adapter '{claim.adapter.name}' is not what was registered: its "
-            "SHA-256 differs; restore the file or register it anew"
+            f"{what} differs; restore the file or register it anew"
         )
     base = loan.base(claim.adapter.base)
     if read_base(base).sha256 != claim.adapter.base_sha256:
@@ -166,11 +166,22 @@ def _shadows(vault: Vault, path: Path, claim: Claim, case: Case) -> ShadowTable:
 
 
 def _nothing_left(case: Case) -> bool:
-    """Whether every record that named the subjects went when somebody else, whom it named as well, was erased."""
+    """Whether there is nothing to forget: no train record named the subjects, or each that did is gone.
+
+    One goes when somebody else is erased whom it named as well.
+    """
     return not any(
         any(map(case.is_forgotten, record.subjects)) and not any(map(case.already_erased, record.subjects))
         for record in case.train.records
     )
+
+
+def _leave(desk: Desk, claim: Claim, settings: Settings, case: Case) -> None:
+    """Have the subjects' records leave the corpora, and the shadow table, where no weight is to change."""
+    recorded = frozenset(map(_hashing(settings), case.train.subjects))
+    _outlasting(lambda: desk.nothing_left(claim, recorded), settings.lease_seconds)
+    if case.shadows is not None:
+        _drop(desk.vault, claim, case, case.is_forgotten)
 
 
 def _hashing(settings: Settings) -> Callable[[str], str]:

@@ -110,7 +110,7 @@ def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outc
         for number in range(1, len(tries) + 2):
             shutil.rmtree(destination.parent / f".{destination.name}.rung-{number}", ignore_errors=True)
     report = _erasing_report(prepared, tries, best, time.monotonic() - started)
-    report["adapter"]["after_sha256"] = adapter.sha256
+    report["adapter"] |= {"after_sha256": adapter.sha256, "after_config_sha256": adapter.config_sha256}
     return Outcome(adapter, best.verdict, prepared.before, best.after, report, best.own)
 
 

@@ -52,12 +52,15 @@ class BaseFiles:
 class AdapterFiles:
     """A LoRA's directory: `sha256` is that of the weight file; `recipe` how it was trained, when recorded.
 
+    `config_sha256` is that of `adapter_config.json`, which scales the weights and says where they go.
+
     `lineage` is what erasures did to it since it was last fitted: for each the method, and the retain NLL before and
     its rise, nats per token; empty for an exact fit. `stored` is where the store has it, if that is not `path`.
     """
 
     path: Path
     sha256: str
+    config_sha256: str
     config: dict[str, Any]
     shapes: Shapes
     recipe: dict[str, Any] | None
@@ -105,7 +108,8 @@ def read_adapter(path: Path) -> AdapterFiles:
     if not weights.is_file():
         raise ModelError(_no_safetensors(path, "adapter", ADAPTER_WEIGHTS))
     recipe = _read_json(path, RECIPE, "adapter") if (path / RECIPE).is_file() else None
-    adapter = AdapterFiles(path, _digest([weights]), config, _shapes(weights), recipe, _lineage(path))
+    digests = _digest([weights]), _digest([path / ADAPTER_CONFIG])
+    adapter = AdapterFiles(path, *digests, config, _shapes(weights), recipe, _lineage(path))
     _check_lora(adapter)
     return adapter
 
@@ -171,16 +175,28 @@ def copy_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
     destination.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, RECIPE, LINEAGE):
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, LINEAGE):
             if (adapter.path / name).is_file():
                 shutil.copyfile(adapter.path / name, draft / name)
-        if read_adapter(draft).sha256 != adapter.sha256:
+        if adapter.recipe is not None:
+            _write_recipe(adapter, draft / RECIPE)
+        copied = read_adapter(draft)
+        if (copied.sha256, copied.config_sha256) != (adapter.sha256, adapter.config_sha256):
             raise ModelError(f"adapter '{adapter.path}' changed while it was copied; register it again")
         settle(draft, destination)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return read_adapter(destination)
+
+
+def _write_recipe(adapter: AdapterFiles, file: Path) -> None:
+    """The recipe's file to the byte, unless the adapter was given another than it has."""
+    own = adapter.path / RECIPE
+    if own.is_file() and _read_json(adapter.path, RECIPE, "adapter") == adapter.recipe:
+        shutil.copyfile(own, file)
+    else:
+        file.write_text(json.dumps(adapter.recipe, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def rename_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:

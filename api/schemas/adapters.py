@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.schemas.base import In, Out, PathText, Reason, Text
 from unlearn.cases.views import CorpusKind, JobState
+from unlearn.recipes import TrainingRecipe
 
 ReturnGround = Literal["consent", "contract", "legal_obligation", "legal_claims", "not_the_subject"]
 
@@ -37,6 +38,11 @@ class AdapterIn(In):
             {"ladder": [{"method": "calibrated"}, {"method": "retrain"}], "gates": {"membership_margin_sd": 3.0}}
         ],
     )
+    recipe: TrainingRecipe | None = Field(
+        default=None,
+        description="How it was trained, in the place of a `recipe.json` beside the weights. Without either, nothing "
+        "can be trained like it: the ladder must do without `retrain`, and there can be no shadow table.",
+    )
     allow_erased: AllowErased | None = Field(
         default=None, description="Lets records in that were erased before; without it they are refused."
     )
@@ -55,10 +61,16 @@ class Version(Out):
 
     number: int = Field(examples=[2])
     sha256: str = Field(description="Of adapter_model.safetensors.", examples=["9f2c…"])
+    config_sha256: str | None = Field(
+        description="Of adapter_config.json; none of a version from before it was noted.", examples=["77d1…"]
+    )
     path: str = Field(
         description="A directory, or a URL of the object store.", examples=["/home/unlearn/adapters/adp_51c0/v2.f1"]
     )
     job_id: str | None = Field(description="The job that made it; none for the first.", examples=["job_77aa"])
+    made_from: int | None = Field(
+        description="Number of the version it was made from; none for the first.", examples=[1]
+    )
     created_at: datetime
     quarantined_at: datetime | None = Field(description="Since when it serves no more.")
     purge_after: datetime | None = Field(description="From when on it is to be purged.")
@@ -85,6 +97,9 @@ class AdapterOut(Out):
     holdout_sha256: str
     holdout_records: int = Field(examples=[369])
     policy: dict[str, Any]
+    recipe: TrainingRecipe | None = Field(
+        description="How it was trained; null if nobody said, or it was registered before that was kept."
+    )
     shadows: JobState | None = Field(
         description="State of the job that makes its shadow table; null if none was asked."
     )

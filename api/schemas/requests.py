@@ -100,10 +100,10 @@ class RetryIn(In):
 
 
 class TouchedOut(Out):
-    """An adapter that learned from the person."""
+    """An adapter that learned from the person, or is compared with records of theirs."""
 
     adapter: str = Field(examples=["support-assistant"])
-    records: int = Field(description="Train records that name the person.", examples=[20])
+    records: int = Field(description="Train records that name the person; 0 if the holdout alone does.", examples=[20])
     erased_at: datetime | None = Field(description="When they were erased from it, if they were.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -30,6 +31,7 @@ def test_an_adapter_is_registered_listed_and_found(api, registered, company):
     assert registered["train_records"] == len(company.world.train)
     assert api.get("/v1/adapters").json() == [registered]
     assert api.get("/v1/adapters/bot").json() == registered
+    assert registered["versions"][0]["made_from"] is None
 
 
 def test_a_request_is_accepted_found_and_listed(api, registered, company):
@@ -186,6 +188,20 @@ def test_bad_registrations_are_problems_of_their_kind(api, inputs, company, tmp_
     for change, status, kind in cases:
         is_problem(api.post("/v1/adapters", json=inputs | change), status, kind)
     assert api.get("/v1/adapters").json() == []
+
+
+def test_a_recipe_of_another_trainer_is_given_with_the_registration(api, inputs, company, tmp_path):
+    bare = shutil.copytree(company.adapter, tmp_path / "home" / "bare")
+    (bare / "recipe.json").unlink()
+    given = inputs | {"adapter": str(bare)}
+    problem = is_problem(api.post("/v1/adapters", json=given), 422, "bad-recipe")
+    assert "give `recipe`" in problem["detail"]
+    recipe = {"rank": 8, "epochs": 3, "learning_rate": 0.001, "batch_size": 4}
+    wrong = is_problem(api.post("/v1/adapters", json=given | {"recipe": recipe | {"epochs": "3"}}), 422, "bad-input")
+    assert [fault["pointer"] for fault in wrong["errors"]] == ["#/recipe/epochs"]
+    answer = api.post("/v1/adapters", json=given | {"recipe": recipe})
+    assert answer.status_code == 201
+    assert answer.json()["recipe"] == recipe | {"seed": 0, "base": None}
 
 
 def test_a_crash_is_a_problem_without_a_trace(api, monkeypatch):

@@ -12,7 +12,7 @@ from drill import NOTHING, beside, content, forget, gapless, small_files, tree
 
 from postgres import SERVER, empty_schema
 from s3 import _s3_environment, _s3_server, plain_bucket  # noqa: F401
-from unlearn.cases.backups import Archive, BackupBroken, restore
+from unlearn.cases.backups import Archive, BackupBroken, make_backup, restore
 from unlearn.cases.desk import Desk
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Unavailable
@@ -41,8 +41,8 @@ def test_what_was_saved_comes_back_row_by_row_and_byte_by_byte(
     desk.add_endpoint("https://example.com/hook")
     witness = signer_of("ab" * 32, "witness.example/w", COSIGNATURE)
     desk.keep_cosignatures(cosign_note(desk.checkpoint(), witness, clock()), [witness.public])
-    before, files = content(desk), tree(desk.settings.home / "adapters")
     made = desk.backup(safe)
+    before, files = content(desk), tree(desk.settings.home / "adapters")
     assert made.manifest.missing == ()
     if to == "postgresql":
         elsewhere = Settings(**elsewhere.model_dump() | {"database_url": request.getfixturevalue("far")})
@@ -104,9 +104,9 @@ def test_every_damage_is_found(desk, adapter, people, safe):
 
 
 @pytest.mark.parametrize("size", [0, 3000, 40_000])
-def test_a_backup_that_breaks_off_leaves_nothing(size, desk, adapter, safe):
+def test_a_backup_that_breaks_off_leaves_nothing(size, desk, adapter, safe, clock):
     with pytest.raises(Unavailable, match="can't be written"), small_files(size):
-        desk.backup(safe)
+        make_backup(desk.store, desk.settings, safe, clock())
     assert list(safe.iterdir()) == []
 
 
@@ -185,7 +185,7 @@ def test_from_the_command_line(desk, adapter, people, safe, elsewhere, tmp_path,
         monkeypatch.setenv("UNLEARN_DATABASE_URL", settings.database_url)
     code, out, _ = run("backup", safe, "--json")
     told = json.loads(out)
-    assert (code, told["missing"], told["ledger_size"]) == (0, [], 2)
+    assert (code, told["missing"], told["ledger_size"]) == (0, [], 3)
     forget(desk, people[0])
     desk.keep_journal()
     monkeypatch.delenv("UNLEARN_DATABASE_URL", raising=False)

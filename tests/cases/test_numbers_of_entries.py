@@ -6,8 +6,8 @@ import threading
 from collections import Counter
 
 import pytest
+from by_hand import REFUSED, REPORT, new_version, submit, work
 from sqlalchemy import event, text
-from test_desk import REFUSED, REPORT, new_version, submit, work
 from test_export import changed_version, keys, names, told
 
 from tampering import let_rows_change

@@ -457,6 +457,18 @@ def test_a_person_all_of_whose_records_went_with_somebody_else_has_nothing_left(
     assert {desk.request(r.id).state for r in (first, second)} == {"pending"}
 
 
+def test_a_version_says_which_one_it_was_made_from_also_after_a_rollback(desk, adapter, people):
+    for person in people[:2]:
+        claim = work(desk, desk.submit(person).jobs[0].id)
+        desk.release(claim, new_version(desk, claim), REPORT)
+    desk.roll_back("bot", 1, reopen=True)
+    queued = [job.id for request in desk.requests() for job in request.jobs if job.state == "queued"]
+    claim = next(claim for id_ in queued if (claim := desk.claim(id_, "w1")) is not None)
+    desk.release(claim, new_version(desk, claim), REPORT)
+    made = [(version.number, version.made_from) for version in desk.adapter("bot").versions]
+    assert made == [(1, None), (2, 1), (3, 2), (4, 1)]
+
+
 def test_a_rollback_opens_the_last_completed_request_though_a_later_one_was_rejected(desk, adapter, inputs, people):
     done = desk.submit(people[0])
     claim = work(desk, done.jobs[0].id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_desk import REPORT, new_version, work
+from by_hand import REPORT, new_version, work
 
 from like_vllm import LikeVllm
 from unlearn.cases.desk import Desk

@@ -87,7 +87,7 @@ def test_an_adapter_without_a_recipe_or_with_too_few_people_is_refused(desk, inp
     shutil.copytree(company.adapter, bare)
     (bare / RECIPE).unlink()
     desk.settings.roots.append(tmp_path)
-    with pytest.raises(BadInput, match="no fold can be trained"):
+    with pytest.raises(BadInput, match="no fold can be trained like"):
         desk.register_adapter("bare", **inputs | {"adapter": str(bare)}, policy=POLICY)
     many = json.loads(json.dumps(POLICY))
     many["targets"]["shadow_folds"] = 99

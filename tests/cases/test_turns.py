@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from test_desk import REFUSED
+from by_hand import REFUSED
 
 from crowd import at_once
 from unlearn.cases.desk import Desk

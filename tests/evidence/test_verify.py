@@ -371,10 +371,17 @@ def test_the_adapter_that_serves_is_the_one_that_was_released(tmp_path):
     data = bundle(replace(made, works=works))
     *_, last = verify(data, trusted(), adapter=tmp_path)
     assert (last.name, last.made) == ("adapter", True)
-    assert "as released" in last.said
+    assert "as released; its adapter_config.json was not noted then" in last.said
     weights.write_bytes(b"else")
     assert "none of the versions" in refused(data, adapter=tmp_path)[1]
     assert "has no adapter_model.safetensors" in refused(data, adapter=tmp_path / "nowhere")[1]
+
+
+def test_another_config_than_the_ledger_released_is_a_contradiction():
+    made = dossier()
+    works = [replace(work, after={"number": 2, "sha256": NEW, "config_sha256": "e" * 64}) for work in made.works]
+    check, message = refused(bundle(replace(made, works=works)))
+    assert (check, "releases another adapter_config.json" in message) == ("story", True)
 
 
 def test_the_old_version_is_told_from_the_released_one(tmp_path):

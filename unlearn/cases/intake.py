@@ -265,7 +265,7 @@ def _shown(session: Session, question: Question, ids: list[str], new: dict[str, 
 
 
 def touched(session: Session, subject_hash: str, by: Actor) -> list[Touched]:
-    """Which adapters a request for the subject would touch, and by how many records."""
+    """Which adapters a request for the subject would touch, and how many records each learned."""
     pair = by.controller, subject_hash
     return [Touched(one.name, one.records, one.erased_at) for one in adapters.that_learned(session, [pair])[pair]]
 

@@ -105,8 +105,9 @@ def release_candidate(
         raise Conflict(f"job {job.id}: the candidate's files are gone; try again, or reject the request")
     with Loan(vault.settings) as loan:
         weights = vault.version(job.candidate, loan)
-    expected = (job.report or {}).get("adapter", {}).get("after_sha256", weights.sha256)
-    if weights.sha256 != expected:
+    judged = (job.report or {}).get("adapter", {})
+    expected = judged.get("after_sha256", weights.sha256), judged.get("after_config_sha256", weights.config_sha256)
+    if (weights.sha256, weights.config_sha256) != expected:
         raise Conflict(f"job {job.id}: the candidate's files changed since they were judged; try again")
     if job.base_version != adapter.current:
         raise Conflict(
@@ -127,6 +128,7 @@ def release_candidate(
     adapters.mark_erased(session, adapter.id, frozenset({request.subject_hash}), now)
     job.verdict = "released"
     facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
+    facts |= {"config_sha256": weights.config_sha256}
     ledger.append(session, now, "version_released", facts, [one.id for _, one in shares])
     return number
 

@@ -1,7 +1,8 @@
 """Which jobs requests need, and how they join and leave them, inside the transaction that `desk` opened.
 
-Every adapter of the controller that learned from a subject and serves gets a job, or lets the request share one that
-still gathers. Speaks no SQL of its own and knows no rights.
+Every adapter of the controller that serves and has records of a subject gets a job, or lets the request share one that
+still gathers. Whose records are in the holdout alone, of whom no weight knows, shares none: that job only rewrites
+corpora, and waits for nobody's verdict. Speaks no SQL of its own and knows no rights.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Plan:
         Args:
             session: of a writing transaction.
             request: which; it need not be in the database yet.
-            learned: what each adapter learned of the subject.
+            learned: what each adapter has of the subject.
             now: the moment.
             policy: in the place of each adapter's own; such a job is shared with nobody.
             waiting: adapters with a job that the request has already.
@@ -64,7 +65,9 @@ class Plan:
         told = self.facts.setdefault(request.id, [])
         wanted = [one for one in learned if one.erased_at is None and one.adapter_id not in waiting]
         for one in wanted:
-            window = float(one.policy.get("schedule", {}).get("coalescing_seconds", 0.0)) if policy is None else 0.0
+            window = 0.0
+            if policy is None and one.records:
+                window = float(one.policy.get("schedule", {}).get("coalescing_seconds", 0.0))
             facts: dict[str, Any] = {"adapter": one.adapter_id, "adapter_name": one.name}
             facts |= {"requests": [request.id], "records": one.records}
             shared = self._share(session, request, one, now) if window else None
@@ -81,7 +84,7 @@ class Plan:
     def _share(self, session: Session, request: Request, one: Learned, now: datetime) -> str | None:
         """Let the request share the adapter's job that still gathers; its id, if there is one."""
         for new in self.made:
-            if new.adapter_id == one.adapter_id:
+            if new.adapter_id == one.adapter_id and new.ready_at is not None:
                 new.records[request.id], new.due_at = one.records, min(new.due_at, request.due_at)
                 return new.id
         found = jobs.gathering(session, one.adapter_id, now)
@@ -127,7 +130,8 @@ def plan(session: Session, request: Request, now: datetime, policy: dict[str, An
 
 def completed(request: Request, searched: tuple[Serving, ...], learned: Sequence[Learned]) -> Fact:
     """That a request needs no job (any more): which adapters were searched, and how many of them had learned."""
-    facts = {"request": request.id, "adapters_searched": len(searched), "adapters_that_learned": len(learned)}
+    knew = sum(one.records > 0 for one in learned)
+    facts = {"request": request.id, "adapters_searched": len(searched), "adapters_that_learned": knew}
     facts |= {"completed_at": rfc3339(request.completed_at)} if request.completed_at else {}
     return Fact("request_completed", {**facts, **_versions(searched)}, [request.id])
 

@@ -97,9 +97,9 @@ class Idempotency(Table):
 class Adapter(Table):
     """A named LoRA with its base, corpora and policy; `current` is the number of the serving version.
 
-    `train` and `holdout` are the client's files as they were registered, `admitted` the ground on which records came
-    in that had been erased before. Where it `awaits` requests, it is withheld: no version serves until they are
-    answered.
+    `train` and `holdout` are the client's files as they were registered, `recipe` says how it was trained, `admitted`
+    on which ground records came in that had been erased before. Where it `awaits` requests, it is withheld: no version
+    serves until they are answered.
     """
 
     __tablename__ = "adapters"
@@ -117,6 +117,7 @@ class Adapter(Table):
     holdout_sha256: Mapped[str] = mapped_column(String(64))
     holdout_records: Mapped[int] = mapped_column(Integer)
     policy: Mapped[dict[str, Any]]
+    recipe: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     admitted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     current: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime]
@@ -127,7 +128,8 @@ class Adapter(Table):
 class AdapterVersion(Table):
     """One immutable set of weights, with the corpora that belong to it.
 
-    It is in quarantine while it does not serve, from `purge_after` on it is to be purged, and from `purging_at` on
+    `config_sha256` is that of its adapter_config.json; versions of before that was noted have none. It is in
+    quarantine while it does not serve, from `purge_after` on it is to be purged, and from `purging_at` on
     nothing brings it back.
     """
 
@@ -136,6 +138,7 @@ class AdapterVersion(Table):
     adapter_id: Mapped[str] = mapped_column(ForeignKey("adapters.id"), primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64))
+    config_sha256: Mapped[str | None] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(Text)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[datetime]
@@ -146,7 +149,10 @@ class AdapterVersion(Table):
 
 
 class AdapterSubject(Table):
-    """How many train records of an adapter name a subject, and when it was erased from the adapter."""
+    """How many train records of an adapter name a subject, and when it was erased from the adapter.
+
+    None do of one whom the holdout alone names.
+    """
 
     __tablename__ = "adapter_subjects"
 

@@ -54,7 +54,11 @@ class CorpusView:
 
 @dataclass(frozen=True)
 class VersionView:
-    """One immutable set of weights of an adapter, with its corpora; purged once its quarantine is over."""
+    """One immutable set of weights of an adapter, with its corpora; purged once its quarantine is over.
+
+    `made_from` is the number of the version that its job began with; None of the first.
+    `config_sha256` is that of its adapter_config.json; None of a version from before that was noted.
+    """
 
     number: int
     sha256: str
@@ -65,13 +69,20 @@ class VersionView:
     purge_after: datetime | None = None
     purged_at: datetime | None = None
     corpora: tuple[CorpusView, ...] = ()
+    config_sha256: str | None = None
+    made_from: int | None = None
+
+    def is_made_of(self, sha256: str, config_sha256: str) -> bool:
+        """Whether these are the digests of its weights and, as far as it was noted, of its config."""
+        return sha256 == self.sha256 and self.config_sha256 in (None, config_sha256)
 
 
 @dataclass(frozen=True)
 class AdapterView:
     """A registered adapter; `versions` from the first to the newest, `current` the one that serves.
 
-    A retired one serves no more. One out of an old backup awaits requests, by id, before it serves.
+    A retired one serves no more. One out of an old backup awaits requests, by id, before it serves. `recipe` is how it
+    was trained; None if nobody said, or it was registered before that was kept.
 
     `served_as` is its name on the servers that hooks tell, which no adapter of another company has.
 
@@ -90,6 +101,7 @@ class AdapterView:
     holdout_sha256: str
     holdout_records: int
     policy: dict[str, Any]
+    recipe: dict[str, Any] | None
     shadows: JobState | None
     created_at: datetime
     retired_at: datetime | None
@@ -175,7 +187,10 @@ class RequestView:
 
 @dataclass(frozen=True)
 class Touched:
-    """An adapter that learned from a subject, and by how many records; when it was erased from it, if it was."""
+    """An adapter that has records of a subject, and how many it learned; when they were erased, if they were.
+
+    It learned none of one whom the holdout alone names.
+    """
 
     adapter: str
     records: int

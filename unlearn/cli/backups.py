@@ -20,6 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 
 def backup(
     into: Annotated[Path, typer.Argument(help="Directory that gets a new one with the backup in it.")],
+    keep: Annotated[
+        int | None, typer.Option(min=0, help="Take away this service's backups there that are older than so many days.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Save database, ledger and adapters; the service may run on. Exit 1 if the disk lost something it should have.
@@ -34,15 +37,19 @@ def backup(
         with progress(silent=as_json) as bar:
             task = bar.add_task("saving", total=None)
             made = desk.backup(into, lambda count: bar.advance(task, count))
+        gone = [] if keep is None else desk.prune_backups(into, keep)
         desk.keep_journal()
     manifest = made.manifest
     told = {"path": str(made.path), "files": len(manifest.files), "bytes": manifest.bytes}
     told |= {"ledger_size": manifest.ledger_size, "ledger_root": manifest.ledger_root, "missing": manifest.missing}
+    told |= {"disposed": [str(path) for path in gone]}
     if as_json:
         typer.echo(json.dumps(told))
     else:
         files = f"{len(manifest.files)} files, {decimal(manifest.bytes)}, {manifest.ledger_size} ledger entries"
         typer.echo(f"{made.path}  {files}")
+        for path in gone:
+            typer.echo(f"disposed  {path}")
         for one in manifest.missing:
             typer.echo(f"missing  {one}", err=True)
     if manifest.missing:

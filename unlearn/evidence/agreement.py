@@ -15,7 +15,7 @@ from unlearn.evidence.dossier import Work
 from unlearn.evidence.layout import MANIFEST, REQUEST
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
-from unlearn.evidence.statement import copied
+from unlearn.evidence.statement import copied, named
 
 Files = Mapping[str, bytes]
 Json = Mapping[str, Any]
@@ -49,7 +49,7 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
         _same_weights(job, work.job.get("report") or {})
         for version in (job["before"], job["after"]):
             if version is not None:
-                subjects[f"{job['adapter']}/v{version['number']}"] = version["sha256"]
+                subjects |= named(f"{job['adapter']}/v{version['number']}", version)
     if subjects != subjects_of(statement):
         raise NotVerified("statement", "its subjects are not the versions that it speaks of")
     return said

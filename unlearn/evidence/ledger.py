@@ -64,6 +64,8 @@ Action = Literal[
     "restored",
     "deletion_reapplied",
     "adapter_let_go",
+    "backup_made",
+    "backup_disposed",
 ]
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 

@@ -36,6 +36,10 @@ DECIDED: Mapping[str, str | None] = {
 PURGED = frozenset({"data_erased", "corpus_purged", "version_purged", "candidate_purged"})
 """Entries of what was taken away for good."""
 
+CONFIG = "adapter_config.json"
+VERSION = ("number", "sha256", "config_sha256")
+"""What is said of a version; versions from before their config's digest was noted have none."""
+
 BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "alarms"})
 """Figures that name single records: the report has them."""
 
@@ -53,7 +57,7 @@ def statement(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey, manif
     for work in dossier.works:
         for version in (work.before, work.after):
             if version is not None:
-                subjects[f"{work.job['adapter']}/v{version['number']}"] = version["sha256"]
+                subjects |= named(f"{work.job['adapter']}/v{version['number']}", version)
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
@@ -164,7 +168,13 @@ def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def _version(version: Json | None) -> dict[str, Any] | None:
-    return None if version is None else {"number": version["number"], "sha256": version["sha256"]}
+    return None if version is None else {key: version[key] for key in VERSION if key in version}
+
+
+def named(name: str, version: Json) -> dict[str, str]:
+    """A version as subjects: its weights, and its config where its digest was noted."""
+    config = {f"{name}/{CONFIG}": version["config_sha256"]} if "config_sha256" in version else {}
+    return {name: version["sha256"], **config}
 
 
 def _aggregates(measured: Json) -> dict[str, Any]:

@@ -260,6 +260,8 @@ def _check_release(job: Mapping[str, Any], release: Entry | None) -> None:
             f"entry {release.seq} releases version {release.facts['version']} with SHA-256 {release.facts['sha256']}, "
             f"and the statement says version {after['number']} with {after['sha256']}"
         )
+    if release is not None and release.facts.get("config_sha256") != after.get("config_sha256"):
+        raise _no(f"entry {release.seq} releases another adapter_config.json than the statement speaks of")
 
 
 def _no(message: str) -> NotVerified:

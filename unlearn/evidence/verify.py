@@ -27,7 +27,7 @@ from unlearn.evidence.merkle import ProofBroken, check_consistency, check_inclus
 from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
-from unlearn.evidence.statement import PREDICATE_TYPE, STATEMENT_TYPE
+from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE, STATEMENT_TYPE
 from unlearn.evidence.story import ahead, check_story, check_times
 from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.witnessed import check_witnesses
@@ -331,9 +331,23 @@ def _adapter(predicate: Mapping[str, Any], folder: Path | None) -> Check:
                 continue
             found = f"'{folder}' is version {job[when]['number']} of {job['adapter']}"
             if when == "after":
-                return Check("adapter", f"{found}, as released")
+                return Check("adapter", f"{found}, as released{_config(folder, job[when].get('config_sha256'))}")
             raise NotVerified("adapter", f"{found}: the one from before, which still knows the person")
     raise NotVerified("adapter", f"'{folder}' has SHA-256 {digest}, which is none of the versions in the bundle")
+
+
+def _config(folder: Path, noted: str | None) -> str:
+    """What is to be added of the adapter's config, which says how the weights are scaled and where they go."""
+    if noted is None:
+        return f"; its {CONFIG} was not noted then: whether that is as released is not known"
+    path = folder / CONFIG
+    if not path.is_file() or _sha256(path.read_bytes()) != noted:
+        raise NotVerified(
+            "adapter",
+            f"'{folder}' has the weights that were released, and not their {CONFIG}, which scales them and says where "
+            "they go; put the released one back",
+        )
+    return ""
 
 
 def _sha256(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
     archive    the directory: manifest, digests, seal; knows no table
     making     what goes in
+    pruning    taking away those that are too old
     since      what happened between a backup and a loss, from wherever it is known
     replay     making it true again in what was restored
     placing    what is in the way there, and moving in
@@ -18,4 +19,13 @@ from unlearn.cases.backups.making import Made, make_backup
 from unlearn.cases.backups.restoring import Restored, restore
 from unlearn.cases.backups.since import Asked
 
-__all__ = ["Archive", "Asked", "BackupBroken", "Made", "Manifest", "Restored", "make_backup", "restore"]
+__all__ = [
+    "Archive",
+    "Asked",
+    "BackupBroken",
+    "Made",
+    "Manifest",
+    "Restored",
+    "make_backup",
+    "restore",
+]

@@ -32,6 +32,19 @@ class Made:
     manifest: Manifest
 
 
+def name_of(now: datetime) -> str:
+    """What a backup of this moment is called."""
+    return f"unlearn-{now:%Y%m%dT%H%M%SZ}"
+
+
+def check_outside(settings: Settings, into: Path) -> Path:
+    """The directory, absolute; BadInput if it lies where the service's own files do."""
+    into = into.expanduser().resolve()
+    if into.is_relative_to(settings.home):
+        raise BadInput(f"'{into}' lies under '{settings.home}', and would be lost with it; name a place elsewhere")
+    return into
+
+
 def make_backup(store: Store, settings: Settings, into: Path, now: datetime, watch: Watch = lambda count: None) -> Made:
     """Write a backup into a new directory under `into`; the service may run meanwhile.
 
@@ -42,10 +55,8 @@ def make_backup(store: Store, settings: Settings, into: Path, now: datetime, wat
         LedgerBroken: the ledger does not hold.
         Unavailable: database or directory can't be reached.
     """
-    into = into.expanduser().resolve()
-    if into.is_relative_to(settings.home):
-        raise BadInput(f"'{into}' lies under '{settings.home}', and would be lost with it; name a place elsewhere")
-    vault, name = Vault(settings), f"unlearn-{now:%Y%m%dT%H%M%SZ}"
+    into = check_outside(settings, into)
+    vault, name = Vault(settings), name_of(now)
     with drafted(into, name) as draft, store.reading() as session:
         connection = session.connection()
         inspected = inspect(ledger.all_entries(session), ledger.all_nodes(session))

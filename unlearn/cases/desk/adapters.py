@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,15 @@ class Adapters(Data):
         holdout: str,
         policy: dict[str, Any] | None = None,
         *,
+        recipe: Mapping[str, Any] | None = None,
         allow_erased: Admission | None = None,
         by: Actor = OPERATOR,
     ) -> AdapterView:
         """Check and register an adapter; weights and corpora are copied: later changes to the files do not matter.
 
-        Registering the same thing again gives the same answer. `allow_erased` lets records in that were erased before.
+        Registering the same thing again gives the same answer. `recipe` says how the adapter was trained, in the place
+        of the file beside its weights; it is kept with the first version. `allow_erased` lets records in that were
+        erased before.
 
         Raises:
             BadInput: something can't be used; nothing was changed.
@@ -68,6 +71,7 @@ class Adapters(Data):
                 train=train,
                 holdout=holdout,
                 policy=policy,
+                recipe=recipe,
             )
             with self.store.reading() as session:
                 taken = adapters.by_name(session, by.controller, name)
@@ -124,6 +128,7 @@ class Adapters(Data):
                 "adapter": id_,
                 "name": found.row["name"],
                 "sha256": weights.sha256,
+                "config_sha256": weights.config_sha256,
                 "base_sha256": found.row["base_sha256"],
                 "train_sha256": found.row["train_sha256"],
                 "holdout_sha256": found.row["holdout_sha256"],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,10 @@ from unlearn.cases.views import AdapterView, CorpusKind
 from unlearn.corpus.fingerprints import Fingerprint, Fingerprinter, floors
 from unlearn.corpus.jsonl import parse_corpus
 from unlearn.corpus.records import Corpus, Record
+from unlearn.errors import Unavailable
 from unlearn.storage import Loan
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class Renewal:
     gone: frozenset[str]
     rewritten: Rewritten
     prints: Sequence[tuple[Fingerprint, float]]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no record went."""
+        return not any(self.rewritten.erased.values())
 
 
 class Data(Core):
@@ -85,6 +93,32 @@ class Data(Core):
         gone_prints, stay_prints = prints[: len(erased)], prints[len(erased) :]
         told = zip(gone_prints, floors(gone_prints, stay_prints), strict=True)
         return Renewal(number, gone, rewritten, [(one, floor) for one, floor in told if floor is not None])
+
+    def _renewing(
+        self, adapter: AdapterView, number: int, gone: frozenset[str], end: Callable[[Renewal], T | None]
+    ) -> T:
+        """Write the corpora of version `number` without `gone` and whoever was erased before, and `end` with them.
+
+        Args:
+            adapter: as it is now.
+            number: of the version.
+            gone: hashes of subjects.
+            end: a transaction; None if somebody was erased since the corpora were written, which are then written anew.
+        """
+        while True:
+            with self.store.reading() as session:
+                before = adapters.erased_hashes(session, adapter.id)
+            renewal = self._renewed(adapter, number, gone | before)
+            try:
+                ended = end(renewal)
+            except Unavailable:  # which says nothing of what the database took
+                raise
+            except BaseException:
+                self._discard(renewal)
+                raise
+            if ended is not None:
+                return ended
+            self._discard(renewal)
 
     def _discard(self, renewal: Renewal) -> None:
         """Take away the corpora of a version of which nothing came."""

@@ -18,7 +18,7 @@ from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests, s
 from unlearn.cases.store import register as registers
 from unlearn.cases.store.register import Period
 from unlearn.cases.tables import Controller
-from unlearn.cases.views import AdapterView, JobView, RequestView, as_json
+from unlearn.cases.views import AdapterView, JobView, RequestView, VersionView, as_json
 from unlearn.errors import BadInput, Conflict
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
@@ -157,9 +157,15 @@ def _versions(
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Number and digest of the version that the job's last attempt began with, and of the one that it released."""
     begun = [e.facts["version"] for e in entries if e.action == "attempt_started" and e.facts["job"] == job.id]
-    told = {version.number: {"number": version.number, "sha256": version.sha256} for version in adapter.versions}
+    told = {version.number: _digests(version) for version in adapter.versions}
     made = [told[version.number] for version in adapter.versions if version.job_id == job.id]
     return (told.get(begun[-1]) if begun else None), (made[-1] if made else None)
+
+
+def _digests(version: VersionView) -> dict[str, Any]:
+    """A version by its digests; that of its config is left out where none was noted."""
+    noted = {} if version.config_sha256 is None else {"config_sha256": version.config_sha256}
+    return {"number": version.number, "sha256": version.sha256, **noted}
 
 
 def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, signer: PublicKey) -> Dossier:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.desk.core import Core
-from unlearn.cases.store import corpora, jobs, ledger, purging
+from unlearn.cases.store import adapters, corpora, jobs, ledger, purging
 from unlearn.cases.tables import Adapter, AdapterVersion, Job
 from unlearn.cases.views import Purge
 
@@ -131,9 +131,11 @@ class Purging(Core):
         now: datetime,
         about: Sequence[str] = (),
     ) -> None:
-        """Note that corpora are gone; of replaced ones, that concerns whoever the version was made for."""
-        if not about and version.job_id is not None:
-            about = [request.id for request in jobs.requests_of(session, version.job_id)]
+        """Note that corpora are gone; of replaced ones, that concerns whoever left them or the version was made for."""
+        if not about:
+            made_for = [] if version.job_id is None else jobs.requests_of(session, version.job_id)
+            left = adapters.left_corpora(session, version.adapter_id, version.number)
+            about = sorted({request.id for request in [*made_for, *left]})
         for row in rows:
             row.sealed_key, row.purged_at = None, now
             facts = {"adapter": row.adapter_id, "version": row.number, "edition": row.edition, "kind": row.kind}

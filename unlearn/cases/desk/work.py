@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests, turns
 from unlearn.cases.tables import Adapter, Job, Request
 from unlearn.cases.views import Claim, JobKind, Own, Trace
-from unlearn.errors import BadInput, Unavailable
+from unlearn.errors import BadInput
 from unlearn.weights import AdapterFiles
 
 NOBODY: Mapping[str, Own] = MappingProxyType({})
@@ -111,20 +111,9 @@ class Work(Data):
             CorpusError: a stored corpus is gone or was changed.
         """
         released = frozenset(h for h in claim.subject_hashes if h not in own or own[h].verdict == "released")
-        while True:
-            with self.store.reading() as session:
-                gone = released | adapters.erased_hashes(session, claim.adapter.id)
-            renewal = self._renewed(claim.adapter, claim.next_number, gone)
-            try:
-                erased = self._release(claim, weights, report, own, renewal)
-            except Unavailable:  # which says nothing of what the database took
-                raise
-            except BaseException:
-                self._discard(renewal)
-                raise
-            if erased is not None:
-                return erased
-            self._discard(renewal)  # somebody was erased by a decision since we looked
+        return self._renewing(
+            claim.adapter, claim.next_number, released, lambda new: self._release(claim, weights, report, own, new)
+        )
 
     def _release(
         self,
@@ -151,6 +140,7 @@ class Work(Data):
             adapter = session.get_one(Adapter, job.adapter_id, populate_existing=True)
             telling.deployed(session, adapter, self._hooks, now, previous=before)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
+            facts |= {"config_sha256": weights.config_sha256}
             self._enter(session, "version_released", facts, claim.request_ids)
             gone = [request.id for _, request in jobs.shares(session, job.id) if request.subject_hash in erased]
             self._renew(session, job, renewal, gone, now)
@@ -158,20 +148,36 @@ class Work(Data):
             return erased
 
     def nothing_left(self, claim: Claim, recorded: frozenset[str]) -> None:
-        """End a job for people whose every record named somebody else, too, and went with her.
+        """End a job for people of whom the version that serves has nothing to forget: no train record names them.
+
+        Each such record named somebody else, too, and went with her; or there never was one. What the holdout still has
+        of them leaves it, in another edition of the corpora.
 
         Args:
             claim: the job.
-            recorded: hashes of all whom the corpus names; they must be known here, or the worker's identity key is
-                another than ours and it would find nobody.
+            recorded: hashes of all whom the train corpus names; they must be known here, or the worker's identity key
+                is another than ours and it would find nobody.
 
         Raises:
             BadInput: they are not; nothing was changed.
-            LeaseLost: the lease is over.
+            LeaseLost: the lease is over, or another version serves by now; nothing was changed.
+            CorpusError: a stored corpus is gone or was changed.
         """
+        adapter = claim.adapter
+        self._renewing(
+            adapter, adapter.current.number, claim.subject_hashes, lambda new: self._nothing_left(claim, recorded, new)
+        )
+
+    def _nothing_left(self, claim: Claim, recorded: frozenset[str], renewal: Renewal) -> Literal[True] | None:
+        """True once it is noted; None if the corpora are to be written once more."""
         now = self._clock()
         with self.store.writing() as session:
+            fingerprints.take_turns(session)
             job = self._held(session, claim)
+            if session.get_one(Adapter, job.adapter_id, populate_existing=True).current != renewal.number:
+                raise lost(claim)
+            if not self._fits(session, job, renewal):
+                return None
             if not recorded or not recorded <= adapters.learned_hashes(session, job.adapter_id):
                 raise BadInput(
                     f"no record of the corpora of adapter '{claim.adapter.name}' names the subject, nor anybody else "
@@ -185,7 +191,12 @@ class Work(Data):
             before = [one.job_id for one in adapters.lineage(session, job.adapter_id, number) if one.job_id]
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "erased_by": before[::-1]}
             self._enter(session, "nothing_left", facts, claim.request_ids)
+            if not renewal.is_empty:
+                self._renew(session, job, renewal, claim.request_ids, now)
             endings.settle(session, job, claim.request_ids, now)
+        if renewal.is_empty:
+            self._discard(renewal)
+        return True
 
     def finish_shadows(self, claim: Claim, sha256: str) -> None:
         """End the making of a shadow table, which is whole and in its place; LeaseLost if the lease is over."""

@@ -22,7 +22,7 @@ HOLDING = ("pending", "in_progress", "needs_review", "completed")
 def add(
     session: Session, row: Mapping[str, Any], weights: AdapterFiles, subjects: Mapping[str, int], now: datetime
 ) -> None:
-    """Add an adapter with its first version and the number of records of each subject hash."""
+    """Add an adapter with its first version and the number of train records of each subject hash."""
     adapter = Adapter(**row, current=1, created_at=now)
     session.add(adapter)
     session.flush()
@@ -43,6 +43,7 @@ def add_version(
             adapter_id=adapter_id,
             number=number,
             sha256=weights.sha256,
+            config_sha256=weights.config_sha256,
             path=weights.place,
             job_id=job_id,
             created_at=now,
@@ -114,7 +115,7 @@ LEARNED = (
 
 
 class Learned(NamedTuple):
-    """That an adapter learned from a subject, so many records; and when it was erased from it, if it was."""
+    """That an adapter learned so many records of a subject, or has some in its holdout alone; when they were erased."""
 
     adapter_id: str
     name: str
@@ -167,12 +168,20 @@ def known_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
 
 
 def erased_by(session: Session, adapter_id: str, number: int) -> frozenset[str]:
-    """Subjects that version `number`, or one it was made from, erased."""
+    """Subjects that version `number`, or one it was made from, erased; or whose records left its corpora alone."""
     erased: set[str] = set()
     for version in lineage(session, adapter_id, number):
         query = select(Request.subject_hash).join(JobRequest, JobRequest.request_id == Request.id)
         erased |= set(session.scalars(query.where(JobRequest.job_id == version.job_id, JobRequest.erased)))
+        erased |= {request.subject_hash for request in left_corpora(session, adapter_id, version.number)}
     return frozenset(erased)
+
+
+def left_corpora(session: Session, adapter_id: str, number: int) -> list[Request]:
+    """The requests for which nobody changed a weight: their subjects' last records left the corpora of `number`."""
+    query = select(Request).join(JobRequest, JobRequest.request_id == Request.id).join(Job, Job.id == JobRequest.job_id)
+    query = query.where(Job.adapter_id == adapter_id, Job.base_version == number, Job.verdict.is_(None))
+    return list(session.scalars(query.where(JobRequest.erased).order_by(Request.id)))
 
 
 def lineage(session: Session, adapter_id: str, number: int) -> Iterator[AdapterVersion]:
@@ -229,7 +238,7 @@ def erased_hashes(session: Session, adapter_id: str) -> frozenset[str]:
 
 
 def learned_hashes(session: Session, adapter_id: str) -> frozenset[str]:
-    """Subjects that the adapter's train corpus named at its registration."""
+    """Subjects that the adapter's corpora named at its registration."""
     return frozenset(
         session.scalars(select(AdapterSubject.subject_hash).where(AdapterSubject.adapter_id == adapter_id))
     )
@@ -291,7 +300,8 @@ def _shadows(session: Session, adapter_id: str) -> JobState | None:
 
 def view(session: Session, row: Adapter) -> AdapterView:
     """The adapter with its versions."""
-    query = select(AdapterVersion).where(AdapterVersion.adapter_id == row.id).order_by(AdapterVersion.number)
+    query = select(AdapterVersion, Job.base_version).outerjoin(Job, Job.id == AdapterVersion.job_id)
+    query = query.where(AdapterVersion.adapter_id == row.id).order_by(AdapterVersion.number)
     kept = corpora.views(session, row.id)
     versions = tuple(
         VersionView(
@@ -304,8 +314,10 @@ def view(session: Session, row: Adapter) -> AdapterView:
             v.purge_after,
             v.purged_at,
             kept.get(v.number, ()),
+            v.config_sha256,
+            made_from,
         )
-        for v in session.scalars(query)
+        for v, made_from in session.execute(query)
     )
     return AdapterView(
         id=row.id,
@@ -320,6 +332,7 @@ def view(session: Session, row: Adapter) -> AdapterView:
         holdout_sha256=row.holdout_sha256,
         holdout_records=row.holdout_records,
         policy=row.policy,
+        recipe=row.recipe,
         shadows=_shadows(session, row.id),
         created_at=row.created_at,
         retired_at=row.retired_at,

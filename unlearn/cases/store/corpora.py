@@ -69,12 +69,13 @@ def views(session: Session, adapter_id: str) -> dict[int, tuple[CorpusView, ...]
 def replace(session: Session, adapter: Adapter, number: int, now: datetime) -> datetime:
     """Put what the corpora to come of the serving version `number` replace into quarantine; when it is to be purged.
 
-    That is the version it was made from, with its corpora, or, if it has corpora already, those.
+    That is the version it was made from, with its corpora, or, if it has corpora already, those; nothing of a first
+    version that was registered before corpora were kept.
     """
     purge_after, current = now + _grace(adapter), StoredCorpus.quarantined_at.is_(None)
     before = list(session.scalars(select(StoredCorpus).where(_of(adapter.id, number), current)))
-    if not before:
-        version = session.get_one(AdapterVersion, (adapter.id, number))
+    version = session.get_one(AdapterVersion, (adapter.id, number))
+    if not before and version.job_id is not None:
         made_from = session.get_one(Job, version.job_id).base_version
         return quarantine(session, adapter, cast("int", made_from), now)
     for row in before:
