@@ -22,11 +22,13 @@ from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
-from unlearn.erasure.loop import Step, Walked, erase, steps_of
+from unlearn.erasure.loop import Walked, erase
 from unlearn.erasure.shadow_table import ShadowTable, check_shadows
 from unlearn.erasure.shadows import ShadowPlan
+from unlearn.erasure.state import Step
 from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
+from unlearn.erasure.turns import steps_of
 from unlearn.errors import CorpusError
 from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, among_others, own_verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
