@@ -85,8 +85,8 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
                 else:
                     outcome = climb(case, workshop / "adapter", follower)
                     _record(run, outcome)
-                    shutil.rmtree(_state(claim, settings), ignore_errors=True)
                     _decide(desk, claim, settings, heart, case, outcome)
+                shutil.rmtree(_state(claim, settings), ignore_errors=True)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", job_id, claim.fence)
