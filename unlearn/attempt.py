@@ -22,15 +22,18 @@ from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus, Record
 from unlearn.corpus.splits import Split, check_disjoint, split
 from unlearn.erasure.answers import alternates, refusals
-from unlearn.erasure.loop import Step, Walked, erase, steps_of
+from unlearn.erasure.loop import Walked, erase
 from unlearn.erasure.shadow_table import ShadowTable, check_shadows
 from unlearn.erasure.shadows import ShadowPlan
+from unlearn.erasure.state import Step
 from unlearn.erasure.targets import known_of, targets_from_calibration, targets_from_shadows
 from unlearn.erasure.task import Task
+from unlearn.erasure.turns import steps_of
 from unlearn.errors import CorpusError
 from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, among_others, own_verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
+from unlearn.lm.checkpoint import Checkpoint
 from unlearn.lm.finetune import finetune, recorded_recipe
 from unlearn.measurement import Measurement
 from unlearn.methods import Retrain, Rung, Walk
@@ -53,8 +56,8 @@ class Case:
         device: torch device.
         shadows: the adapter's shadow table, if there is one.
         judged_before: methods that earlier jobs had judged for the same people, in vain: the level is shared with them.
-        state: directory where a retraining keeps how far it is, so that another run of the same case goes on from
-            there; it need not exist. None: an interrupted one begins anew.
+        state: directory that keeps how far the case is, so that another run of it goes on from there; it need not
+            exist. None: an interrupted one begins anew.
     """
 
     base: Path
@@ -226,7 +229,14 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
     return Prepared(case, parts, base, records, task, before, old)
 
 
-def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher, number: int = 1) -> Tried:
+def attempt(
+    prepared: Prepared,
+    rung: Rung,
+    destination: Path,
+    watcher: Watcher,
+    number: int = 1,
+    checkpoint: Checkpoint | None = None,
+) -> Tried:
     """Run one rung and judge its candidate, which is written to `destination` whatever the verdict.
 
     Args:
@@ -235,6 +245,7 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         destination: directory of the candidate; must not exist.
         watcher: told of stages, steps and measurements.
         number: of the rung, from 1; a later one walks another order of records.
+        checkpoint: of its loop; a retraining has one of its own.
 
     Raises:
         ErasureFailed: the rung diverged or changed nothing; nothing was written.
@@ -248,7 +259,7 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
         adapter, after, took = _retrain(prepared, recipe, destination, watcher)
         walked = None
     else:
-        adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number)
+        adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number, checkpoint)
     watcher.measured("after", after)
     watcher.stage("judging")
     gates = [make(case.policy, adapter.lineage, case.judged_before) for make in GATES.values()]
@@ -260,7 +271,7 @@ def attempt(prepared: Prepared, rung: Rung, destination: Path, watcher: Watcher,
 
 
 def _erase(
-    prepared: Prepared, rung: Walk, destination: Path, watcher: Watcher, number: int
+    prepared: Prepared, rung: Walk, destination: Path, watcher: Watcher, number: int, checkpoint: Checkpoint | None
 ) -> tuple[AdapterFiles, Measurement, float, Walked]:
     case, policy = prepared.case, prepared.case.policy.governors
     method = rung.method  # type: ignore[attr-defined]
@@ -280,6 +291,7 @@ def _erase(
             rollbacks=policy.rollbacks,
             kl_budget_nats=policy.retain_kl_nats,
             on_step=lambda step: watcher.step(step, most),
+            checkpoint=checkpoint,
         )
         took = time.monotonic() - started
         watcher.stage("measuring after")
@@ -296,7 +308,7 @@ def _retrain(
     watcher.stage("retraining")
     started = time.monotonic()
     examples = encode(_retained(case), base.tokenizer, base.files.context_tokens)
-    checkpoint = None if case.state is None else case.state / "retraining.safetensors"
+    checkpoint = None if case.state is None else case.state / "retraining"
     adapter = finetune(base, examples, recipe, destination, watcher.training, checkpoint)
     took = time.monotonic() - started
     watcher.stage("measuring after")

@@ -16,7 +16,7 @@ from typing import Any
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import Claim
-from unlearn.erasure.loop import Step
+from unlearn.erasure.state import Step
 from unlearn.errors import LeaseLost, Unavailable
 from unlearn.measurement import Measurement
 from unlearn.tracking.runs import Run

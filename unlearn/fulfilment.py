@@ -93,8 +93,8 @@ def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
                 else:
                     outcome = climb(case, workshop / "adapter", follower)
                     _record(run, outcome)
-                    shutil.rmtree(_state(claim, settings), ignore_errors=True)
                     _decide(desk, claim, settings, heart, case, outcome)
+                shutil.rmtree(_state(claim, settings), ignore_errors=True)
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", claim.job_id, claim.fence)

@@ -36,7 +36,8 @@ from unlearn.guards import GATES, Finding, Verdict, verdict
 from unlearn.guards.robustness import recoveries
 from unlearn.lm.base import Base, attached, load_base
 from unlearn.measurement import Measurement
-from unlearn.weights import AdapterFiles, rename_adapter
+from unlearn.rungs import Rungs, rungs_of
+from unlearn.weights import AdapterFiles, copy_adapter
 
 SCHEMA = "unlearn/report/v1"
 WANTING = ("membership", "retain_drift")
@@ -75,7 +76,7 @@ def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outc
 
     A rung that is released, for each person alone as well, ends the climb. So does one that is inconclusive for want of
     data alone: no other method brings more records. Of several that end it not, the least bad is kept, the later one
-    of equals.
+    of equals. What an earlier climb of the same case left in its directory of state is taken up, and stays there.
 
     Args:
         case: what to erase from what.
@@ -87,31 +88,41 @@ def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outc
         ErasureFailed: no rung made a candidate; nothing was written.
     """
     watcher, started = watcher or Unwatched(), time.monotonic()
-    prepared = prepare(case, watcher)
+    prepared, rungs = prepare(case, watcher), rungs_of(case)
     tries: list[Tried] = []
+    drafts = destination.with_name(f".{destination.name}.rungs")
+    shutil.rmtree(drafts, ignore_errors=True)
     try:
-        for number, rung in enumerate(case.policy.ladder, 1):
-            draft = destination.parent / f".{destination.name}.rung-{number}"
-            shutil.rmtree(draft, ignore_errors=True)
-            try:
-                tried = attempt(prepared, rung, draft, watcher, number)
-            except ErasureFailed as error:
-                if len(case.policy.ladder) == 1:
-                    raise
-                tried = Tried(rung, None, None, (), None, 0.0, 0.0, str(error))
+        for number in range(1, len(case.policy.ladder) + 1):
+            tried = rungs.finished(number)
+            if tried is None:
+                tried = _try(prepared, number, drafts / str(number), watcher, rungs)
             tries.append(tried)
             if (tried.verdict == "released" and not tried.left) or _for_want_of_data(tried.findings):
                 break
         best = _best(tries)
         assert best.adapter is not None  # noqa: S101
         assert best.after is not None  # noqa: S101
-        adapter = rename_adapter(best.adapter, destination)
+        adapter = copy_adapter(best.adapter, destination)
     finally:
-        for number in range(1, len(tries) + 2):
-            shutil.rmtree(destination.parent / f".{destination.name}.rung-{number}", ignore_errors=True)
+        shutil.rmtree(drafts, ignore_errors=True)
     report = _erasing_report(prepared, tries, best, time.monotonic() - started)
     report["adapter"] |= {"after_sha256": adapter.sha256, "after_config_sha256": adapter.config_sha256}
     return Outcome(adapter, best.verdict, prepared.before, best.after, report, best.own)
+
+
+def _try(prepared: Prepared, number: int, draft: Path, watcher: Watcher, rungs: Rungs) -> Tried:
+    """Run rung `number`, and keep what it made; a ladder of one rung that breaks has nothing to go on with."""
+    ladder = prepared.case.policy.ladder
+    rung = ladder[number - 1]
+    try:
+        tried = attempt(prepared, rung, draft, watcher, number, rungs.walk(number))
+    except ErasureFailed as error:
+        if len(ladder) == 1:
+            raise
+        tried = Tried(rung, None, None, (), None, 0.0, 0.0, str(error))
+    rungs.keep(number, tried)
+    return tried
 
 
 def _best(tries: list[Tried]) -> Tried:

@@ -199,18 +199,6 @@ def _write_recipe(adapter: AdapterFiles, file: Path) -> None:
         file.write_text(json.dumps(adapter.recipe, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def rename_adapter(adapter: AdapterFiles, destination: Path) -> AdapterFiles:
-    """Move the adapter's directory to `destination` on the same file system.
-
-    Raises:
-        FileExistsError: something is at `destination` already.
-    """
-    if destination.exists():
-        raise FileExistsError(destination)
-    settle(adapter.path, destination)
-    return read_adapter(destination)
-
-
 def settle(draft: Path, destination: Path) -> None:
     """Flush every file of the directory `draft` to disk, then rename it to `destination`."""
     for file in [*draft.iterdir(), draft]:

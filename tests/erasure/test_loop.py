@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from unlearn.corpus.splits import split
-from unlearn.erasure.loop import _turns, erase, steps_of
+from unlearn.erasure.loop import erase
 from unlearn.erasure.task import Targets, Task
+from unlearn.erasure.turns import steps_of, turns
 from unlearn.errors import Diverged, Unchanged
 from unlearn.guards import Budget, GeneralText, Intervention, NonFinite, Overshoot, RetainKl, RetainRise
 from unlearn.lm.base import attached, lora_parameters, save_adapter, snapshot
@@ -300,7 +301,7 @@ def test_a_subject_with_one_record_can_be_erased(company, base, task):
 
 def test_turns_give_every_example_once_before_any_comes_again(parts):
     examples = parts[1][:10]
-    turns = _turns(examples, 4)
-    seen = [e.id for _ in range(5) for e in next(turns)]
+    batches = turns(examples, 4)
+    seen = [e.id for _ in range(5) for e in next(batches)]
     assert sorted(seen[:10]) == sorted(seen[10:]) == sorted(e.id for e in examples)
-    assert len({e.id for e in next(turns)}) == 4
+    assert len({e.id for e in next(batches)}) == 4

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from unlearn.erasure.loop import Step
+    from unlearn.erasure.state import Step
     from unlearn.measurement import Measurement
 
 VERDICT_STYLE = {"released": "bold green", "refused": "bold red", "inconclusive": "bold yellow"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -163,7 +163,7 @@ def snapshot(model: PeftModel) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def restore(model: PeftModel, weights: dict[str, torch.Tensor]) -> None:
+def restore(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> None:
     """Set the LoRA weights to those of a `snapshot`."""
     for name, parameter in lora_parameters(model):
         parameter.copy_(weights[name])

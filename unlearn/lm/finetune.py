@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from unlearn.errors import BadInput, Diverged, ModelError, Unchanged
 from unlearn.lm.base import Base, fresh_lora, is_unchanged, lora_parameters, save_adapter, snapshot
 from unlearn.lm.batches import Example, collate
+from unlearn.lm.checkpoint import Checkpoint
 from unlearn.lm.likelihood import Model, head_of, score, token_log_probs
 from unlearn.weights import RECIPE, AdapterFiles
 
@@ -129,14 +127,6 @@ def recorded_recipe(adapter: AdapterFiles) -> Recipe | None:
         raise ModelError(f"the recipe beside adapter '{adapter.path}' can't be used: {error}") from None
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where the state of a training is kept, and a digest of its inputs: a state of other inputs is not taken up."""
-
-    file: Path
-    inputs: str
-
-
 def _inputs(base: Base, examples: Sequence[Example], recipe: Recipe) -> str:
     digest = hashlib.sha256(f"{base.files.sha256}|{recipe}".encode())
     for example in examples:
@@ -205,40 +195,27 @@ def _keep(
     parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write weights and moments after `epochs` whole epochs, in one step."""
+    """Write weights and moments after `epochs` whole epochs."""
     tensors = {}
     for number, parameter in enumerate(parameters):
         tensors[f"{number}.weight"] = parameter.detach()
         for name, value in optimizer.state[parameter].items():
             tensors[f"{number}.{name}"] = value
-    file = checkpoint.file
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    about = {"epochs": str(epochs), "inputs": checkpoint.inputs}
-    save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, draft, about)
-    draft.replace(file)
+    checkpoint.keep({"epochs": epochs}, tensors)
 
 
 @torch.no_grad()
 def _resume(checkpoint: Checkpoint, parameters: Sequence[torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
-    """Take weights and moments from the checkpoint, if one of these inputs is there: how many epochs are done."""
-    file = checkpoint.file
-    if not file.is_file():
+    """Take weights and moments from the checkpoint, if there are any: how many epochs are done."""
+    kept = checkpoint.kept()
+    if kept is None:
         return 0
-    try:
-        with safe_open(file, framework="pt") as kept:
-            about = kept.metadata() or {}
-            if about.get("inputs") != checkpoint.inputs:
-                return 0
-            epochs = int(about["epochs"])
-            tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 no mapping
-        for number, parameter in enumerate(parameters):
-            parameter.copy_(tensors[f"{number}.weight"])
-            state = {name: tensors[f"{number}.{name}"].to(parameter.device) for name in ("exp_avg", "exp_avg_sq")}
-            optimizer.state[parameter] = state | {"step": tensors[f"{number}.step"]}
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"checkpoint '{file}' can't be resumed: {error}; remove it to begin anew") from None
-    return epochs
+    about, tensors = kept
+    for number, parameter in enumerate(parameters):
+        parameter.copy_(tensors[f"{number}.weight"])
+        state = {name: tensors[f"{number}.{name}"].to(parameter.device) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = state | {"step": tensors[f"{number}.step"]}
+    return int(about["epochs"])
 
 
 def _shuffled(examples: Sequence[Example], size: int, order: random.Random) -> Iterator[list[Example]]:
