@@ -151,7 +151,9 @@ class Known:
 
     def of(self, place: str) -> list[str]:
         """Those to ask for there: a job that nobody works on would be followed without end."""
-        return self.ended if place == FOLLOWED else self.ids
+        if place == FOLLOWED:
+            return self.ended
+        return self.ids if place.startswith(("/v1/requests", "/v1/jobs")) else []
 
 
 @contextmanager
@@ -162,7 +164,7 @@ def _hooks(own: str, known: Known, inputs: dict[str, str]) -> Iterator[None]:
         place, body = case.operation.path, case.body
         names = case.path_parameters
         for name, ids in (("id", known.of(place)), ("subject_request_id", known.called)):
-            if not names or not isinstance(names.get(name), str):
+            if not ids or not names or not isinstance(names.get(name), str):
                 continue
             chosen = zlib.crc32(repr((names, body)).encode("utf-8", "replace")) % (2 * len(ids))
             if chosen < len(ids) or (place == FOLLOWED and names[name].startswith("job_")):
