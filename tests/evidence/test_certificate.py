@@ -118,6 +118,16 @@ def test_it_names_what_no_entry_covers():
         assert "backups" in " ".join(page.limits)
 
 
+def test_whoever_was_in_a_holdout_alone_reads_that_records_were_taken_out():
+    gone = {"adapter": "adp_1", "version": 1, "holdout_records_erased": 2, "holdout_records_left": 18}
+    facts = [*FACTS[:8], ("data_erased", gone), FACTS[8]]
+    ledger = Ledger(facts, about=(*ABOUT, 10))
+    page = made(request=REQUEST | {"jobs": []}, works=[], ledger=ledger, size=10, about=(*ABOUT, 10))
+    assert "1 stored corpus that adapters are compared with" in page.summary[1]
+    [rows] = [table.rows for table in page.annex if table.title == "Taken out of the stored corpora"]
+    assert [row[1].partition(",")[0] for row in rows] == ["records of the holdout corpus taken out: 2"]
+
+
 def test_records_that_were_taken_out_have_a_table_of_their_own():
     tables = {table.title: table for table in taken(*PURGES).annex}
     [train, holdout] = tables["Taken out of the stored corpora"].rows

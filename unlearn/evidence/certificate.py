@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn.evidence.leavings import as_day, as_moment, kept, rows_purged, rows_taken
+from unlearn.evidence.leavings import as_day, as_moment, corpora_taken_from, kept, rows_purged, rows_taken
 
 Json = Mapping[str, Any]
 
@@ -122,6 +122,9 @@ def _summary(predicate: Json) -> Iterator[str]:
             f"{number} searched by the keyed hash of the person's identity; none that serves has anything left to "
             "unlearn of this person. No weights were changed."
         )
+        if taken := corpora_taken_from(predicate["purged"]):
+            which = _count(taken, "stored corpus", "stored corpora")
+            yield f"Records of the person were taken out of {which} that adapters are compared with, as listed below."
     if state == "needs_review":
         yield "At least one adapter is not released for this person: somebody has to decide."
     if state in ("rejected", "cancelled"):

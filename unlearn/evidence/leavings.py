@@ -47,12 +47,18 @@ def _is_of(facts: Json, adapter: str | None, version: Json) -> bool:
     return adapter is not None or facts.get("sha256") == version["sha256"]
 
 
+def corpora_taken_from(entries: Sequence[Json]) -> int:
+    """From how many stored corpora records of the person were taken out."""
+    told = [one["facts"] for one in entries if one["action"] == "data_erased"]
+    return sum(bool(facts.get(f"{kind}_records_erased")) for facts in told for kind in KINDS)
+
+
 def rows_taken(entries: Sequence[Json]) -> Rows:
     """When, and how many records were taken out of which corpus, with its digests before and after."""
     rows = []
     for one in entries:
         facts = one["facts"]
-        for kind in KINDS if one["action"] == "data_erased" else ():
+        for kind in [k for k in KINDS if f"{k}_records_erased" in facts] if one["action"] == "data_erased" else ():
             told = f"records of the {kind} corpus taken out: {facts.get(f'{kind}_records_erased')}"
             left = f"left: {facts.get(f'{kind}_records_left')}"
             ends = (f"SHA-256 {when} {facts.get(f'{kind}_{when}_sha256')}" for when in ("before", "after"))
