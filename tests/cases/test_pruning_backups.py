@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_backups import NOTHING, beside, opened
+from drill import NOTHING, beside
 
 from unlearn.cases.backups import restore
 from unlearn.cases.backups.pruning import take_away
+from unlearn.cases.desk import Desk
 from unlearn.errors import BadInput, Unavailable
 
 pytestmark = pytest.mark.usefixtures("ticking")
@@ -29,7 +30,7 @@ def test_the_ledger_says_that_a_backup_was_made_and_not_where_and_so_does_the_ba
     assert of_backups(desk) == [("backup_made", {"backup": made.path.name})]
     elsewhere = beside(tmp_path / "elsewhere", desk, company)
     restore(elsewhere, made.path, NOTHING, desk._clock())
-    again = opened(elsewhere, desk._clock)
+    again = Desk(elsewhere, desk._clock)
     assert of_backups(again) == of_backups(desk)
     again.close()
 
