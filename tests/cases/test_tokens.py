@@ -74,8 +74,8 @@ def test_a_holder_is_one_keyed_hash_that_shows_nothing_of_the_subject(real, issu
     ("claims", "why"),
     [
         ({"exp": int(time.time()) - 60}, "expired"),
-        ({"nbf": int(time.time()) + 600}, "not good yet"),
-        ({"iat": int(time.time()) + 600}, "not good yet"),
+        ({"nbf": int(time.time()) + 86400}, "not good yet"),
+        ({"iat": int(time.time()) + 86400}, "not good yet"),
         ({"aud": "https://another.example"}, "another audience"),
         ({"aud": [f"{AUDIENCE}/v2", "account"]}, "another audience"),
         ({"iss": "https://another.example"}, "another issuer"),
