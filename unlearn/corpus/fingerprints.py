@@ -20,7 +20,6 @@ from functools import lru_cache
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from datasketch import MinHash
 
 SHINGLE_CHARACTERS = 4
 PERMUTATIONS = 128
@@ -66,6 +65,8 @@ class Fingerprinter:
 
     def __call__(self, texts: Iterable[str]) -> list[Fingerprint]:
         """The fingerprint of each text, in order."""
+        from datasketch import MinHash  # with SciPy, which the API does not need before it looks at a corpus
+
         plain = [normalised(text) for text in texts]
         sketches = MinHash.bulk(
             [shingles(text) for text in plain], num_perm=PERMUTATIONS, hashfunc=self._hashed, scheme="affine32"

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 
 from unlearn.evidence.certificate import certificate
-from unlearn.evidence.certificate_pdf import as_pdf
 from unlearn.evidence.checkpoint import Checkpoint, open_note, read_checkpoint
 from unlearn.evidence.container import pack
 from unlearn.evidence.dossier import Dossier, Work
@@ -28,6 +27,8 @@ def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
         dossier: all that is recorded of the request.
         signer: of the statement; the ledger's.
     """
+    from unlearn.evidence.certificate_pdf import as_pdf  # a drawing library, which nothing but an export needs
+
     checkpoint = _checkpoint(dossier)
     said = json.loads(spelled(predicate(dossier, checkpoint, signer.public)))
     files = {
