@@ -240,7 +240,8 @@ def test_the_openapi_document_has_an_example_and_its_problems_for_every_endpoint
 
 def test_importing_the_api_loads_no_heavy_library():
     code = (
-        "import sys, api.app, workers.queue; heavy = 'torch', 'transformers', 'peft', 'mlflow', 'pandas', 'matplotlib', 'jwt'; "
+        "import sys, api.app, workers.queue; heavy = 'torch', 'transformers', 'peft', 'mlflow', 'pandas', 'matplotlib', 'jwt', "
+        "'scipy', 'datasketch', 'reportlab'; "
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
