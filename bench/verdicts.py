@@ -44,6 +44,10 @@ def page(results: Mapping[str, Figures], shadows: str, margin: float) -> str:
         found = {name.removeprefix(f"{world}/"): f for name, f in results.items() if name.startswith(f"{world}/")}
         if found:
             text += _table(world, found)
+            if missing := [
+                n.removeprefix("people/") for n in results if n.startswith("people/") and n[7:] not in found
+            ]:
+                text += f"\nNot run: {', '.join(missing)}.\n"
     searched = {n.removeprefix("searches/"): f for n, f in results.items() if n.startswith("searches/")}
     if searched:
         text += _searches(searched)
