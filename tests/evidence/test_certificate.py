@@ -37,7 +37,7 @@ def test_the_first_page_says_what_was_asked_done_found_and_decided():
     assert facts["Received"] == "1 March 2026"
     assert facts["Due"] == "1 April 2026"
     assert facts["Answered"] == "1 March 2026, within a day, in time"
-    assert facts["Adapter 'bot'"] == "all tests passed; version 1 → version 2"
+    assert facts["Adapter 'bot'"] == "all tests that were made passed; version 1 → version 2"
     assert page.tests is not None
     assert page.tests.rows[0] == ("Is the person still recognised?", "passed", "0.4", "-3 to 3")
     assert page.tests.rows[1][3] == "at most 0.05"

@@ -288,7 +288,11 @@ def _provenance(job: Json) -> Iterator[tuple[str, str]]:
 
 
 def _verdict(job: Json, decided: bool) -> str:
-    said = {"released": "all tests passed", "refused": "refused by the tests", "inconclusive": "the tests can't tell"}
+    said = {
+        "released": "all tests that were made passed",
+        "refused": "refused by the tests",
+        "inconclusive": "the tests can't tell",
+    }
     found = said.get(job["verdict"], job["error"] or f"job {job['state']}")
     if job["after"] is None or job["verdict"] == "released":
         return found
