@@ -18,14 +18,19 @@ def _spelled(value: object) -> object:
     raise ValueError("give date, time and zone, such as 2026-03-01T09:30:00Z")
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC.
+
+    Raises:
+        ValueError: it has no year there.
+    """
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("this moment lies outside of the years 1 to 9999 in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_spelled), AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_spelled), AfterValidator(in_utc)]
 """A moment as RFC 3339 spells it (seconds may be missing), in UTC from here on."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]

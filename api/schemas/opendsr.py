@@ -7,12 +7,11 @@ RFC 3339. Source: https://github.com/opengdpr/OpenDSR, specification.md, version
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from api.schemas.base import Text
+from api.schemas.base import Text, in_utc
 from unlearn.cases.views import RequestState
 
 API_VERSION = "2.0"
@@ -48,14 +47,7 @@ def _spelled_as_rfc3339(value: object) -> object:
     return value
 
 
-def _within_the_calendar(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("this time is outside the calendar; check the date") from None
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_spelled_as_rfc3339), AfterValidator(_within_the_calendar)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_spelled_as_rfc3339), AfterValidator(in_utc)]
 SubjectRequestId = Annotated[str, StringConstraints(pattern=GUID)]
 
 

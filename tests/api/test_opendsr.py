@@ -317,7 +317,7 @@ IDENTITY = {"identity_type": "email", "identity_value": f"{CANARY}@post.example"
         ({"submitted_time": "2026-03-01"}, "bad-input", "RFC 3339"),
         ({"submitted_time": "2026-03-01T09:30:00"}, "bad-input", "RFC 3339"),
         ({"submitted_time": "2026-13-01T09:30:00Z"}, "bad-input", "submitted_time"),
-        ({"submitted_time": "0001-01-01T00:00:00+14:00"}, "bad-input", "calendar"),
+        ({"submitted_time": "0001-01-01T00:00:00+14:00"}, "bad-input", "1 to 9999"),
         ({"submitted_time": "2001-01-01T00:00:00Z"}, "bad-input", "more than a year ago"),
         ({"submitted_time": "2999-01-01T00:00:00Z"}, "bad-input", "in the future"),
         ({"subject_identities": None}, "bad-input", "#/subject_identities: Field required"),

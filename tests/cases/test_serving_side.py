@@ -26,11 +26,6 @@ def settings(settings, server):
     return Settings(**settings.model_dump() | {"hooks": [{"kind": "vllm", "url": server.url}]})
 
 
-@pytest.fixture
-def people(company):
-    return sorted({r.subjects[0] for r in company.world.train if len(r.subjects) == 1})
-
-
 def release(desk, settings, person, by):
     request = desk.submit(person, by=by)
     claim = work(desk, request.jobs[0].id)
