@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from by_hand import fill
 from sqlalchemy import event, text
 
 from crowd import at_once
@@ -21,14 +22,6 @@ from unlearn.evidence.ledger import entry_leaf
 from unlearn.evidence.merkle import check_consistency, check_inclusion, leaf_hash, root
 from unlearn.evidence.signing import LedgerKeyError, signer_of
 from unlearn.settings import Settings
-
-
-def fill(desk, count):
-    """Some entries more."""
-    with desk.store.writing() as session:
-        for place in range(count):
-            facts = {"request": f"req_{place}"}
-            ledger.append(session, datetime(2026, 3, 1, tzinfo=UTC), "request_cancelled", facts)
 
 
 def public_keys(desk):

@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_desk import REFUSED, new_version, submit, work
-from test_export import keys, released
+from by_hand import REFUSED, keys, new_version, released, submit, work
 
 from unlearn.cases.store import adapters
 from unlearn.errors import Conflict, ModelError
@@ -34,7 +33,8 @@ def last(desk, data, path):
 
 
 def test_other_scaling_is_not_verified_as_the_version_that_was_released(desk, adapter, company):
-    request, path = released(desk, company)
+    request, _ = released(desk, company)
+    path = Path(desk.adapter("bot").current.path)
     data = desk.export(request.id)
     assert last(desk, data, path).said.endswith(", as released")
     noted = desk.adapter("bot").current.config_sha256

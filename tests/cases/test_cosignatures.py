@@ -6,9 +6,8 @@ import base64
 from datetime import UTC, datetime
 
 import pytest
+from by_hand import fill, names, released
 from sqlalchemy import text
-from test_bookkeeping import fill
-from test_export import names, released
 
 from tampering import let_rows_change
 from unlearn.cases.desk import Desk

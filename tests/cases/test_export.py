@@ -10,54 +10,23 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from by_hand import REFUSED, REPORT, new_version, submit, work
-from safetensors.numpy import load_file, save_file
+from by_hand import REFUSED, REPORT, changed_version, keys, names, released, second_try, submit, told, work
 
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.views import Own, rfc3339
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
 from unlearn.evidence.container import unpack
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.verify import Published, verify
-from unlearn.weights import read_adapter
 
 FOUND = tuple(REPORT["findings"])
 
 
-def changed_version(desk, claim):
-    """A version with a digest of its own."""
-    path = new_version(desk, claim).path / "adapter_model.safetensors"
-    save_file(load_file(path), path, {"made": "anew"})
-    return read_adapter(path.parent)
-
-
-def told(desk, claim, version=None, **more):
-    """A report with the digests of this adapter."""
-    digests = {"before_sha256": claim.adapter.current.sha256}
-    return REPORT | {"adapter": digests | ({"after_sha256": version.sha256} if version else {})} | more
-
-
-def released(desk, company, which=0):
-    request, job_id = submit(desk, company, which)
-    claim = work(desk, job_id)
-    version = changed_version(desk, claim)
-    desk.release(claim, version, told(desk, claim, version))
-    return desk.request(request.id), Path(version.path)
-
-
-def keys(desk):
-    return [TrustedKey(key.public.name, key.public.raw) for key in desk.ledger_keys()]
-
-
-def names(data, desk, **more):
-    return [check.name for check in verify(data, keys(desk), **more) if check.made]
-
-
 def test_an_export_verifies_with_the_adapter_and_a_checkpoint_that_was_published(desk, adapter, company):
     before = desk.checkpoint()
-    request, path = released(desk, company)
+    request, _ = released(desk, company)
     data = desk.export(request.id)
+    path = Path(desk.adapter("bot").current.path)
     assert len(names(data, desk, published=Published(before), adapter=path)) == 13
     after = desk.checkpoint()
     with pytest.raises(NotVerified, match="is later than the bundle's"):
@@ -97,12 +66,9 @@ def test_an_export_of_each_ending_verifies(desk, adapter, company):
 
 
 def test_a_bundle_of_a_second_try_released_by_a_person_verifies(desk, adapter, company, ticking):
-    request, job_id = submit(desk, company)
-    desk.hold(work(desk, job_id), None, REFUSED)
-    desk.retry(request.id)
-    claim = work(desk, desk.request(request.id).jobs[-1].id)
+    request, claim = second_try(desk, company)
     version = changed_version(desk, claim)
-    desk.hold(claim, version, told(desk, claim, version, verdict="refused"))
+    desk.hold(claim, version, told(claim, version, verdict="refused"))
     desk.release_as_it_is(request.id, "agreed with the DPO")
     data = desk.export(request.id)
     assert "adapter" in names(data, desk, adapter=Path(version.path))
@@ -119,7 +85,7 @@ def test_of_a_shared_job_each_bundle_tells_its_own_persons_verdict(desk, inputs,
     version = changed_version(desk, claim)
     failed = ({"gate": "membership", "outcome": "fail"},)
     own = {first.subject_hash: Own("released", FOUND), second.subject_hash: Own("refused", failed)}
-    desk.release(claim, version, told(desk, claim, version), own)
+    desk.release(claim, version, told(claim, version), own)
     assert (desk.request(first.id).state, desk.request(second.id).state) == ("completed", "needs_review")
     for request in (first, second):
         assert "story" in names(desk.export(request.id), desk)

@@ -6,9 +6,8 @@ import threading
 from collections import Counter
 
 import pytest
-from by_hand import REFUSED, REPORT, new_version, submit, work
+from by_hand import keys, names, release, second_try, submit, work
 from sqlalchemy import event, text
-from test_export import changed_version, keys, names, told
 
 from tampering import let_rows_change
 from unlearn.cases.desk import Desk
@@ -27,11 +26,8 @@ def numbers(desk, request):
 
 
 def test_every_entry_about_a_request_has_the_next_number(desk, adapter, company, ticking):
-    request, job_id = submit(desk, company)
-    desk.hold(work(desk, job_id), None, REFUSED)
-    desk.retry(request.id)
-    claim = work(desk, desk.request(request.id).jobs[-1].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    request, claim = second_try(desk, company)
+    release(desk, claim)
     desk.roll_back("bot", 1, reopen=True)
     found = numbers(desk, request)
     assert found == list(range(len(found)))
@@ -45,9 +41,7 @@ def test_an_entry_of_a_shared_job_has_a_number_of_each_request(desk, inputs, com
     desk.extend(first.id, "many requests")
     second, _ = submit(desk, company, 1)
     clock.forward(61)
-    claim = work(desk, job_id)
-    version = changed_version(desk, claim)
-    desk.release(claim, version, told(desk, claim, version))
+    release(desk, work(desk, job_id))
     [started] = [entry for entry in desk.entries() if entry.action == "attempt_started"]
     assert started.facts["nth"] == {first.id: 3, second.id: 2}
     for request in (first, second):
@@ -110,12 +104,8 @@ def test_taking_requests_in_asks_for_no_number_and_another_fact_for_all_at_once(
 
 def test_a_bundle_from_which_an_entry_was_hidden_does_not_verify(desk, adapter, company, ticking):
     """The look-up beside the tree is a row that anybody with the database can take away."""
-    request, job_id = submit(desk, company)
-    desk.hold(work(desk, job_id), None, REFUSED)
-    desk.retry(request.id)
-    claim = work(desk, desk.request(request.id).jobs[-1].id)
-    version = changed_version(desk, claim)
-    desk.release(claim, version, told(desk, claim, version))
+    request, claim = second_try(desk, company)
+    release(desk, claim)
     assert "numbers" in names(desk.export(request.id), desk)
     [retried] = [entry for entry in about(desk, request) if entry.action == "request_retried"]
     with desk.store.writing() as session:

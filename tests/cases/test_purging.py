@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from by_hand import REFUSED, REPORT, new_version, submit, work
+from by_hand import REFUSED, REPORT, new_version, released, submit, work
 
 from unlearn import purging
 from unlearn.cases.data_tables import StoredCorpus
@@ -16,24 +16,14 @@ from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.cases.tables import AdapterVersion
 from unlearn.cases.views import Own
 from unlearn.errors import Conflict
-from unlearn.weights import copy_adapter, read_adapter
 
 DAY = 86400.0
-
-
-def released(desk, company, which=0):
-    request, job_id = submit(desk, company, which)
-    claim = work(desk, job_id)
-    desk.release(claim, new_version(desk, claim), REPORT)
-    return request, claim
 
 
 def held_back(desk, company, which=0):
     request, job_id = submit(desk, company, which)
     claim = work(desk, job_id)
-    shelf = desk.settings.home / "adapters" / claim.adapter.id
-    name = f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}"
-    candidate = copy_adapter(read_adapter(shelf / "v1"), shelf / name)
+    candidate = new_version(desk, claim)
     desk.hold(claim, candidate, REFUSED | {"adapter": {"after_sha256": candidate.sha256}})
     return request, job_id, candidate.path
 

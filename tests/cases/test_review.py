@@ -8,27 +8,22 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from by_hand import REFUSED, REPORT, actions, new_version, work
+from by_hand import REFUSED, REPORT, actions, names, new_version, work
 
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.views import Own
 from unlearn.corpus.records import Record
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
-from unlearn.evidence.trust import TrustedKey
-from unlearn.evidence.verify import verify
 from unlearn.fulfilment import _own, fulfil
 from unlearn.guards import Finding
-from unlearn.weights import copy_adapter, read_adapter
 
 pytestmark = pytest.mark.usefixtures("ticking")
 
 
 def held_back(desk, claim):
     """A candidate beside the versions, held for a person."""
-    shelf = desk.settings.home / "adapters" / claim.adapter.id
-    source = read_adapter(desk.settings.home / "adapters" / claim.adapter.id / "v1")
-    candidate = copy_adapter(source, shelf / f"v{claim.next_number}.{claim.job_id[-6:]}.f{claim.fence}")
+    candidate = new_version(desk, claim)
     desk.hold(claim, candidate, REFUSED)
     return candidate
 
@@ -487,9 +482,7 @@ def test_a_decision_is_about_one_request_and_the_others_of_its_job_go_on_waiting
     first, second = desk.submit(people[0]), desk.submit(people[1])
     clock.forward(61)
     claim = work(desk, first.jobs[0].id)
-    shelf = desk.settings.home / "adapters" / claim.adapter.id
-    candidate = copy_adapter(read_adapter(shelf / "v1"), shelf / f"v2.{claim.job_id}.f{claim.fence}")
-    desk.hold(claim, candidate, REFUSED, {second.subject_hash: alone("refused", "fail")})
+    desk.hold(claim, new_version(desk, claim), REFUSED, {second.subject_hash: alone("refused", "fail")})
     desk.release_as_it_is(first.id, "her figures are good")
     assert [desk.request(r.id).state for r in (first, second)] == ["completed", "needs_review"]
     assert desk.request(second.id).decision is None
@@ -500,13 +493,7 @@ def test_a_decision_is_about_one_request_and_the_others_of_its_job_go_on_waiting
     assert desk.request(second.id).state == "completed"
     assert people[1] not in desk.corpus(desk.adapter("bot"), "train").subjects
     for request in (first, second):
-        assert verify_bundle(desk, request.id)
-
-
-def verify_bundle(desk, request_id):
-    data = desk.export(request_id)  # which takes the ledger's first key into use
-    keys = [one.public for one in desk.ledger_keys()]
-    return list(verify(data, [TrustedKey(key.name, key.raw) for key in keys]))
+        assert "story" in names(desk.export(request.id), desk)
 
 
 def test_who_shares_a_record_waits_with_whom_the_gates_refuse():
