@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from servers import Answer, Server
 
 AUDIENCE = "https://unlearn.example"
 MAKERS = {
@@ -22,22 +22,18 @@ MAKERS = {
 PUBLISHED = {"RS": RSAAlgorithm, "PS": RSAAlgorithm, "ES": ECAlgorithm, "Ed": OKPAlgorithm}
 
 
-class TestIssuer(ThreadingHTTPServer):
+class TestIssuer(Server):
     """Serves the keys in `keys`; `asked` are the paths that were asked for, `answers` what else to say there."""
 
     __test__ = False
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Published)
+        self.url += "/realm"
         self.asked: list[str] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.keys: dict[str, tuple[str, Any]] = {}
         self.add("first", "ES256")
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/realm"
 
     def add(self, kid: str, algorithm: str, key: Any = None) -> None:
         self.keys[kid] = (algorithm, key or MAKERS[algorithm]())
@@ -65,21 +61,10 @@ class TestIssuer(ThreadingHTTPServer):
         kept = {name: value for name, value in (usual | claims).items() if value is not None}
         return jwt.encode(kept, key, algorithm, {"kid": kid} | (headers or {}))
 
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Published(Answer):
     server: TestIssuer
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        status, body = self.server.said(self.path)
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        self.send(*self.server.said(self.path))

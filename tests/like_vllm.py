@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from servers import Answer, Server
 
 
-class LikeVllm(ThreadingHTTPServer):
+class LikeVllm(Server):
     """Keeps loaded names.
 
     Attributes:
@@ -22,10 +22,8 @@ class LikeVllm(ThreadingHTTPServer):
         says: an answer to every request, status and headers and body, instead of all this.
     """
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(_Routes)
         self.loaded: dict[str, str] = {}
         self.calls: list[tuple[str, dict]] = []
         self.fail = 0
@@ -34,34 +32,20 @@ class LikeVllm(ThreadingHTTPServer):
         self.forgets = False
         self.bad_paths: set[str] = set()
         self.says: tuple[int, dict[str, str], bytes] | None = None
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     @property
     def posts(self) -> list[str]:
         return [path.removeprefix("/v1/").partition("?")[0] for path, _ in self.calls]
 
-    def stop(self) -> None:
-        """From now on, connections are refused."""
-        if self.thread.is_alive():
-            self.shutdown()
-            self.thread.join()
-            self.server_close()
 
-
-class Answer(BaseHTTPRequestHandler):
+class _Routes(Answer):
     server: LikeVllm
 
     def do_GET(self) -> None:
         self.guarded(self.models)
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.calls.append((self.path, json.loads(body or b"{}")))
+        self.server.calls.append((self.path, json.loads(self.body() or b"{}")))
         if self.server.fail:
             self.server.fail -= 1
             return self.error(500, "the engine is busy", "InternalServerError")
@@ -69,46 +53,37 @@ class Answer(BaseHTTPRequestHandler):
 
     def guarded(self, answer) -> None:
         if self.server.says is not None:
-            return self.send(*self.server.says)
+            status, headers, body = self.server.says
+            return self.send(status, body, headers)
         wanted = self.server.api_key
         if wanted and self.path.startswith("/v1") and self.headers.get("Authorization") != f"Bearer {wanted}":
-            return self.send(401, {}, b'{"error": "Unauthorized"}')
+            return self.send(401, b'{"error": "Unauthorized"}')
         answer()
 
     def models(self) -> None:
         cards = [{"id": "base", "root": "/models/base", "parent": None}]
         cards += [{"id": name, "root": path, "parent": "base"} for name, path in self.server.loaded.items()]
-        self.send(200, {}, json.dumps({"object": "list", "data": cards}).encode())
+        self.send(200, json.dumps({"object": "list", "data": cards}).encode())
 
     def route(self) -> None:
         server, (path, body) = self.server, self.server.calls[-1]
         path, _, _query = path.partition("?")
         if path == "/reset_prefix_cache" and server.dev_mode:
-            return self.send(200, {}, b"")
+            return self.send(200, b"")
         if path not in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter") or not server.runtime_updating:
-            return self.send(404, {}, b'{"detail": "Not Found"}')
+            return self.send(404, b'{"detail": "Not Found"}')
         name = body["lora_name"]
         if path == "/v1/unload_lora_adapter":
             if server.loaded.pop(name, None) is None:
                 return self.error(404, f"The lora adapter '{name}' cannot be found.", "NotFoundError")
-            return self.send(200, {}, b"Success")
+            return self.send(200, b"Success")
         if name in server.loaded and not (server.knows_inplace and body.get("load_inplace")):
             return self.error(400, f"The lora adapter '{name}' has already been loaded.", "InvalidUserInput")
         if body["lora_path"] in server.bad_paths:
             return self.error(400, "LoRA rank 64 is greater than max_lora_rank 16.", "BadRequestError")
         if not server.forgets:
             server.loaded[name] = body["lora_path"]
-        self.send(200, {}, b"Success")
+        self.send(200, b"Success")
 
     def error(self, status: int, message: str, kind: str) -> None:
-        self.send(status, {}, json.dumps({"error": {"message": message, "type": kind, "code": status}}).encode())
-
-    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for key, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        self.send(status, json.dumps({"error": {"message": message, "type": kind, "code": status}}).encode())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import http.server
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from servers import Answer, Server
 from unlearn.evidence.checkpoint import claimed
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.signing import COSIGNATURE, PublicKey, signer_of
@@ -40,24 +39,13 @@ class Witness:
 def answering(answer: Callable[[str, str, str], tuple[int, str]]) -> Iterator[str]:
     """The address of a server that answers a POST by its path, content type and body."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Asked(Answer):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"])).decode()
-            status, told = answer(self.path, self.headers["content-type"], body)
-            self.send_response(status)
-            self.send_header("content-length", str(len(told.encode())))
-            self.end_headers()
-            self.wfile.write(told.encode())
+            status, told = answer(self.path, self.headers["content-type"], self.body().decode())
+            self.send(status, told.encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    server = Server(Asked)
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield server.url
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.stop()

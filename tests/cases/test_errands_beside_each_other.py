@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from crowd import at_once
 from polling import until
+from servers import Answer, Server
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import HERE
 from unlearn.cases.tables import Errand
@@ -45,37 +45,25 @@ def planned(desk, clock):
     return put
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(Server):
     """Answers once `open` is set; counts who waits for it, and the most that ever did at once."""
 
-    daemon_threads = True
-
     def __init__(self, *, open_: bool) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Late)
         self.open, self.waiting, self.most, self.came = threading.Event(), 0, 0, 0
         if open_:
             self.open.set()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/"
 
 
-class Answer(BaseHTTPRequestHandler):
+class Late(Answer):
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.body()
         self.server.waiting += 1
         self.server.most = max(self.server.most, self.server.waiting)
         self.server.open.wait(30)
         self.server.waiting -= 1
         self.server.came += 1
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+        self.send(200)
 
 
 def test_a_receiver_that_is_slow_to_answer_keeps_no_other_waiting_and_gets_one_at_a_time(desk, settings, planned):
@@ -96,8 +84,7 @@ def test_a_receiver_that_is_slow_to_answer_keeps_no_other_waiting_and_gets_one_a
         slow.open.set()
         courier.stop()
         for server in (slow, quick):
-            server.shutdown()
-            server.server_close()
+            server.stop()
     assert (slow.most, slow.came, quick.came) == (1, 6, 3)
     assert HANDS > 1
 

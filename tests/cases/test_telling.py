@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from random import Random
 
 import pytest
-from by_hand import REFUSED, REPORT, new_version, work
+from by_hand import REFUSED, REPORT, new_version, release, work
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from crowd import at_once
 from outbound.papers import certificate, ec_key, pem
 from polling import until
+from servers import Answer, Server
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
 from unlearn.cases.sealing import seal, unseal
@@ -34,47 +33,27 @@ def settings(settings):
     return Settings(**settings.model_dump() | {"callbacks_allow_private": True})
 
 
-class Receiver(HTTPServer):
-    """Answers what it is told to, 200 without; keeps what came."""
+class Hook(Answer):
+    """Answers what its server is told to, 200 without; keeps what came."""
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.came, self.answers = [], []
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/hook"
-
-
-class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.came.append((dict(self.headers), body))
+        self.server.came.append((dict(self.headers), self.body()))
         status, headers = self.server.answers.pop(0) if self.server.answers else (200, {})
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+        self.send(status, headers=headers)
 
 
 @pytest.fixture
 def receiver():
-    server = Receiver()
+    server = Server(Hook)
+    server.came, server.answers = [], []
     yield server
-    server.shutdown()
-    server.server_close()
+    server.stop()
 
 
 def test_every_change_of_a_request_is_told_signed_and_names_nobody(desk, settings, adapter, people, receiver):
     view, secret = desk.add_endpoint(receiver.url)
     request = desk.submit(people[0], external_id="ticket-1")
-    claim = work(desk, request.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, request.jobs[0].id))
     assert run_errands(desk, settings) == 3  # two callbacks, and the link
     told = [json.loads(body) for _, body in receiver.came]
     assert [message["type"] for message in told] == ["request.in_progress", "request.completed"]
@@ -301,8 +280,7 @@ def test_a_request_that_a_rollback_opens_again_is_reminded_of_again(desk, adapte
     request = desk.submit(people[0])
     clock.now = request.due_at - timedelta(days=6)
     desk.sweep()
-    claim = work(desk, request.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, request.jobs[0].id))
     desk.roll_back("bot", 1, reopen=True)
     desk.sweep()
     assert reminders(desk, request) == ["request.due_soon"] * 2
@@ -335,8 +313,7 @@ def test_a_failing_hook_is_retried_visible_and_never_takes_a_release_back(settin
     desk.migrate()
     desk.register_adapter("bot", **inputs)
     request = desk.submit(people[0])
-    claim = work(desk, request.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, request.jobs[0].id))
     run_errands(desk, hooked)
     states = {m.target: (m.state, m.attempts) for m in desk.messages()}
     assert states == {"link": ("done", 1), "0:vllm": ("waiting", 1)}
@@ -345,8 +322,7 @@ def test_a_failing_hook_is_retried_visible_and_never_takes_a_release_back(settin
     assert desk.adapter("bot").current.number == 2
     clock.forward(1)
     second = desk.submit(people[1])
-    claim = work(desk, second.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, second.jobs[0].id))
     assert [m.state for m in desk.messages(about=desk.adapter("bot").id) if m.target == "0:vllm"] == [
         "waiting",
         "overtaken",
@@ -431,14 +407,12 @@ def test_a_courier_says_once_that_the_database_is_away_and_goes_on_when_it_is_ba
 
 
 def test_a_deployment_is_told_again_only_while_it_is_true(desk, settings, adapter, people):
-    claim = work(desk, desk.submit(people[0]).jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, desk.submit(people[0]).jobs[0].id))
     run_errands(desk, settings)
     first = desk.messages(about=adapter.id)[-1]
     assert desk.replay(first.id).state == "waiting"
     run_errands(desk, settings)
-    claim = work(desk, desk.submit(people[1]).jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, desk.submit(people[1]).jobs[0].id))
     run_errands(desk, settings)
     with pytest.raises(Conflict, match="changed since"):
         desk.replay(first.id)

@@ -10,14 +10,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
 from polling import until
+from servers import Answer, Server
 from unlearn.cli.house import House, environment, free_port
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
@@ -204,18 +203,12 @@ def test_the_parts_get_exactly_the_settings_of_the_house(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("kind", "ready"), [("withheld", True), ("unavailable", False)])
 def test_an_api_that_withholds_adapters_gets_its_worker_all_the_same(tmp_path, kind, ready):
-    class Answer(BaseHTTPRequestHandler):
+    class Unready(Answer):
         def do_GET(self):
-            body = json.dumps({"type": f"/problems/{kind}", "detail": "1 adapter is withheld"}).encode()
-            self.send_response(503)
-            self.end_headers()
-            self.wfile.write(body)
+            self.send(503, json.dumps({"type": f"/problems/{kind}", "detail": "1 adapter is withheld"}).encode())
 
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        house = House(Settings(home=tmp_path), urls={"api": f"http://127.0.0.1:{server.server_port}"})
-        assert house.ready() is ready
+    server = Server(Unready)
+    house = House(Settings(home=tmp_path), urls={"api": server.url})
+    assert house.ready() is ready
+    server.stop()
     assert house.awaited == ("1 adapter is withheld" if ready else None)

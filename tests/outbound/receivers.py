@@ -8,11 +8,12 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpcore
 
-Behaviour = Callable[[BaseHTTPRequestHandler], None]
+from servers import Answer, Server
+
+Behaviour = Callable[[Answer], None]
 
 
 @dataclass
@@ -27,12 +28,8 @@ class Receiver:
 
 
 def says(status: int, **headers: str) -> Behaviour:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+    def answer(handler: Answer) -> None:
+        handler.send(status, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     return answer
 
@@ -41,39 +38,27 @@ def says(status: int, **headers: str) -> Behaviour:
 def listening(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """An HTTP server that records each POST and then behaves."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Behaving(Answer):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            receiver.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, self.body()))
             self.close_connection = True
             try:
                 behaviour(self)
             except OSError:
                 receiver.cut_off.set()
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
+    class Quiet(Server):
         def handle_error(self, request: object, client_address: object) -> None:
             pass
 
-    server = Server(("127.0.0.1", 0), Handler)
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    receiver = Receiver(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
+    server = Quiet(Behaving, context)
+    receiver = Receiver(server.server_port)
     try:
         yield receiver
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        server.stop()
 
 
 @contextlib.contextmanager

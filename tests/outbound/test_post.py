@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpcore
@@ -15,6 +14,7 @@ import pytest
 from papers import tls
 from receivers import Names, Rerouted, deaf, listening, says
 
+from servers import Answer as Handler
 from unlearn.outbound.addresses import CallbackRefused
 from unlearn.outbound.http import Answer, CallbackFailed, Network, post
 
@@ -139,7 +139,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_endless_body_is_cut_off() -> None:
-    def endless(handler: BaseHTTPRequestHandler) -> None:
+    def endless(handler: Handler) -> None:
         handler.send_response(200)
         handler.end_headers()
         while True:
@@ -153,7 +153,7 @@ def test_an_endless_body_is_cut_off() -> None:
 
 
 def test_a_status_counts_even_if_the_body_breaks_off() -> None:
-    def broken(handler: BaseHTTPRequestHandler) -> None:
+    def broken(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
         handler.end_headers()
@@ -181,7 +181,7 @@ def test_a_tls_handshake_that_never_ends_is_given_up() -> None:
 def test_a_steady_drip_does_not_stretch_the_time() -> None:
     """Each single read is quick, so only a limit on everything together ends this call."""
 
-    def drip(handler: BaseHTTPRequestHandler) -> None:
+    def drip(handler: Handler) -> None:
         while True:
             handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
 
@@ -225,7 +225,7 @@ def test_no_address_and_a_closed_port_are_failures(addresses: Sequence[str]) -> 
 
 
 def test_what_is_not_http_is_a_failure() -> None:
-    def other(handler: BaseHTTPRequestHandler) -> None:
+    def other(handler: Handler) -> None:
         handler.wfile.write(b"SSH-2.0-sshd\r\n\r\n")
 
     with listening(other) as receiver, pytest.raises(CallbackFailed):
