@@ -42,7 +42,7 @@ def metrics(request: Request, desk: TheDesk, relay: TheRelay, who: Watcher) -> R
     registry = CollectorRegistry(auto_describe=False)
     signer: Signer | None = request.app.state.signer
     days = None if signer is None else signer.days_left()
-    registry.register(Collector(desk.figures(who), relay.failed_rounds, days))
+    registry.register(Collector(desk.figures(who), relay.failed_turns, days))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -61,9 +61,8 @@ class Collector:
     def collect(self) -> Iterable[Metric]:
         """Every family, those with nothing in them as well."""
         f = self._figures
-        states = {(state,): f.requests.get(state, 0) for state in get_args(RequestState)}
         jobs = {(k, s): f.jobs.get((k, s), 0) for k in get_args(JobKind) for s in get_args(JobState)}
-        yield _gauges("requests", "Deletion requests by state.", ["state"], states)
+        yield _gauges("requests", "Deletion requests by state.", ["state"], _each(RequestState, f.requests))
         yield _gauge("requests_overdue", "Requests that have not ended and are past their due date.", f.overdue)
         late = "Requests whose receipt was confirmed later than the regulation asks (ccpa), ended ones among them."
         yield _gauge("requests_confirmed_late", late, f.confirmed_late)
@@ -97,15 +96,17 @@ class Collector:
     def _retries(self) -> Iterator[Metric]:
         """What fails shows while it is tried again, a day before it is given up."""
         f = self._figures
-        retried = {(kind,): f.errands_retried.get(kind, 0) for kind in get_args(ErrandKind)}
-        failures = {(kind,): f.errand_failures.get(kind, 0) for kind in get_args(ErrandKind)}
-        seconds = {(kind,): f.errand_seconds.get(kind, 0.0) for kind in get_args(ErrandKind)}
-        yield _gauges(
-            "errands_retried", "Callbacks and deployments that failed and are tried again.", ["kind"], retried
-        )
-        yield _counter("errand_failures", "Attempts at callbacks and deployments that failed.", ["kind"], failures)
+        about = "Callbacks and deployments that failed and are tried again."
+        yield _gauges("errands_retried", about, ["kind"], _each(ErrandKind, f.errands_retried))
+        about = "Attempts at callbacks and deployments that failed."
+        yield _counter("errand_failures", about, ["kind"], _each(ErrandKind, f.errand_failures))
         about = "Since the oldest that still waits was planned, tried or not."
-        yield _gauges("errands_waiting_seconds", about, ["kind"], seconds)
+        yield _gauges("errands_waiting_seconds", about, ["kind"], _each(ErrandKind, f.errand_seconds))
+
+
+def _each(words: Any, found: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    """A figure for each of the words, 0 where nothing was found."""
+    return {(word,): found.get(word, 0) for word in get_args(words)}
 
 
 def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:

@@ -1,6 +1,6 @@
 """A thread that takes the same turn again and again, with a pause before each, until it is told to stop.
 
-Says once that the database is away, not at every turn. Knows nothing of what is done in a turn.
+Says once an outage that somebody is away, not at every turn. Knows nothing of what is done in a turn.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ class Rhythm(ABC):
 
     Args:
         name: what is done, in the plural; the thread's name, and the log's word for what waits.
-        seconds: of the pause before each turn.
+        seconds: of the pause before each turn; `nudge` ends one.
     """
 
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds = name, seconds
-        self._stop = threading.Event()
+        self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.failed_turns = 0
+        """Since this process began: turns that something cut short."""
 
     @abstractmethod
     def turn(self) -> None:
@@ -48,20 +50,35 @@ class Rhythm(ABC):
         """Begin."""
         self._thread.start()
 
+    def nudge(self) -> None:
+        """Take the next turn now."""
+        self._wake.set()
+
     def stop(self) -> None:
         """End after the turn in progress, or without it if it takes too long."""
         self._stop.set()
+        self._wake.set()
         self._thread.join(timeout=STOP_SECONDS)
+
+    def _pause(self) -> float:
+        """Seconds until the next turn."""
+        return self._seconds
 
     def _run(self) -> None:
         silent = False
-        while not self._stop.wait(self._seconds):
+        while True:
+            self._wake.wait(self._pause())
+            self._wake.clear()
+            if self.is_stopping:
+                return
             try:
                 self.turn()
                 silent = False
             except Unavailable as error:
+                self.failed_turns += 1
                 if not silent:
                     log.warning("%s wait: %s", self._name, error)
                 silent = True
             except Exception:
+                self.failed_turns += 1
                 log.exception("%s wait; the next turn tries again", self._name)

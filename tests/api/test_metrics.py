@@ -70,6 +70,6 @@ def test_it_takes_a_key_unless_it_was_opened(api, settings, registered, company)
 
 
 def test_rounds_of_the_relay_that_failed_are_counted(api, registered, company):
-    before = api.app.state.relay.failed_rounds
-    api.app.state.relay.failed_rounds = before + 5
+    before = api.app.state.relay.failed_turns
+    api.app.state.relay.failed_turns = before + 5
     assert scraped(api.get("/metrics"))["unlearn_relay_rounds_failed_total",] >= before + 5
