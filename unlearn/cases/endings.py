@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from unlearn.cases import planning
-from unlearn.cases.store import jobs, ledger, requests
+from unlearn.cases.store import jobs, ledger, requests, turns
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import Own
 from unlearn.evidence.ledger import report_digest
@@ -105,6 +105,4 @@ def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime
         else:
             requests.move(session, request_id, "needs_review", now)
             ledger.append(session, now, "request_needs_review", {"request": request_id}, [request_id])
-    following = jobs.next_queued(session, job.adapter_id, now)
-    if following is not None:
-        jobs.ring(session, following, now)
+    turns.ring_next(session, job.adapter_id, now)

@@ -18,7 +18,7 @@ import rfc8785
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
-from unlearn.cases.store import adapters, jobs, ledger, requests
+from unlearn.cases.store import adapters, jobs, ledger, requests, turns
 from unlearn.cases.store.adapters import Learned, Serving
 from unlearn.cases.store.jobs import NewJob
 from unlearn.cases.store.ledger import Fact
@@ -161,9 +161,7 @@ def _without(session: Session, job: Job, request_id: str, now: datetime) -> None
     if not others:
         jobs.end(session, job, "cancelled", now)
         ledger.append(session, now, "job_cancelled", {"job": job.id}, [request_id])
-        following = jobs.next_queued(session, job.adapter_id, now)
-        if following is not None:
-            jobs.ring(session, following, now)
+        turns.ring_next(session, job.adapter_id, now)
         return
     jobs.leave(session, job, request_id)
     job.due_at = min(other.due_at for other in others)

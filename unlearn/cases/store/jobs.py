@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.store import adapters
@@ -190,15 +190,6 @@ def shares(session: Session, job_id: str) -> list[tuple[JobRequest, Request]]:
 def share(session: Session, job_id: str, request_id: str) -> JobRequest:
     """A request's share in one of its jobs."""
     return session.get_one(JobRequest, (job_id, request_id))
-
-
-def next_queued(session: Session, adapter_id: str, now: datetime) -> str | None:
-    """Id of the adapter's most urgent job that is ready."""
-    query = select(Job.id).where(
-        Job.adapter_id == adapter_id, Job.state == "queued", or_(Job.ready_at.is_(None), Job.ready_at <= now)
-    )
-    urgency = func.coalesce(Job.due_at, Job.created_at)
-    return session.scalars(query.order_by(urgency, Job.created_at, Job.id).limit(1)).first()
 
 
 def open_of_adapter(session: Session, adapter_id: str) -> list[Job]:

@@ -7,8 +7,9 @@ a doorbell says that there is work, not which.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, null, or_, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, exists, func, null, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -27,7 +28,7 @@ def claim_first(session: Session, owner: str, until: datetime, now: datetime, ma
     tried: set[str] = set()
     while (head := _head(session, now, max_attempts, tried)) is not None:
         tried.add(head.adapter_id)  # if another worker was faster, then it is on this adapter
-        first = head.id if head.state == "running" else jobs.next_queued(session, head.adapter_id, now)
+        first = head.id if head.state == "running" else _next(session, head.adapter_id, now)
         job = None if first is None else claim(session, first, owner, until, now, max_attempts)
         if job is not None:
             return job
@@ -36,14 +37,10 @@ def claim_first(session: Session, owner: str, until: datetime, now: datetime, ma
 
 def _head(session: Session, now: datetime, max_attempts: int, tried: set[str]) -> Job | None:
     """The most urgent job that waits on an idle adapter, or whose lease ran out; of adapters not `tried` yet."""
-    running = aliased(Job)
-    idle = ~exists().where(running.adapter_id == Job.adapter_id, running.state == "running")
-    waiting = and_(Job.state == "queued", or_(Job.ready_at.is_(None), Job.ready_at <= now), idle)
-    silent = and_(Job.state == "running", Job.lease_until < now)
-    query = select(Job).where(or_(waiting, silent), Job.attempt < max_attempts, Job.adapter_id.not_in(tried))
+    free = or_(and_(_ready(now), _idle()), _silent(now))
+    query = select(Job).where(free, Job.attempt < max_attempts, Job.adapter_id.not_in(tried))
     query = query.limit(1).execution_options(populate_existing=True)
-    urgency = func.coalesce(Job.due_at, Job.created_at)
-    erasing = session.scalars(query.where(Job.kind == "erasure").order_by(urgency, Job.created_at, Job.id)).first()
+    erasing = session.scalars(query.where(Job.kind == "erasure").order_by(*_order())).first()
     making = session.scalars(query.where(Job.kind == "shadows").order_by(Job.created_at, Job.id)).first()
     if erasing is None or making is None:
         return erasing or making
@@ -62,9 +59,7 @@ def claim(session: Session, job_id: str, owner: str, until: datetime, now: datet
     It may be claimed when it is queued and gathers no more, or when its lease ran out; never while another job of
     its adapter runs or a more urgent one waits.
     """
-    ready = or_(Job.ready_at.is_(None), Job.ready_at <= now)
-    queued = and_(Job.state == "queued", ready, ~_more_urgent(now))
-    free = or_(queued, and_(Job.state == "running", Job.lease_until < now))
+    free = or_(and_(_ready(now), ~_more_urgent(now)), _silent(now))
     serving = select(Adapter.current).where(Adapter.id == Job.adapter_id).scalar_subquery()
     statement = (
         update(Job)
@@ -92,28 +87,47 @@ def claim(session: Session, job_id: str, owner: str, until: datetime, now: datet
     return None if found is None else session.get_one(Job, job_id, populate_existing=True)
 
 
-def _more_urgent(now: datetime) -> ColumnElement[bool]:
-    """Whether another job of the adapter is ready and comes first: by due date, then by age."""
-    other = aliased(Job)
-    theirs, ours = func.coalesce(other.due_at, other.created_at), func.coalesce(Job.due_at, Job.created_at)
-    older = or_(other.created_at < Job.created_at, and_(other.created_at == Job.created_at, other.id < Job.id))
-    return exists().where(
-        other.adapter_id == Job.adapter_id,
-        other.id != Job.id,
-        other.state == "queued",
-        or_(other.ready_at.is_(None), other.ready_at <= now),
-        or_(theirs < ours, and_(theirs == ours, older)),
-    )
+def ring_next(session: Session, adapter_id: str, now: datetime) -> None:
+    """Ring for the adapter's most urgent job that is ready, if there is one."""
+    following = _next(session, adapter_id, now)
+    if following is not None:
+        jobs.ring(session, following, now)
 
 
 def unheard(session: Session, before: datetime, now: datetime) -> list[str]:
     """Ids of ready jobs, each the next of an idle adapter, with no doorbell waiting or sent since `before`."""
-    running, bell = aliased(Job), aliased(Doorbell)
-    query = select(Job.id).where(
-        Job.state == "queued",
-        or_(Job.ready_at.is_(None), Job.ready_at <= now),
-        ~exists().where(running.adapter_id == Job.adapter_id, running.state == "running"),
-        ~_more_urgent(now),
-        ~exists().where(bell.job_id == Job.id, or_(bell.sent_at.is_(None), bell.sent_at > before)),
-    )
-    return list(session.scalars(query))
+    heard = exists().where(Doorbell.job_id == Job.id, or_(Doorbell.sent_at.is_(None), Doorbell.sent_at > before))
+    return list(session.scalars(select(Job.id).where(_ready(now), _idle(), ~_more_urgent(now), ~heard)))
+
+
+def _next(session: Session, adapter_id: str, now: datetime) -> str | None:
+    query = select(Job.id).where(Job.adapter_id == adapter_id, _ready(now)).order_by(*_order())
+    return session.scalars(query.limit(1)).first()
+
+
+def _ready(now: datetime, job: type[Job] = Job) -> ColumnElement[bool]:
+    """Whether it is queued and gathers no more."""
+    return and_(job.state == "queued", or_(job.ready_at.is_(None), job.ready_at <= now))
+
+
+def _silent(now: datetime) -> ColumnElement[bool]:
+    """Whether its lease ran out."""
+    return and_(Job.state == "running", Job.lease_until < now)
+
+
+def _idle() -> ColumnElement[bool]:
+    """Whether no job of its adapter runs."""
+    other = aliased(Job)
+    return ~exists().where(other.adapter_id == Job.adapter_id, other.state == "running")
+
+
+def _more_urgent(now: datetime) -> ColumnElement[bool]:
+    """Whether another job of the adapter is ready and comes first."""
+    other = aliased(Job)
+    first = tuple_(*_order(other)) < tuple_(*_order())
+    return exists().where(other.adapter_id == Job.adapter_id, _ready(now, other), first)
+
+
+def _order(job: type[Job] = Job) -> tuple[SQLColumnExpression[Any], ...]:
+    """By due date, then by age."""
+    return func.coalesce(job.due_at, job.created_at), job.created_at, job.id
