@@ -15,14 +15,13 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from small import company, registration
 
 from fuzzing import Tally, as_json, fuzz  # isort: skip - found by way of small
-from outbound.papers import certificate, ec_key, pem  # isort: skip - as well
+from outbound.papers import opendsr  # isort: skip - as well
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.settings import Settings
 
@@ -44,7 +43,7 @@ def main() -> None:
     while sum(tally.cases.total() for tally in tallies.values()) < given.cases:
         for keyed, tally in tallies.items():
             with tempfile.TemporaryDirectory() as home:
-                settings = Settings(home=Path(home) / "home", roots=[small], sweep_seconds=1, **_opendsr(Path(home)))
+                settings = Settings(home=Path(home) / "home", roots=[small], sweep_seconds=1, **opendsr(Path(home)))
                 tally.add(fuzz(settings, registration(small), subjects, examples=given.round, keyed=keyed, seed=seed))
         seed += 1
     console = Console()
@@ -66,18 +65,6 @@ def main() -> None:
         both = "{" + ", ".join(f'"{"keyed" if k else "keyless"}": {as_json(t)}' for k, t in tallies.items()) + "}\n"
         given.json.write_text(both, encoding="utf-8")
     raise SystemExit(failures > 0)
-
-
-def _opendsr(directory: Path) -> dict[str, Any]:
-    """Settings that open the OpenDSR front, with a key and a certificate made here."""
-    key, domain = ec_key(), "privacy.desk.example"
-    (directory / "dsr.key").write_bytes(pem(key))
-    (directory / "dsr.pem").write_bytes(certificate(key, domain))
-    return {
-        "opendsr_domain": domain,
-        "opendsr_key_file": directory / "dsr.key",
-        "opendsr_certificate_file": directory / "dsr.pem",
-    }
 
 
 def _by_operation(tallies: dict[bool, Tally]) -> Table:

@@ -9,23 +9,13 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from company import Company
-from outbound.papers import certificate, ec_key, pem
+from outbound.papers import opendsr
 from unlearn.settings import Settings
 
 
 @pytest.fixture
 def settings(tmp_path, company: Company) -> Settings:
-    key = ec_key()
-    (tmp_path / "dsr.key").write_bytes(pem(key))
-    (tmp_path / "dsr.pem").write_bytes(certificate(key, "privacy.desk.example"))
-    return Settings(
-        home=tmp_path / "home",
-        roots=[company.path],
-        sweep_seconds=0.05,
-        opendsr_domain="privacy.desk.example",
-        opendsr_key_file=tmp_path / "dsr.key",
-        opendsr_certificate_file=tmp_path / "dsr.pem",
-    )
+    return Settings(home=tmp_path / "home", roots=[company.path], sweep_seconds=0.05, **opendsr(tmp_path))
 
 
 @pytest.fixture

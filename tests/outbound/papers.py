@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -45,6 +46,19 @@ def certificate(
         made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(d) for d in domains]), critical=False)
     digest = None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return made.sign(signing, digest).public_bytes(serialization.Encoding.PEM)
+
+
+def opendsr(directory: Path) -> dict[str, Any]:
+    """Settings that open the OpenDSR front, with a key and a certificate made in the directory."""
+    key, domain = ec_key(), "privacy.desk.example"
+    key_file, certificate_file = directory / "dsr.key", directory / "dsr.pem"
+    key_file.write_bytes(pem(key))
+    certificate_file.write_bytes(certificate(key, domain))
+    return {
+        "opendsr_domain": domain,
+        "opendsr_key_file": key_file,
+        "opendsr_certificate_file": certificate_file,
+    }
 
 
 def _named(name: str) -> x509.Name:
