@@ -9,7 +9,7 @@ import zipfile
 from contextlib import closing
 
 import pytest
-from by_hand import REFUSED, REPORT, actions, new_version, submit, work
+from by_hand import REFUSED, REPORT, actions, new_version, release, submit, work
 
 from crowd import at_once
 from dossiers import predicate_of
@@ -80,8 +80,7 @@ def test_an_open_subject_is_refused_and_one_nobody_knows_any_more_is_completed_a
     request, job_id = submit(desk, company)
     with pytest.raises(Conflict, match=request.id):
         submit(desk, company)
-    claim = work(desk, job_id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, job_id))
     people = company.people
     again = desk.submit(people[0])
     assert (again.state, again.jobs) == ("completed", ())
@@ -144,8 +143,7 @@ def test_a_request_on_two_adapters_ends_when_both_jobs_have(desk, adapter, input
     desk.register_adapter("bot-2", **inputs)
     request, _ = submit(desk, company)
     first, second = (job.id for job in request.jobs)
-    claim = work(desk, first)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, first))
     assert desk.request(request.id).state == "in_progress"
     desk.hold(work(desk, second), None, REFUSED)
     assert desk.request(request.id).state == "needs_review"
@@ -253,8 +251,7 @@ def test_the_same_subject_from_eight_clients_at_once_is_one_request(desk, adapte
 
 def test_the_table_of_moves_lets_no_request_leave_an_end(desk, adapter, company, clock):
     request, job_id = submit(desk, company)
-    claim = work(desk, job_id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, job_id))
     with desk.store.writing() as session, pytest.raises(ValueError, match="can't go from completed"):
         request_store.move(session, request.id, "cancelled", clock())
     assert all(not request_store.MOVES[state] for state in ("cancelled", "rejected"))

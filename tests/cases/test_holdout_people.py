@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from by_hand import REPORT, actions, names, new_version, work
+from by_hand import actions, names, release, work
 
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store.ledger import entries_about
@@ -50,11 +50,6 @@ def forget(desk, subject):
     request = desk.submit(subject)
     clear(desk, request.jobs[0].id)
     return desk.request(request.id)
-
-
-def release(desk, subject):
-    claim = work(desk, desk.submit(subject).jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
 
 
 def subjects(desk, kind="holdout"):
@@ -119,7 +114,7 @@ def test_her_rows_of_the_shadow_table_go_too(desk, adapter, company, hanna):
 
 def test_later_releases_keep_her_out_and_a_rollback_to_the_version_she_left_asks_nobody(desk, adapter, hanna, learned):
     request = forget(desk, hanna)
-    release(desk, learned[0])
+    release(desk, work(desk, desk.submit(learned[0]).jobs[0].id))
     assert not {hanna, learned[0]} & (subjects(desk) | subjects(desk, "train"))
     desk.roll_back("bot", 1, reopen=True)
     assert desk.request(request.id).state == "completed"
@@ -128,7 +123,7 @@ def test_later_releases_keep_her_out_and_a_rollback_to_the_version_she_left_asks
 
 
 def test_a_rollback_to_a_version_whose_corpora_have_her_opens_her_request(desk, adapter, hanna, learned):
-    release(desk, learned[0])
+    release(desk, work(desk, desk.submit(learned[0]).jobs[0].id))
     request = forget(desk, hanna)
     desk.roll_back("bot", 1, reopen=True)
     opened = {one.id: one for one in desk.requests() if one.state == "pending"}
@@ -153,7 +148,7 @@ def test_who_lost_every_train_record_with_somebody_else_loses_those_of_the_holdo
     train.parent.mkdir(parents=True, exist_ok=True)
     train.write_text("\n".join(lines) + "\n")
     desk.register_adapter("bot", **(inputs | {"train": str(train)}))
-    release(desk, learned[0])
+    release(desk, work(desk, desk.submit(learned[0]).jobs[0].id))
     assert hanna in subjects(desk)
     assert hanna not in subjects(desk, "train")
     assert fulfilled(desk, hanna).state == "completed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from by_hand import REPORT, new_version, submit, work
+from by_hand import release, submit, work
 
 from api.schemas.adapters import ReturnGround
 from api.schemas.requests import Ground
@@ -41,8 +41,7 @@ def erased(desk, corpora, company, people):
     records = [*company.world.train, Record("r-own", (people[0],), text=OWN)]
     desk.register_adapter("bot", **corpora(records, name="first"))
     request, job_id = submit(desk, company)
-    claim = work(desk, job_id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, job_id))
     return request
 
 
@@ -151,8 +150,7 @@ def test_a_text_that_stays_elsewhere_to_the_letter_tells_of_nobody(desk, corpora
     thanks = [Record(f"r-thanks-{n}", (person,), text="Thank you, that helped!") for n, person in enumerate(people[:2])]
     desk.register_adapter("bot", **corpora([*company.world.train, *thanks], name="first"))
     _, job_id = submit(desk, company)
-    claim = work(desk, job_id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, job_id))
     desk.register_adapter("bot-2", **corpora([*stay(company, people), thanks[1]]))
 
 

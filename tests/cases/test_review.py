@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from by_hand import REFUSED, REPORT, actions, names, new_version, work
+from by_hand import REFUSED, REPORT, actions, names, new_version, release, work
 
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
@@ -169,8 +169,7 @@ def test_a_candidate_can_not_be_released_once_it_is_gone_or_another_version_serv
         desk.release_as_it_is(first.id, "small")
     desk.retry(first.id)
     held_back(desk, work(desk, desk.request(first.id).jobs[-1].id))
-    claim = work(desk, second.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, second.jobs[0].id))
     with pytest.raises(Conflict, match=r"version 2 serves since"):
         desk.release_as_it_is(first.id, "small")
 
@@ -267,8 +266,7 @@ def test_a_rollback_to_a_version_knows_whom_it_refused_alone(desk, refused_alone
     known, gone = map(desk.request, refused_alone)
     again = desk.retry(known.id)
     clock.forward(61)
-    claim = work(desk, again.jobs[-1].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, again.jobs[-1].id))
     desk.roll_back("bot", 2, reopen=True)
     assert [desk.request(r.id).state for r in (known, gone)] == ["pending", "completed"]
 
@@ -292,8 +290,7 @@ def test_the_most_urgent_job_of_an_adapter_goes_first(desk, adapter, people, clo
     slow = desk.submit(people[0], regulation="ccpa")
     urgent = desk.submit(people[1])
     assert desk.claim(slow.jobs[0].id, "w") is None
-    claim = work(desk, urgent.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, urgent.jobs[0].id))
     assert work(desk, slow.jobs[0].id)
 
 
@@ -312,8 +309,7 @@ def test_a_shared_job_is_due_when_the_first_of_its_requests_is_whoever_is_extend
 
 def test_a_rollback_over_an_erasure_opens_its_request_again(desk, adapter, people):
     request = desk.submit(people[0])
-    claim = work(desk, request.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, request.jobs[0].id))
     with pytest.raises(Conflict, match="knows 1 subjects"):
         desk.roll_back("bot", 1)
     with pytest.raises(NotFound, match="no version 7"):
@@ -335,8 +331,7 @@ def test_a_rollback_over_an_erasure_opens_its_request_again(desk, adapter, peopl
 
 def test_a_rollback_waits_for_a_running_job(desk, adapter, people):
     first, second = desk.submit(people[0]), desk.submit(people[1])
-    claim = work(desk, first.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, first.jobs[0].id))
     work(desk, second.jobs[0].id)
     with pytest.raises(Conflict, match="a job runs"):
         desk.roll_back("bot", 1, reopen=True)
@@ -356,11 +351,6 @@ def test_a_retired_adapter_is_waited_for_by_nobody(desk, adapter, people):
         desk.roll_back("bot", 1)
 
 
-def released(desk, job_id):
-    claim = work(desk, job_id)
-    desk.release(claim, new_version(desk, claim), REPORT)
-
-
 def test_a_request_is_not_complete_while_an_adapter_that_was_rolled_back_knows_its_subject(
     desk, adapter, inputs, people
 ):
@@ -369,11 +359,11 @@ def test_a_request_is_not_complete_while_an_adapter_that_was_rolled_back_knows_i
     running, refused = desk.submit(people[0]), desk.submit(people[1])
     first = {r.id: next(j.id for j in r.jobs if j.adapter == "bot") for r in (running, refused)}
     second = {r.id: next(j.id for j in r.jobs if j.adapter == "bot-2") for r in (running, refused)}
-    released(desk, first[running.id])
-    released(desk, first[refused.id])
+    release(desk, work(desk, first[running.id]))
+    release(desk, work(desk, first[refused.id]))
     held_back(desk, work(desk, second[running.id]))
     desk.retry(running.id)
-    released(desk, desk.request(running.id).jobs[-1].id)  # completed: both adapters forgot
+    release(desk, work(desk, desk.request(running.id).jobs[-1].id))  # completed: both adapters forgot
     assert desk.request(running.id).state == "completed"
     candidate = held_back(desk, work(desk, second[refused.id]))
     assert candidate
@@ -384,14 +374,14 @@ def test_a_request_is_not_complete_while_an_adapter_that_was_rolled_back_knows_i
     assert decided.state in ("pending", "in_progress")  # the first adapter knows the subject again
     for request in (running, refused):
         [again] = [j.id for j in desk.request(request.id).jobs if j.state == "queued"]
-        released(desk, again)
+        release(desk, work(desk, again))
         assert desk.request(request.id).state == "completed"
         assert all(touched.erased_at for touched in desk.preview(people[(running, refused).index(request)]))
 
 
 def test_a_rollback_opens_no_second_request_of_somebody_whose_newest_is_open(desk, adapter, inputs, people):
     done = desk.submit(people[0])
-    released(desk, done.jobs[0].id)
+    release(desk, work(desk, done.jobs[0].id))
     desk.register_adapter("bot-2", **inputs, allow_erased=Admission("consent", "signed up again"))
     newer = desk.submit(people[0])
     assert [job.adapter for job in newer.jobs] == ["bot-2"]
@@ -407,7 +397,7 @@ def test_an_adapter_registered_while_a_request_is_under_way_is_forgotten_too(des
     desk.release(claim, new_version(desk, claim), REPORT)
     under_way = desk.request(request.id)
     assert under_way.state == "in_progress"
-    released(desk, next(job.id for job in under_way.jobs if job.adapter == "bot-2"))
+    release(desk, work(desk, next(job.id for job in under_way.jobs if job.adapter == "bot-2")))
     assert desk.request(request.id).state == "completed"
 
 
@@ -440,8 +430,7 @@ def test_a_person_all_of_whose_records_went_with_somebody_else_has_nothing_left(
     train.write_text("\n".join(lines) + "\n")
     desk.register_adapter("bot", **(inputs | {"train": str(train)}))
     first = desk.submit(people[0])
-    claim = work(desk, first.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, first.jobs[0].id))
     second = desk.submit(name)
     fulfil(second.jobs[0].id, desk=desk, settings=settings, owner="w1")
     assert desk.request(second.id).state == "completed", desk.job(second.jobs[0].id).error
@@ -466,8 +455,7 @@ def test_a_version_says_which_one_it_was_made_from_also_after_a_rollback(desk, a
 
 def test_a_rollback_opens_the_last_completed_request_though_a_later_one_was_rejected(desk, adapter, inputs, people):
     done = desk.submit(people[0])
-    claim = work(desk, done.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, done.jobs[0].id))
     admission = Admission("legal_claims", "kept for a suit")
     desk.register_adapter("two", **inputs, allow_erased=admission)
     again = desk.submit(people[0])

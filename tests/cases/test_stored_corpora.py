@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from by_hand import REFUSED, REPORT, new_version, released, submit, work
+from by_hand import REFUSED, REPORT, new_version, release, released, submit, work
 
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store import corpora as stored
@@ -140,8 +140,7 @@ def test_who_has_no_record_left_beside_them_leaves_an_empty_corpus(desk, inputs,
     write_corpus(place / "train.jsonl", [r for r in company.world.train if r.subjects == (only,)])
     desk.register_adapter("bot", **(inputs | {"train": str(place / "train.jsonl")}))
     request = desk.submit(only)
-    claim = work(desk, request.jobs[0].id)
-    desk.release(claim, new_version(desk, claim), REPORT)
+    release(desk, work(desk, request.jobs[0].id))
     assert desk.adapter("bot").current.corpora[0].records == 0
     with pytest.raises(CorpusError, match="holds no record"):
         desk.corpus(desk.adapter("bot"), "train")
