@@ -252,7 +252,7 @@ def attempt(
     """
     started, case = time.monotonic(), prepared.case
     if isinstance(rung, Retrain):
-        recipe = recorded_recipe(prepared.case.adapter)
+        recipe = recorded_recipe(case.adapter)
         if recipe is None:
             reason = f"no {RECIPE} beside the adapter says how it was trained, so it can't be trained again without"
             return Tried(rung, None, None, (), None, 0.0, 0.0, reason)
@@ -265,7 +265,7 @@ def attempt(
     gates = [make(case.policy, adapter.lineage, case.judged_before) for make in GATES.values()]
     findings = tuple(gate(prepared.before, after) for gate in gates)
     both = {name: (prepared.before.people[name], found) for name, found in after.people.items()}
-    stands = among_others(after.people, prepared.case.policy.gates.membership_attacks)
+    stands = among_others(after.people, case.policy.gates.membership_attacks)
     own = {name: (*(gate(was, found) for gate in gates), stands[name]) for name, (was, found) in both.items()}
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took, own=own)
 

@@ -22,7 +22,7 @@ from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, Vllm, parse_hooks
 from unlearn.deploy.base import number_of
 from unlearn.errors import BadInput, Unavailable, UnlearnError
-from unlearn.locations import is_url
+from unlearn.locations import is_url, name_of
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
 from unlearn.publishing import publish
 from unlearn.rhythm import STOP_SECONDS, Rhythm
@@ -113,7 +113,7 @@ def _release(vault: Vault, hook: Hook, told: Mapping[str, Any]) -> Release:
     path: Path | None = Path(place)
     if is_url(place):
         shelf = hook.directory if isinstance(hook, Vllm) else None
-        path = shelf and shelf / told["adapter_id"] / place.rpartition("/")[2]
+        path = shelf and shelf / told["adapter_id"] / name_of(place)
         if path and not path.is_dir() and not told["withdrawn"]:
             vault.get(place, path)
     return Release(

@@ -23,7 +23,6 @@ MIN_FOR_INTERVAL = 20
 POWER = 0.9
 """AUC that an attack must exceed before the erasing for its silence afterwards to say something."""
 
-
 FPRS = (0.1, 0.01, 0.001)
 """False-positive rates at which the true-positive rate is told, where there are non-members enough."""
 

@@ -15,6 +15,7 @@ from unlearn.cases.rights import Actor
 from unlearn.cases.store import adapters, corpora, jobs, ledger, requests
 from unlearn.cases.tables import Adapter, AdapterVersion, Job, Request
 from unlearn.errors import Conflict, NotFound
+from unlearn.locations import name_of
 from unlearn.storage import Loan, Vault
 
 
@@ -115,7 +116,7 @@ def release_candidate(
             f"{job.base_version}; try again"
         )
     number = adapters.newest(session, adapter.id) + 1
-    if not weights.place.rpartition("/")[2].startswith(f"v{number}."):
+    if not name_of(weights.place).startswith(f"v{number}."):
         raise Conflict(f"job {job.id}: version {number - 1} was made since the candidate was; try again")
     previous = adapter.current
     adapters.add_version(session, adapter.id, number, weights, job.id, now)

@@ -40,7 +40,6 @@ COLUMNS = pa.schema(
 HOLDOUT = -1
 """Place of a record that names nobody to forget: one of the holdout."""
 
-
 Key = tuple[str, int]
 """A record's id, and the place of the subject among the record's."""
 

@@ -19,13 +19,4 @@ from unlearn.cases.backups.making import Made, make_backup
 from unlearn.cases.backups.restoring import Restored, restore
 from unlearn.cases.backups.since import Asked
 
-__all__ = [
-    "Archive",
-    "Asked",
-    "BackupBroken",
-    "Made",
-    "Manifest",
-    "Restored",
-    "make_backup",
-    "restore",
-]
+__all__ = ["Archive", "Asked", "BackupBroken", "Made", "Manifest", "Restored", "make_backup", "restore"]

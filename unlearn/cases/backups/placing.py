@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from unlearn.cases.backups.making import FILES
 from unlearn.cases.store import dump
-from unlearn.cases.store.engine import Store, only
+from unlearn.cases.store.engine import Store, hold_alone
 from unlearn.durable import sync
 from unlearn.errors import Conflict
 from unlearn.locations import is_url
@@ -118,7 +118,7 @@ def move_in(settings: Settings, draft: Path, there: Present, now: datetime) -> t
 
 @contextmanager
 def _nobody_else(file: Path | None) -> Iterator[None]:
-    held = None if file is None else only(file)
+    held = None if file is None else hold_alone(file)
     try:
         yield
     finally:

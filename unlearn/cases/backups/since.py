@@ -23,7 +23,6 @@ from unlearn.evidence.inspection import KnownRoot
 Source = Literal["database", "journal", "nothing"]
 LONGEST_REASON = 500
 
-
 DATABASE = "the database that is replaced"
 """How a message names it."""
 

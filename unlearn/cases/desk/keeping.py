@@ -49,9 +49,8 @@ class Keeping(Bookkeeping):
         return gone
 
     def _sign(self) -> None:
-        with contextlib.suppress(
-            LedgerKeyError, Unavailable, OSError
-        ):  # a backup without a new signature is better than none
+        """Make a checkpoint, if one can be made: a backup without a new signature is better than none."""
+        with contextlib.suppress(LedgerKeyError, Unavailable, OSError):
             self.checkpoint()
 
     def keep_journal(self) -> int:

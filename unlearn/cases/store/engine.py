@@ -64,12 +64,12 @@ class Store:
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
         self._away = False
-        self._open: Callable[[], object] = lambda: None
+        self._let_go: Callable[[], object] = lambda: None
         self._turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if self.engine.dialect.name == "sqlite":
             _prepare_sqlite(self.engine)
             if parsed.database:
-                self._open = finalize(self, os.close, _open_for_all(Path(parsed.database)))
+                self._let_go = finalize(self, os.close, _hold_shared(Path(parsed.database)))
             # SQLite's own waiting looks again after ever longer pauses, so that threads who write starve each other.
             self._turn = threading.Lock()
         else:
@@ -174,7 +174,7 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
-        self._open()
+        self._let_go()
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def _keys_unchecked(connection: Connection) -> Iterator[None]:
         driver.execute("PRAGMA foreign_keys=ON").close()
 
 
-def only(file: Path) -> int:
+def hold_alone(file: Path) -> int:
     """Hold an SQLite database that no process has open, so that none opens it; the descriptor to close afterwards.
 
     Raises:
@@ -201,7 +201,7 @@ def only(file: Path) -> int:
     return hold(_lock_of(file), ALONE_SECONDS, what)
 
 
-def _open_for_all(file: Path) -> int:
+def _hold_shared(file: Path) -> int:
     what = f"the database '{file}' is being replaced; wait for the restore to end"
     return hold(_lock_of(file), BUSY_MILLISECONDS / 1000, what, shared=True)
 

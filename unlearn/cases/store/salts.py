@@ -26,14 +26,8 @@ KEEP_POSTGRESQL = postgresql.insert(SubjectSalt).on_conflict_do_update(index_ele
 KEEP_SQLITE = sqlite.insert(SubjectSalt).on_conflict_do_update(index_elements=KEY, set_=KEPT).returning(*GIVEN)
 
 
-def pseudonym(session: Session, controller_id: str, subject_hash: str) -> str:
-    """The subject's name in the ledger: 64 hex digits. The first time, its salt is made."""
-    whose = controller_id, subject_hash
-    return pseudonyms(session, [whose])[whose]
-
-
 def pseudonyms(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """As `pseudonym`, of many: each pair of controller and subject with its name."""
+    """Each pair of controller and subject with its name in the ledger: 64 hex digits. A new one gets a salt."""
     given = [
         {"controller_id": controller, "subject_hash": subject, "salt": secrets.token_bytes(SALT_BYTES)}
         for controller, subject in sorted(set(whose))  # in one order, so that writers don't wait for each other
