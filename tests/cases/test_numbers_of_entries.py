@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from by_hand import keys, names, release, second_try, submit, work
 from sqlalchemy import event, text
 
+from crowd import at_once
 from tampering import let_rows_change
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import ledger
@@ -50,26 +51,15 @@ def test_an_entry_of_a_shared_job_has_a_number_of_each_request(desk, inputs, com
 
 def test_writers_at_once_leave_no_gap_and_no_number_twice(desk, settings, clock, company, adapter):
     request, _ = submit(desk, company)
-    errors = []
 
-    def write(place):
-        own = Desk(settings, clock)
-        try:
+    def write(_):
+        with closing(Desk(settings, clock)) as own:
             for _ in range(6):
                 with own.store.writing() as session:
                     for _ in range(3):
                         ledger.append(session, clock(), "callback_delivered", {"request": request.id}, [request.id])
-        except Exception as error:
-            errors.append(error)
-        finally:
-            own.close()
 
-    threads = [threading.Thread(target=write, args=(place,)) for place in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    at_once(write, 5)
     found = numbers(desk, request)
     assert found == list(range(len(about(desk, request))))
     assert len(found) == 2 + 5 * 6 * 3
