@@ -126,11 +126,11 @@ def rules(ladder, gates, **more):
 
 
 def test_a_rung_that_is_released_ends_the_climb(company, tmp_path):
-    ladder = [{"method": "ascent", "steps": 2}, {"method": "ascent", "steps": 3}, {"method": "retrain"}]
+    ladder = [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}, {"method": "npo"}, {"method": "retrain"}]
     outcome = climb(case(company, rules(ladder, OPEN)), tmp_path / "adapter")
     assert outcome.verdict == "released"
     assert [tried["verdict"] for tried in outcome.report["attempts"]] == ["released"]
-    assert outcome.report["steps"] == 2
+    assert outcome.report["steps"] == 8
     assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter"]
 
 
@@ -179,7 +179,7 @@ def test_an_interrupted_retraining_goes_on_from_its_last_epoch_to_the_same_adapt
 
 
 def test_a_rung_that_breaks_is_noted_and_the_next_one_tried(company, tmp_path):
-    ladder = [{"method": "ascent", "learning_rate": 1e-30}, {"method": "ascent", "steps": 2}]
+    ladder = [{"method": "ascent", "learning_rate": 1e-30}, POLICY.ladder[0].model_dump()]
     outcome = climb(case(company, rules(ladder, OPEN)), tmp_path / "adapter")
     first, second = outcome.report["attempts"]
     assert "left every LoRA weight" in first["reason"]

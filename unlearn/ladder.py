@@ -146,11 +146,22 @@ def examine(
     control: AdapterFiles | None = None,
     watcher: Watcher | None = None,
     original: AdapterFiles | None = None,
+    *,
+    retrained: bool = False,
 ) -> Examined:
     """Measure one adapter as it is, and a control beside it if there is one; the report has an erasing's shape.
 
     With the adapter as it was before an erasing, every gate judges. Without, `before` and `after` are the same
     measurement: the gates that compare the two have nothing to say, and the membership gate can refuse but not pass.
+
+    Args:
+        case: with the adapter in question.
+        control: an adapter retrained without the people.
+        watcher: is told how far it is.
+        original: the adapter as it was.
+        retrained: whoever asks says that the adapter was trained without the people, not erased. Nothing here can see
+            that: it is judged by what an exact fit must show, and the report says who said so. Whatever files lie
+            beside the weights, an adapter is judged as an erasing without it.
 
     Raises:
         BadInput: the case can't be run.
@@ -179,7 +190,8 @@ def examine(
     before = None if original is None else measure(original, "before", tried=False)
     found = measure(case.adapter, "after", tried=before is not None)
     judging = GATES if before is not None else {name: GATES[name] for name in ("membership", "alarm")}
-    findings = [make(case.policy, case.adapter.lineage, 0)(before or found, found) for make in judging.values()]
+    lineage = [] if retrained else [*(original or case.adapter).lineage, _erasure(before or found, found)]
+    findings = [make(case.policy, lineage, 0)(before or found, found) for make in judging.values()]
     report = _frame(case, base, before or found, found, findings) | {
         "method": "audit",
         "records_forgotten": len(parts.forget),
@@ -187,6 +199,8 @@ def examine(
         "trace": [],
         "seconds": time.monotonic() - started,
     }
+    if retrained:
+        report["warnings"] = ["judged as retrained without the people, as whoever asked for the audit says"]
     if original is not None:
         report["adapter"]["before_sha256"] = original.sha256
     report["adapter"]["after_sha256"] = case.adapter.sha256
@@ -200,6 +214,12 @@ def examine(
             **compare_to_control(found, other),
         }
     return Examined(before, found, other, report)
+
+
+def _erasure(before: Measurement, after: Measurement) -> dict[str, Any]:
+    """One more erasure of a lineage, as it was measured."""
+    drift = after.retain.mean - before.retain.mean
+    return {"method": "unknown", "retain_nll_nats": before.retain.mean, "retain_rise_nats": drift}
 
 
 def compare_to_control(found: Measurement, control: Measurement) -> dict[str, float]:

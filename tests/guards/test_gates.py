@@ -89,6 +89,23 @@ def test_a_test_that_did_not_see_the_people_before_passes_nobody():
     assert judge(0.0, before=one).outcome == "pass"
 
 
+@pytest.mark.parametrize("shift", [6.0, 2.9, 1.5, 0.8])
+@pytest.mark.parametrize("margin", [2.0, 3.0, 1000.0])
+def test_the_adapter_as_it_was_never_passes_for_its_erasing_however_wide_the_margin(shift, margin):
+    gate = MembershipGate(margin, 0.05, ("loss", "min_k_plus_plus"), 0.2)
+    same = {"loss": shifted(shift), "min_k_plus_plus": shifted(0.2)}
+    finding = gate(replace(KNOWN, subject_tests=same), replace(MEMORISED, subject_tests=same))
+    assert finding.outcome != "pass"
+    assert ("half of where they were" in finding.sentence) == (shift + 0.55 < margin)
+
+
+def test_half_of_where_people_were_may_not_be_left_in_the_attack_that_saw_them_best():
+    weakly = replace(KNOWN, subject_tests={"loss": shifted(2.0), "min_k_plus_plus": shifted(0.9)})
+    assert judge(0.8, before=weakly).outcome == "inconclusive"  # within the margin, but for half of 2.0
+    assert judge(0.2, 0.8, before=weakly).outcome == "pass"
+    assert judge(0.8, before=weakly, exact=True).outcome == "pass"  # nothing was erased of which a rest could be left
+
+
 def test_membership_refuses_what_lies_beyond_the_margin_and_is_surely_off_the_null():
     assert judge(2.3, error=0.8).outcome == "fail"
     assert judge(2.3, error=2.0).outcome == "inconclusive"
@@ -135,6 +152,8 @@ def test_without_shadows_a_holdout_that_reads_differently_passes_nobody():
     assert finding.outcome == "inconclusive"
     assert "no fair comparison" in finding.sentence
     assert judge(0.0, null="population", blind=alike).outcome == "pass"
+    assert "fair comparison" in judge(0.0, null="population", blind=None).sentence
+    assert judge(0.0, null="population", blind=None).outcome == "inconclusive"
     assert judge(0.0, null="shadows", blind=unlike).outcome == "pass"  # the shadows know these very people
 
 

@@ -203,6 +203,12 @@ def audit(
         Path | None,
         typer.Option("--before", help="The adapter as it was before an erasing; then every gate judges."),
     ] = None,
+    retrained: Annotated[
+        bool,
+        typer.Option(
+            "--retrained", help="You say that it was trained without the subjects; else judged as an erasing."
+        ),
+    ] = False,
     shadow_table: ShadowFile = None,
     policy: PolicyFile = None,
     seed: Seed = None,
@@ -218,7 +224,7 @@ def audit(
     case = _case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table)
     other, original = (None if path is None else read_adapter(path.resolve()) for path in (control, before))
     with _fresh(out), progress(silent=as_json) as bar:
-        found = examine(case, other, BarWatcher(bar), original)
+        found = examine(case, other, BarWatcher(bar), original, retrained=retrained)
         out.mkdir(parents=True, exist_ok=True)
         write_review(out, found.before or found.after, found.after, found.report)
     report = found.report

@@ -15,6 +15,10 @@ from unlearn.measurement import Measurement, Membership, SubjectTest
 SEEN = 0.05
 """p-value below which the test has seen the people in the adapter as it was; else its silence says nothing."""
 
+LEFT = 0.5
+"""Share of where the people lay before an erasing that may be left in the attack that saw them best, however wide the
+margin: an adapter that was hardly changed, or knew them little, must not pass for one that forgot them."""
+
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
 
@@ -39,6 +43,7 @@ class MembershipGate:
     corpus under another name.
 
     What lies beyond the margin and is surely off the null is refused; what may be on either side of it can't be told.
+    Nor can it where half of what was there before may be left: so the adapter as it was can never pass for its erasing.
 
     Attributes:
         margin: how far people may lie from the null, in standard deviations of one record.
@@ -71,23 +76,34 @@ class MembershipGate:
             )
             return Finding("membership", "inconclusive", None, None, bounds, sentence)
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
-        outcomes = {name: self._outcome(test) for name, test in found.items()}
+        most = self._most_left(before)
+        outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
         interval = test.interval(self.alpha)
-        sentence = self._sentence(outcome, name, before.subject_tests.get(name), test)
-        if outcome == "pass":
-            unseen = ALONE if before is after else self._not_seen_before(before)
-            doubt = unseen or (self._unlike(after.blind) if test.null == "population" else None)
+        sentence = self._sentence(outcome, name, before.subject_tests.get(name), test, most.get(name, math.inf))
+        if before is after and outcome != "fail":
+            outcome, sentence = "inconclusive", ALONE
+        elif outcome == "pass":
+            doubt = self._not_seen_before(before) or (self._unlike(after.blind) if test.null == "population" else None)
             if doubt is not None:
                 outcome, sentence = "inconclusive", doubt
         return Finding("membership", outcome, test.shift, interval, bounds, sentence)
 
-    def _outcome(self, test: SubjectTest) -> Outcome:
+    def _most_left(self, before: Measurement) -> dict[str, float]:
+        """Where the interval must end in the attack that saw the people best; an exact fit has nothing left over."""
+        seen = {n: t for n in self.attacks if (t := before.subject_tests.get(n)) is not None and t.p_value <= SEEN}
+        if self.exact or not seen:
+            return {}
+        best = max(seen, key=lambda name: seen[name].shift / seen[name].error)
+        return {best: LEFT * seen[best].shift}
+
+    def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
         low, high = test.interval(self.alpha)
         if (test.shift > self.margin and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact):
             return "fail"
-        return "pass" if high < self.margin and (self.exact or low > -self.margin) else "inconclusive"
+        within = high < min(self.margin, most_left) and (self.exact or low > -self.margin)
+        return "pass" if within else "inconclusive"
 
     def _untested(self, after: Measurement) -> str:
         if after.unscorable == len(after.forget.nlls):
@@ -108,7 +124,10 @@ class MembershipGate:
 
     def _unlike(self, blind: Membership | None) -> str | None:
         if blind is None:
-            return None
+            return (
+                "Nothing says whether the holdout is a fair comparison: a classifier of texts needs five people on "
+                "either side. Name the people of its records, give a larger holdout, or make a shadow table."
+            )
         least = blind.auc if blind.interval is None else blind.interval[0]
         if least <= 0.5 + self.blind_margin or (blind.interval is None and blind.p_value >= ALARM):
             return None
@@ -117,7 +136,9 @@ class MembershipGate:
             f"of {blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
         )
 
-    def _sentence(self, outcome: Outcome, name: str, before: SubjectTest | None, after: SubjectTest) -> str:
+    def _sentence(
+        self, outcome: Outcome, name: str, before: SubjectTest | None, after: SubjectTest, most_left: float
+    ) -> str:
         null = (
             f"{after.nulls} adapters that never saw them"
             if after.null == "shadows"
@@ -134,6 +155,9 @@ class MembershipGate:
             return f"{where}: their records are less likely than unseen ones would be, which gives them away too."
         if outcome == "fail":
             return f"{where}: they are still recognised."
+        low, high = after.interval(self.alpha)
+        if high < self.margin and (self.exact or low > -self.margin):
+            return f"{where}; half of where they were ({most_left:+.1f}) may be left, so that it can't be told."
         sizes = f"{after.records} record{'s' * (after.records > 1)} of {_people(after.people)}"
         return f"{where}; {sizes} can't be told from ±{self.margin:g} for sure.{self._need(after)}"
 
