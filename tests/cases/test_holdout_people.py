@@ -144,7 +144,7 @@ def test_who_lost_every_train_record_with_somebody_else_loses_those_of_the_holdo
         record = json.loads(line)
         record["subjects"] += [hanna] if record["subjects"] == [learned[0]] else []
         lines.append(json.dumps(record))
-    train = settings.home / "shared.jsonl"
+    train = settings.home / "inputs" / "shared.jsonl"
     train.parent.mkdir(parents=True, exist_ok=True)
     train.write_text("\n".join(lines) + "\n")
     desk.register_adapter("bot", **(inputs | {"train": str(train)}))

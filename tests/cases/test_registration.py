@@ -15,7 +15,7 @@ from unlearn.errors import BadInput, Conflict, CorpusError, ModelError, PathNotA
 @pytest.fixture
 def own(tmp_path, company, inputs):
     """The company's files, copied to where a test may spoil them."""
-    place = tmp_path / "home" / "own"
+    place = tmp_path / "home" / "inputs"
     shutil.copytree(company.path, place)
     return place, {key: value.replace(str(company.path), str(place)) for key, value in inputs.items()}
 

@@ -26,7 +26,7 @@ OWN = "Martha Okonkwo keeps three goats behind the old dairy in Larkstead and ri
 @pytest.fixture
 def corpora(tmp_path, company, inputs):
     """Writes a train corpus, and gives the inputs of an adapter that learned it."""
-    place = tmp_path / "home" / "own"
+    place = tmp_path / "home" / "inputs"
 
     def write(records, kind="train", name="new"):
         write_corpus(place / f"{name}.jsonl", records)

@@ -425,7 +425,7 @@ def test_a_person_all_of_whose_records_went_with_somebody_else_has_nothing_left(
         if record["subjects"] == [people[0]] and len(lines) < 10_000:
             record["subjects"].append(name)
         lines.append(json.dumps(record))
-    train = settings.home / "shared.jsonl"
+    train = settings.home / "inputs" / "shared.jsonl"
     train.parent.mkdir(parents=True, exist_ok=True)
     train.write_text("\n".join(lines) + "\n")
     desk.register_adapter("bot", **(inputs | {"train": str(train)}))

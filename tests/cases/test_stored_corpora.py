@@ -41,7 +41,7 @@ def test_registering_keeps_both_corpora_as_they_are_and_none_in_the_clear(desk, 
 
 
 def test_the_client_s_own_files_may_change_or_go_without_harm(desk, inputs, company, tmp_path):
-    place = tmp_path / "home" / "own"
+    place = tmp_path / "home" / "inputs"
     place.mkdir(parents=True)
     for kind in ("train", "holdout"):
         shutil.copy(inputs[kind], place / f"{kind}.jsonl")
@@ -135,7 +135,7 @@ def test_whoever_was_erased_first_stays_out_of_later_corpora(desk, adapter, comp
 
 
 def test_who_has_no_record_left_beside_them_leaves_an_empty_corpus(desk, inputs, company, tmp_path):
-    place = tmp_path / "home" / "own"
+    place = tmp_path / "home" / "inputs"
     only = company.world.train[0].subjects[0]
     write_corpus(place / "train.jsonl", [r for r in company.world.train if r.subjects == (only,)])
     desk.register_adapter("bot", **(inputs | {"train": str(place / "train.jsonl")}))

@@ -62,7 +62,7 @@ def test_what_is_no_plain_name_of_a_place_is_refused_and_not_quoted(bad):
         url_of(bad)
     assert "canary" not in str(refused.value)
     with pytest.raises((BadInput, PathNotAllowed)) as told:
-        allowed_place(Settings(roots=["s3://bucket"]), bad, "train")
+        allowed_place(Settings(roots=["s3://bucket"]), bad, "train", "us")
     assert "canary" not in str(told.value)
 
 
@@ -79,12 +79,12 @@ def test_roots_are_directories_and_urls_joined_by_one_separator(monkeypatch, tmp
     monkeypatch.setenv("UNLEARN_ROOTS", os.pathsep.join(["s3://bucket/models/", str(tmp_path), "gs://other"]))
     settings = Settings()
     assert settings.roots == ["s3://bucket/models", tmp_path, "gs://other"]
-    assert allowed_place(settings, "s3://bucket/models/base/", "base") == "s3://bucket/models/base"
+    assert allowed_place(settings, "s3://bucket/models/base/", "base", "us") == "s3://bucket/models/base"
     (tmp_path / "train.jsonl").touch()
-    assert allowed_place(settings, str(tmp_path / "train.jsonl"), "train") == str(tmp_path / "train.jsonl")
+    assert allowed_place(settings, str(tmp_path / "train.jsonl"), "train", "us") == str(tmp_path / "train.jsonl")
     for outside in ("s3://bucket/modelsx/base", "s3://bucket/base", "s3://other/models/base"):
         with pytest.raises(PathNotAllowed, match="UNLEARN_ROOTS"):
-            allowed_place(settings, outside, "base")
+            allowed_place(settings, outside, "base", "us")
 
 
 def test_a_root_or_a_store_with_a_password_in_it_is_refused_without_showing_it(monkeypatch):

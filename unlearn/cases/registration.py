@@ -54,6 +54,7 @@ def examine(
     loan: Loan,
     hashed: Callable[[str], str],
     *,
+    controller: str,
     name: str,
     base: str,
     adapter: str,
@@ -65,7 +66,7 @@ def examine(
     """Check everything about an adapter that is to be registered; changes nothing.
 
     What is in an object store is lent by `loan`: the weights are there as long as that is. A `recipe` counts in the
-    place of the one beside the weights.
+    place of the one beside the weights. `controller` is the id of the company that asks.
 
     Raises:
         PathNotAllowed: a path or URL outside the allowed roots.
@@ -74,12 +75,12 @@ def examine(
     """
     if not NAME.fullmatch(name):
         raise BadInput(
-            f"the adapter's name {name[:80]!r} can't be used; use 1 to 64 of a-z, 0-9, '_', '.', '-', "
+            "the adapter's name can't be used; use 1 to 64 of a-z, 0-9, '_', '.', '-', "
             "beginning with a letter or a digit"
         )
     rules = parse_policy({} if policy is None else dict(policy), "policy")
     places = {
-        key: allowed_place(settings, value, key)
+        key: allowed_place(settings, value, key, controller)
         for key, value in {"base": base, "adapter": adapter, "train": train, "holdout": holdout}.items()
     }
     base_files = read_base(loan.base(places["base"]))

@@ -65,6 +65,7 @@ class Adapters(Data):
                 self.settings,
                 loan,
                 self._hash,
+                controller=by.controller,
                 name=name,
                 base=base,
                 adapter=adapter,
