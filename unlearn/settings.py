@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AliasChoices,
@@ -49,6 +50,11 @@ _BETWEEN_ROOTS = re.compile(f"{re.escape(os.pathsep)}(?!//)")
 """The colon of a URL parts no roots."""
 
 
+def _root(url: str) -> str:
+    """The URL of a root in its one spelling, which may name the company that asks."""
+    return url_of(url.replace("{controller}", "=controller=")).replace("=controller=", "{controller}")
+
+
 class Settings(BaseSettings):
     """The effective settings of one process. Paths are absolute; durations are in seconds."""
 
@@ -77,7 +83,9 @@ class Settings(BaseSettings):
     roots: Annotated[list[Path | str], NoDecode] = Field(
         default_factory=list,
         description="Directories and URLs of object stores (s3://bucket/prefix) that may be read from, joined by "
-        f"'{os.pathsep}'; home is always one. Credentials come from the environment (AWS_…), never from a URL.",
+        f"'{os.pathsep}'; `inputs` under home is always one. '{{controller}}' in one stands for the id of the company "
+        "that asks, so that no company may name another's files. Credentials come from the environment (AWS_…), "
+        "never from a URL.",
     )
     store: str | None = Field(
         default=None,
@@ -97,6 +105,11 @@ class Settings(BaseSettings):
         default=True,
         description="Whether the API keeps an admin key under home, readable by the owner alone, for commands on the "
         "same machine.",
+    )
+    statutory_zone: str = Field(
+        default="UTC",
+        description="Zone of the tz database, such as Europe/Berlin, in whose calendar a request's month and business "
+        "days are counted; requests that are open keep their day.",
     )
     oidc_issuer: str | None = Field(
         default=None, description="URL of an OIDC issuer whose bearer tokens are taken beside API keys."
@@ -274,7 +287,16 @@ class Settings(BaseSettings):
                 raise ValueError(NO_SECRETS)
             value = [part for part in _BETWEEN_ROOTS.split(value) if part]
         if isinstance(value, list):
-            return [url_of(root) if is_url(str(root)) else Path(root) for root in value]
+            return [_root(str(root)) if is_url(str(root)) else Path(root) for root in value]
+        return value
+
+    @field_validator("statutory_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"'{value}' is no zone of the tz database; name one such as Europe/Berlin") from error
         return value
 
     @field_validator("store")
@@ -297,6 +319,11 @@ class Settings(BaseSettings):
             path = getattr(self, name)
             if path is not None:
                 object.__setattr__(self, name, path.expanduser().resolve())
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Of the statutory clock."""
+        return ZoneInfo(self.statutory_zone)
 
     @property
     def effective_database_url(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import calendar
 import doctest
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from unlearn.cases import clock
 from unlearn.cases.clock import Deadline, business_days_after, extended, months_after, start
+from unlearn.cases.desk import Desk, Wish
 from unlearn.errors import BadInput, Conflict
+from unlearn.settings import Settings
 
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))
 
@@ -76,3 +79,39 @@ def test_business_days_are_no_weekend_and_as_many_as_were_asked(moment, days):
 
 def test_the_examples_hold():
     assert doctest.testmod(clock).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("regulation", "zone", "received", "last_day"),
+    [
+        ("gdpr", "Asia/Tokyo", (2026, 5, 31, 8), (2026, 6, 30)),
+        ("gdpr", "Europe/Berlin", (2026, 3, 31, 0, 30), (2026, 4, 30)),
+        ("gdpr", "Europe/Berlin", (2026, 1, 31, 0, 30), (2026, 2, 28)),
+        ("gdpr", "America/Los_Angeles", (2026, 5, 31, 20), (2026, 6, 30)),
+        ("ccpa", "America/Los_Angeles", (2026, 3, 8, 20), (2026, 4, 22)),
+    ],
+)
+def test_the_day_is_the_one_of_the_companys_calendar(regulation, zone, received, last_day):
+    local = datetime(*received, tzinfo=ZoneInfo(zone))
+    found = start(regulation, local, local)
+    assert found.due_at.tzinfo is UTC
+    assert found.due_at.astimezone(ZoneInfo(zone)).date() == date(*last_day)
+    if found.confirm_by is not None:  # a Sunday evening there is Monday in UTC
+        assert found.confirm_by.astimezone(ZoneInfo(zone)).date() == date(2026, 3, 20)
+
+
+def test_an_extension_is_the_companys_calendar_too():
+    local = datetime(2025, 11, 30, 0, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    due = extended("gdpr", local, at(2025, 12, 30), at(2025, 12, 1))
+    assert due.astimezone(ZoneInfo("Europe/Berlin")).date() == date(2026, 2, 28)
+
+
+def test_a_desk_counts_in_its_zone(company, tmp_path):
+    given = {"home": tmp_path / "home", "roots": [company.path], "statutory_zone": "Asia/Tokyo"}
+    desk = Desk(Settings(**given), clock=lambda: at(2026, 6, 2))
+    desk.migrate()
+    received = at(2026, 5, 30, 23)  # the 31st of May there
+    taken = desk.submit_many([Wish("customer:nobody", received_at=received)])[0]
+    assert taken.due_at == at(2026, 6, 29, 23)
+    with pytest.raises(BadInput, match="tz database"):
+        Settings(statutory_zone="Mars/Olympus")

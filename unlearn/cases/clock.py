@@ -1,4 +1,6 @@
-"""The statutory clock: when a request is due, and until when it may be extended. Pure; in UTC's calendar.
+"""The statutory clock: when a request is due, and until when it may be extended. Pure; in the calendar of
+the zone that a moment of receipt comes in, which is the company's: near midnight UTC's day is another, and at the end
+of a month what comes a month after it is too. Results are in UTC.
 
 GDPR, article 12(3): one month after receipt, extended by two where that is necessary, if the person is told why within
 the first. A period of months ends with the day of the same number, or with the last of a month that has none
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import calendar
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from unlearn.errors import BadInput, Conflict
@@ -54,8 +56,9 @@ def start(regulation: Regulation, received_at: datetime, now: datetime) -> Deadl
     if received_at < now - OLDEST:
         raise BadInput(f"received at {received_at.isoformat()}, more than a year ago; check the date")
     if regulation == "gdpr":
-        return Deadline(months_after(received_at, 1), None)
-    return Deadline(received_at + timedelta(days=45), business_days_after(received_at, 10))
+        return Deadline(months_after(received_at, 1).astimezone(UTC), None)
+    confirm_by = business_days_after(received_at, 10)
+    return Deadline((received_at + timedelta(days=45)).astimezone(UTC), confirm_by.astimezone(UTC))
 
 
 def extended(regulation: Regulation, received_at: datetime, due_at: datetime, now: datetime) -> datetime:
@@ -66,7 +69,8 @@ def extended(regulation: Regulation, received_at: datetime, due_at: datetime, no
     """
     if now >= due_at:
         raise Conflict(f"the request was due at {due_at.isoformat()}; it can be extended only before")
-    return months_after(received_at, 3) if regulation == "gdpr" else received_at + timedelta(days=90)
+    due = months_after(received_at, 3) if regulation == "gdpr" else received_at + timedelta(days=90)
+    return due.astimezone(UTC)
 
 
 def months_after(moment: datetime, months: int) -> datetime:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from sqlalchemy.orm import Session
 
@@ -111,6 +111,7 @@ class _Known:
 
     Attributes:
         now: the moment of all of them.
+        zone: in whose calendar they are due.
         busy: subjects with an open request, and its id.
         called: external ids, with the request's id and its subject.
         answered: Idempotency-Keys, with the body's digest and the requests' ids.
@@ -121,6 +122,7 @@ class _Known:
     """
 
     now: datetime
+    zone: tzinfo
     busy: dict[Pair, str]
     called: dict[Pair, tuple[str, str]]
     answered: dict[Pair, tuple[str, list[str]]]
@@ -130,8 +132,10 @@ class _Known:
     plan: Plan = field(default_factory=Plan)
 
 
-def accept(session: Session, questions: Sequence[Question], now: datetime) -> list[list[RequestView] | UnlearnError]:
-    """Answer the questions in their order.
+def accept(
+    session: Session, questions: Sequence[Question], now: datetime, zone: tzinfo
+) -> list[list[RequestView] | UnlearnError]:
+    """Answer the questions in their order; the statutory clock is that of `zone`.
 
     Returns:
         For each its requests, or why they are not accepted: BadInput (a clock far off), DuplicateId (asked once, under
@@ -141,6 +145,7 @@ def accept(session: Session, questions: Sequence[Question], now: datetime) -> li
     whose = [pair for question in questions for pair in question.whose]
     known = _Known(
         now,
+        zone,
         requests.open_for(session, whose),
         requests.called(session, [pair for question in questions for pair in question.names]),
         keys.answered(session, [(q.by.controller, q.idempotency_key) for q in questions if q.idempotency_key]),
@@ -186,7 +191,7 @@ def _judge(session: Session, known: _Known, question: Question) -> list[str]:
     for name in question.names:
         if name in known.called:
             raise Conflict(f"request {known.called[name][0]} has this external id already; follow that one")
-    made = [_request(one, question.by, known.now) for one in question.submissions]
+    made = [_request(one, question.by, known.now, known.zone) for one in question.submissions]
     for request in made:  # from here on nothing is refused
         _take(session, known, request)
     ids = [request.id for request in made]
@@ -195,9 +200,9 @@ def _judge(session: Session, known: _Known, question: Question) -> list[str]:
     return ids
 
 
-def _request(one: Submission, by: Actor, now: datetime) -> Request:
+def _request(one: Submission, by: Actor, now: datetime, zone: tzinfo) -> Request:
     received_at = (one.received_at or now).astimezone(UTC)
-    deadline = clock.start(one.regulation, received_at, now)
+    deadline = clock.start(one.regulation, received_at.astimezone(zone), now)
     return Request(
         id=new_id("req"),
         controller_id=by.controller,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -93,8 +93,8 @@ def lift(session: Session, request: Request, by: Actor, now: datetime) -> None:
         planning.plan(session, request, now)
 
 
-def extend(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
-    """Extend the time for an answer, once, before it is over.
+def extend(session: Session, request: Request, reason: str, zone: tzinfo, by: Actor, now: datetime) -> None:
+    """Extend the time for an answer, once, before it is over; in the calendar of `zone`.
 
     Raises:
         Conflict: it was extended already, it is due, or it has ended.
@@ -104,7 +104,7 @@ def extend(session: Session, request: Request, reason: str, by: Actor, now: date
     if request.extended_at is not None:
         raise Conflict(f"request {request.id} was extended at {request.extended_at.isoformat()}; it can be only once")
     regulation: Regulation = "gdpr" if request.regulation == "gdpr" else "ccpa"
-    due_at = clock.extended(regulation, request.received_at, request.due_at, now)
+    due_at = clock.extended(regulation, request.received_at.astimezone(zone), request.due_at, now)
     request.extension_reason, request.extended_at, request.due_at = checked_reason(reason), now, due_at
     telling.remind_anew(request)
     jobs.due_anew(session, request.id)

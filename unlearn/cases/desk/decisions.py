@@ -48,7 +48,7 @@ class Decisions(Data):
     def extend(self, request_id: str, reason: str, by: Actor = OPERATOR) -> RequestView:
         """Extend the time for an answer, once. Conflict if it can't be any more."""
         by.check("review")
-        return self._change(request_id, by, review.extend, reason)
+        return self._change(request_id, by, review.extend, reason, self.settings.zone)
 
     def retry(self, request_id: str, policy: dict[str, Any] | None = None, by: Actor = OPERATOR) -> RequestView:
         """Try a request again that waits for a decision, under another policy if one is given.

@@ -108,7 +108,7 @@ class Requests(Core):
 
     def _accept_once(self, questions: Sequence[Question]) -> Sequence[list[RequestView] | Exception]:
         with self.store.writing() as session:
-            return intake.accept(session, questions, self._clock())
+            return intake.accept(session, questions, self._clock(), self.settings.zone)
 
     def preview(self, subject: str, by: Actor = OPERATOR) -> list[Touched]:
         """Which adapters a request for the subject would touch; nothing is stored."""
