@@ -70,7 +70,13 @@ def create_app(settings: Settings) -> FastAPI:
             if spans is not None:
                 spans.close()
 
-    app = FastAPI(title="unlearn", version=__version__, description=DESCRIPTION, lifespan=life)
+    app = FastAPI(
+        title="unlearn",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=life,
+        redirect_slashes=False,  # it would lead to whatever host and scheme the client's headers name
+    )
     for part in (requests, adapters, register, ledger, jobs, callbacks, keys, metrics, opendsr, health, explained):
         app.include_router(part.router)
     install(app)

@@ -68,7 +68,8 @@ class Signed:
                 kept.append(message)
 
             await self._app(scope, receive, keep)
-            await _send(kept, self._signer, send)
+            if kept:  # nothing is answered to a client that went away
+                await _send(kept, self._signer, send)
 
 
 async def _send(kept: list[Message], signer: Signer, send: Send) -> None:

@@ -5,6 +5,7 @@ No answer repeats what the client sent: it may hold an identity. Knows no resour
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -176,15 +178,18 @@ class Gate:
                 message = {**message, "headers": [*headers, *extra, (b"cache-control", b"no-store")]}
             await send(message)
 
-        refused = _refused(scope, request_id)
-        body = None if refused else await _body(receive)
-        if refused is None and body is None:
-            refused = _own(request_id, "body-too-large", f"a body may have {MAX_BODY_BYTES} bytes at most")
+        body, refused = b"", _refused(scope, request_id)
+        if refused is None:
+            try:
+                body = await _body(receive)
+            except ClientDisconnect:  # half a body may well read like a whole one; nobody waits for an answer
+                return
+            refused = _unreadable(body, request_id)
         if refused is not None:
             await refused(scope, receive, answer)
             return
         try:
-            await self._app(scope, _replay(body or b"", receive), answer)
+            await self._app(scope, _replay(body, receive), answer)
         except Exception:
             log.exception("request %s crashed", request_id)
             if started:
@@ -202,24 +207,57 @@ def _refused(scope: Scope, request_id: str) -> JSONResponse | None:
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json":
             return _own(request_id, "unsupported-media-type", "send the body as application/json")
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            return _own(request_id, "unsupported-media-type", "send the body as it is, without a Content-Encoding")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
+            return _own(request_id, "body-too-large", f"a body may have {MAX_BODY_BYTES} bytes at most")
     return None
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body, or None if it is too large."""
+async def _body(receive: Receive) -> bytes:
+    """The body, read no further than shows that it is too large.
+
+    Raises:
+        ClientDisconnect: the client went away before it had sent the whole.
+    """
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b"".join(parts)
+            raise ClientDisconnect
         part = message.get("body", b"")
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            return None
         parts.append(part)
-        if not message.get("more_body", False):
+        if size > MAX_BODY_BYTES or not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _unreadable(body: bytes, request_id: str) -> JSONResponse | None:
+    """The answer to a body that would be read in two ways, or in none."""
+    if len(body) > MAX_BODY_BYTES:
+        return _own(request_id, "body-too-large", f"a body may have {MAX_BODY_BYTES} bytes at most")
+    if b"\0" in body:  # as in UTF-16, which the parser would guess; the escaped one is not this byte
+        return _own(request_id, "not-json", "the body can't be read as JSON in UTF-8")
+    try:
+        json.loads(body or b"null", object_pairs_hook=_members)
+    except _Twice:
+        return _own(request_id, "not-json", "the body names a member twice; send each once")
+    except (ValueError, RecursionError):
+        return None  # told where it is parsed
+    return None
+
+
+class _Twice(Exception):
+    """An object names a member twice: which one counts is every reader's own guess (RFC 8259, section 4)."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Twice
+    return found
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 import subprocess
 import sys
@@ -134,6 +136,9 @@ def test_a_wrong_method_is_a_problem_that_names_all_the_right_ones(api, path, al
         (b'{"subject": {"type": "a", "value": "' + b"x" * 600 + b'"}}', 422, "bad-input"),
         (b"[" * 60_000, 400, "not-json"),
         (b'{"subject": ' * 2000 + b"1" + b"}" * 2000, 400, "not-json"),
+        ('{"subject": {"type": "customer", "value": "a"}}'.encode("utf-16"), 400, "not-json"),
+        ('{"subject": {"type": "customer", "value": "a"}}'.encode("utf-16-le"), 400, "not-json"),
+        (b'{"subject": {"type": "customer", "value": "a", "value": "b"}}', 400, "not-json"),
     ],
 )
 def test_a_body_that_can_not_be_used_is_a_problem(api, content, status, kind):
@@ -148,6 +153,49 @@ def test_an_oversized_body_is_refused_while_it_is_read(api):
 
     answer = api.post("/v1/requests", content=forever(), headers={"content-type": "application/json"})
     is_problem(answer, 413, "body-too-large")
+
+
+def test_a_body_that_is_too_large_by_its_headers_is_not_waited_for(api):
+    headers = {"content-type": "application/json", "content-length": "99000000000"}
+    is_problem(api.post("/v1/requests", content=b"{", headers=headers), 413, "body-too-large")
+
+
+def test_a_body_in_another_coding_is_refused(api):
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    is_problem(api.post("/v1/requests", content=b"{}", headers=headers), 415, "unsupported-media-type")
+
+
+def test_a_slash_too_many_leads_nowhere_else(api):
+    is_problem(api.get("/v1/adapters/", headers={"host": "evil.example"}), 404, "not-found")
+
+
+@pytest.mark.parametrize("path", ["/v1/requests", "/opendsr/v2/requests"])
+def test_an_upload_that_breaks_off_changes_nothing_though_what_came_is_whole(api, path):
+    """Spoken past the client library, which sends whole bodies alone."""
+    body = json.dumps({"subject": {"type": "customer", "value": "nobody"}}).encode()
+    came = iter([{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive():
+        return next(came)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = {
+        "authorization": api.headers["Authorization"],
+        "content-type": "application/json",
+        "content-length": "500",
+    }
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {
+        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        "http_version": "1.1",
+        "scheme": "http",
+    }
+    asyncio.run(api.app(scope, receive, send))
+    assert all(message.get("status", 404) == 404 for message in sent)  # the closed front says so at once
+    assert api.get("/v1/requests").json()["items"] == []
 
 
 def test_another_content_type_is_refused(api):
@@ -176,11 +224,12 @@ def test_an_unknown_field_is_told_by_the_place_that_holds_it(api, company):
 
 
 def test_bad_registrations_are_problems_of_their_kind(api, inputs, company, tmp_path):
-    (tmp_path / "home" / "empty.jsonl").write_text("")
+    (tmp_path / "home" / "inputs").mkdir()
+    (tmp_path / "home" / "inputs" / "empty.jsonl").write_text("")
     cases = [
         ({"train": "/etc/passwd"}, 403, "path-not-allowed"),
         ({"base": str(company.adapter)}, 422, "bad-model"),
-        ({"holdout": str(tmp_path / "home" / "empty.jsonl")}, 422, "bad-corpus"),
+        ({"holdout": str(tmp_path / "home" / "inputs" / "empty.jsonl")}, 422, "bad-corpus"),
         ({"holdout": inputs["train"]}, 422, "bad-corpus"),
         ({"policy": {"nonsense": 1}}, 422, "bad-policy"),
         ({"name": "../x"}, 422, "bad-input"),
@@ -191,7 +240,7 @@ def test_bad_registrations_are_problems_of_their_kind(api, inputs, company, tmp_
 
 
 def test_a_recipe_of_another_trainer_is_given_with_the_registration(api, inputs, company, tmp_path):
-    bare = shutil.copytree(company.adapter, tmp_path / "home" / "bare")
+    bare = shutil.copytree(company.adapter, tmp_path / "home" / "inputs" / "bare")
     (bare / "recipe.json").unlink()
     given = inputs | {"adapter": str(bare)}
     problem = is_problem(api.post("/v1/adapters", json=given), 422, "bad-recipe")
