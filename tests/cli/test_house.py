@@ -17,7 +17,7 @@ import pytest
 
 from polling import until
 from servers import Answer, Server
-from unlearn.cli.house import House, environment, free_port
+from unlearn.cli.house import RESTARTS, STEADY_SECONDS, House, Part, environment, free_port
 from unlearn.errors import Unavailable
 from unlearn.settings import Settings
 
@@ -152,7 +152,7 @@ def test_a_part_that_dies_again_and_again_ends_the_house_with_its_log(home, make
         number = process_of(home, "-server")
         os.kill(number, signal.SIGKILL)
         until(lambda number=number: processes(home).get(number, "") == "")
-    assert "the broker died 4 times; its log ends" in said
+    assert "the broker died 4 times in a row; its log ends" in said
     keeper.end()
     assert processes(home) == {}
 
@@ -212,3 +212,22 @@ def test_an_api_that_withholds_adapters_gets_its_worker_all_the_same(tmp_path, k
     assert house.ready() is ready
     server.stop()
     assert house.awaited == ("1 adapter is withheld" if ready else None)
+
+
+def test_deaths_far_apart_do_not_end_the_house(tmp_path):
+    """A part that died three times long ago and now once more is started again; one that dies so in a row is not."""
+    house = House(Settings(home=tmp_path))
+    part = Part("worker", ["true"], tmp_path / "log")
+    house._parts.append(part)
+    house._run(part)
+    try:
+        part.restarts, part.started = RESTARTS, part.started - STEADY_SECONDS - 1
+        part.process.wait()
+        house.check()
+        assert part.restarts == 1
+        part.restarts = RESTARTS
+        part.process.wait()
+        with pytest.raises(Unavailable, match="in a row"):
+            house.check()
+    finally:
+        house.close()

@@ -31,6 +31,8 @@ STOP_SECONDS = 10.0
 LOCK_SECONDS = 5.0
 """How long a house of the same home may take to end; a guardian needs 3."""
 RESTARTS = 3
+STEADY_SECONDS = 300
+"""A part that ran so long before it died begins its restarts anew."""
 POLL_SECONDS = 0.05
 PYTHON = [sys.executable, "-P", "-m"]
 """-P: a directory called `api` or `workers` where the person stands is not ours."""
@@ -43,13 +45,14 @@ ENVIRONMENT = {
 
 @dataclass
 class Part:
-    """A child: its name, its command, its log, the running process, how often it was started again."""
+    """A child: its name, its command, its log, the running process, how often in a row it was started, and when."""
 
     name: str
     command: list[str]
     log: Path
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
+    started: float = 0.0
 
 
 @dataclass
@@ -87,8 +90,9 @@ class House:
             Unavailable: a part did not come up; its log's end is in the message, and nothing is left running. Or the
                 service runs in this home already.
         """
-        self.log_dir.mkdir(parents=True, exist_ok=True)
         home = self.settings.home
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # weights, reasons and keys are nobody else's to read
+        self.log_dir.mkdir(exist_ok=True)
         lock = hold(
             home / "house.lock", LOCK_SECONDS, f"the service runs in '{home}' already; stop it, or name another home"
         )
@@ -146,8 +150,12 @@ class House:
         for part in self._parts:
             if part.process is None or part.process.poll() is None:
                 continue
+            if time.monotonic() - part.started > STEADY_SECONDS:
+                part.restarts = 0
             if part.restarts >= RESTARTS:
-                raise Unavailable(f"the {part.name} died {RESTARTS + 1} times; its log ends:\n{_tail(part.log)}")
+                raise Unavailable(
+                    f"the {part.name} died {RESTARTS + 1} times in a row; its log ends:\n{_tail(part.log)}"
+                )
             self._forget(part)
             part.restarts += 1
             self._run(part)
@@ -179,6 +187,7 @@ class House:
                 env=environment(self.settings),
                 start_new_session=True,
             )
+        part.started = time.monotonic()
         self._tell(f"+{part.process.pid}")
 
     def _end(self, part: Part) -> None:

@@ -59,7 +59,7 @@ class Store:
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.engine = create_engine(parsed, json_serializer=as_json, hide_parameters=True)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise BadInput(f"UNLEARN_DATABASE_URL can't be used: {error}") from None
