@@ -198,7 +198,7 @@ def look(desk: Desk, asked: Asked, requests: int) -> tuple[dict[str, Any], dict[
             session.scalars(select(Doorbell.job_id).where(Doorbell.sent_at.is_(None)))
         )
         entries = list(ledger.all_entries(session))
-    told = Counter(entry.facts["request"] for entry in entries if entry.action == "request_accepted")
+    told = Counter(entry.facts.get("request") for entry in entries if entry.action == "request_accepted")
     people = Counter(row.subject_hash for row in rows.values())
     known = [id_ for number, id_ in asked.ids.items() if number % KNOWN == 0]
     before = [n for n, at in asked.broken.items() if (row := rows.get(asked.ids.get(n, ""))) and row.created_at < at]
