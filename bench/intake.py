@@ -1,4 +1,4 @@
-"""How fast the API takes deletion requests in, and that none it has confirmed is lost when it is killed.
+"""How fast the API takes deletion requests in. `kills.py` shows that none is lost.
 
     python bench/intake.py                          10,000 requests of people unknown, 8 clients, SQLite
     python bench/intake.py --requests 2000 --company DIR --json intake.json
@@ -6,8 +6,7 @@
 
 The API is a process of its own (`python -m api`), with one adapter registered and no broker: doorbells would wait in the
 outbox. Beside it runs `bare.py`, an endpoint that does nothing but insert one row as durably. Both get the same requests from
-the same clients, in turns. Then the API is killed (SIGKILL) in the middle of a load and started again: every request that
-was answered with 201 must be there, and the ledger must hold.
+the same clients, in turns.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,8 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from small import company, registration
 
-from unlearn.cases.desk import Desk
-from unlearn.settings import Settings
+from unlearn.cli.house import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 WARM = 200
@@ -113,14 +110,14 @@ def headers(token: str) -> dict[str, str]:
     return {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
 
 
-def load(port: int, token: str, name: str, requests: int, clients: int, stop: threading.Event | None = None) -> Load:
-    """Submit so many distinct, unknown people from `clients` connections; until `stop` or a broken connection."""
+def load(port: int, token: str, name: str, requests: int, clients: int) -> Load:
+    """Submit so many distinct, unknown people from `clients` connections."""
     done, numbers, lock = Load(), count(), threading.Lock()
 
     def client() -> None:
         connection, sent = http.client.HTTPConnection("127.0.0.1", port, timeout=60), headers(token)
         try:
-            while (number := next(numbers)) < requests and not (stop is not None and stop.is_set()):
+            while (number := next(numbers)) < requests:
                 body = json.dumps({"subject": {"type": "customer", "value": f"{name}-{number}"}})
                 began = time.perf_counter()
                 connection.request("POST", "/v1/requests", body, sent)
@@ -132,8 +129,6 @@ def load(port: int, token: str, name: str, requests: int, clients: int, stop: th
                     (done.ids if got.status == 201 else done.others).append(
                         json.loads(text)["id"] if got.status == 201 else f"{got.status} {text[:300]!r}"
                     )
-        except (OSError, http.client.HTTPException):
-            pass  # the server was killed; what it had not confirmed does not count
         finally:
             connection.close()
 
@@ -147,15 +142,8 @@ def load(port: int, token: str, name: str, requests: int, clients: int, stop: th
     return done
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def main() -> None:
-    """Measure, kill, look for what was confirmed."""
+    """Measure and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000, help="to each of the two, in all turns")
     parser.add_argument("--turns", type=int, default=5)
@@ -170,25 +158,38 @@ def main() -> None:
     show(figures)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    raise SystemExit(bool(figures["killed"]["lost"]))
+
+
+def environment(place: Path, roots: list[Path], url: str | None) -> dict[str, str]:
+    """What makes `python -m api` serve from `place`, with its own database unless `url` names one."""
+    return {
+        "UNLEARN_HOME": str(place / "home"),
+        "UNLEARN_PORT": str(free_port()),
+        "UNLEARN_ROOTS": os.pathsep.join(map(str, roots)),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]]),
+        **({"UNLEARN_DATABASE_URL": url} if url else {}),
+    }
+
+
+def start(env: dict[str, str], place: Path) -> Server:
+    """The API, once it answers."""
+    return Server(["-m", "api"], int(env["UNLEARN_PORT"]), env, place / "api.log", "/healthz")
+
+
+def token_of(place: Path) -> str:
+    """The admin's key, which the API made at its first start."""
+    return (place / "home/keys/local.token").read_text().strip()
 
 
 def measure(place: Path, small: Path, given: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     url = given.database_url
-    env = {
-        "UNLEARN_HOME": str(place / "home"),
-        "UNLEARN_PORT": str(free_port()),
-        "UNLEARN_ROOTS": str(small),
-        "PYTHONPATH": str(ROOT),
-        **({"UNLEARN_DATABASE_URL": url} if url else {}),
-    }
-    port, log = int(env["UNLEARN_PORT"]), place / "api.log"
-    api = Server(["-m", "api"], port, env, log, "/healthz")
+    env = environment(place, [small], url)
+    api = start(env, place)
     first_seconds = api.ready_seconds
-    token = (place / "home/keys/local.token").read_text().strip()
+    token = token_of(place)
     api.end()
-    api = Server(["-m", "api"], port, env, log, "/healthz")
+    api, port = start(env, place), api.port
     time.sleep(3)
     rest_mb = api.rss_mb
     status, made = answer(port, "POST", "/v1/adapters", registration(small), token)
@@ -206,7 +207,8 @@ def measure(place: Path, small: Path, given: argparse.Namespace) -> dict[str, An
             loads[who].append(load(server.port, key, f"{name}-{number}", turn, given.clients))
             loads[who][-1].cpu_seconds = server.cpu_seconds - before
     bare.end()
-    loaded_mb, killed = api.rss_mb, kill(api, env, log, token, name, given)
+    loaded_mb = api.rss_mb
+    api.end()
     ratios = [ours.rate / theirs.rate for ours, theirs in zip(loads["api"], loads["bare"], strict=True)]
     return {
         "requests": given.requests,
@@ -220,7 +222,6 @@ def measure(place: Path, small: Path, given: argparse.Namespace) -> dict[str, An
         **{who: told(runs) for who, runs in loads.items()},
         "ratio": median(ratios),
         "ratios": ratios,
-        "killed": killed,
     }
 
 
@@ -234,37 +235,6 @@ def told(runs: list[Load]) -> dict[str, Any]:
         "p99_ms": cuts[98] * 1e3,
         "cpu_ms": median(run.cpu_seconds / len(run.ids) for run in runs) * 1e3,
         "not_201": [other for run in runs for other in run.others][:5],
-    }
-
-
-def kill(
-    api: Server, env: dict[str, str], log: Path, token: str, name: str, given: argparse.Namespace
-) -> dict[str, Any]:
-    """Kill the API in mid-load, start it again, and look for everything that it had confirmed."""
-    some, found = max(100, given.requests // 10), Load()
-    waiting = threading.Thread(target=lambda: setattr(found, "__dict__", run()))
-
-    def run() -> dict[str, Any]:
-        return vars(load(api.port, token, f"{name}-killed", given.requests, given.clients))
-
-    waiting.start()
-    deadline = time.monotonic() + 60
-    desk = Desk(Settings(home=env["UNLEARN_HOME"], database_url=given.database_url))
-    before = desk.check_ledger()
-    while desk.check_ledger() < before + 2 * some and time.monotonic() < deadline:
-        time.sleep(0.05)
-    api.end(signal.SIGKILL)
-    waiting.join()
-    again = Server(["-m", "api"], api.port, env, log, "/healthz")
-    lost = [id_ for id_ in found.ids if answer(again.port, "GET", f"/v1/requests/{id_}", token=token)[0] != 200]
-    entries = desk.check_ledger()
-    desk.close()
-    again.end()
-    return {
-        "confirmed": len(found.ids),
-        "lost": lost,
-        "ledger_entries_checked": entries,
-        "restart_seconds": again.ready_seconds,
     }
 
 
@@ -290,11 +260,6 @@ def show(figures: dict[str, Any]) -> None:
     console.print(
         f"start to answering: {figures['start_seconds']:.1f} s (with an empty home {figures['first_start_seconds']:.1f} s); "
         f"memory at rest {figures['rss_at_rest_mb']:.0f} MB, after the load {figures['rss_after_load_mb']:.0f} MB"
-    )
-    killed = figures["killed"]
-    console.print(
-        f"killed in mid-load: {killed['confirmed']:,} confirmed, {len(killed['lost'])} lost; ledger whole "
-        f"({killed['ledger_entries_checked']:,} entries); answering again after {killed['restart_seconds']:.1f} s"
     )
 
 
