@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from by_hand import REFUSED, REPORT, changed_version, keys, names, released, second_try, submit, told, work
 
-from unlearn.cases.rights import HERE, Actor
+from unlearn.cases.rights import HERE, OPERATOR, Actor
 from unlearn.cases.views import Own, rfc3339
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
+from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import unpack
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.verify import Published, verify
+from unlearn.evidence.registered import verify_register
+from unlearn.evidence.verify import verify
 
 FOUND = tuple(REPORT["findings"])
 
@@ -181,7 +183,7 @@ def test_the_ledger_says_who_took_an_export_and_what_was_in_it(desk, adapter):
 
 
 def test_the_register_has_a_row_a_request_of_the_period_in_their_order(desk, adapter, company, clock, monkeypatch):
-    monkeypatch.setattr("unlearn.cases.desk.exporting.PAGE", 2)
+    monkeypatch.setattr("unlearn.cases.desk.registers.PAGE", 2)
     ids = []
     for day in range(5):
         ids.append(desk.submit(f"customer:nobody-{day}", received_at=clock.now - timedelta(days=1)).id)
@@ -197,6 +199,45 @@ def test_the_register_has_a_row_a_request_of_the_period_in_their_order(desk, ada
     assert (last["adapters"], last["methods"], last["verdicts"]) == (["bot"], ["ascent"], ["refused"])
     assert last["subject"] not in (None, request.subject_hash)
     assert [row["request"] for row in desk.register(None, None, "bot")] == [request.id]
+
+
+def test_an_exported_register_verifies_with_its_statement_and_the_ledger_says_who_took_it(
+    desk, adapter, company, tmp_path
+):
+    published = desk.checkpoint()
+    request, _ = released(desk, company)
+    made = desk.export_register(None, None, "bot")
+    path = tmp_path / "register.csv"
+    path.write_bytes(made.file.read())
+    assert (path.stat().st_size, request.id in path.read_text()) == (made.size_bytes, True)
+    entry = desk.entries(limit=1000)[-1]
+    assert (entry.seq, entry.action, entry.facts["by"]) == (made.entry, "register_made", "operator")
+    assert entry.facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (entry.facts["rows"], entry.facts["adapter"], entry.facts["adapter_name"]) == (1, adapter.id, "bot")
+    assert entry.facts["signed_by"] == desk.ledger_keys()[0].public.text
+    statement = desk.register_statement(made.entry)
+    told = verify_register(path, statement, keys(desk), Published(published))
+    assert [check.name for check in told if not check.made] == ["witness", "word"]
+    assert not any(word.encode() in statement for word in (company.people[0], request.subject_hash))
+    again = desk.export_register(None, None, "bot")
+    assert (again.file.read(), again.entry > made.entry) == (path.read_bytes(), True)
+    desk.checkpoint()
+    assert desk.register_statement(made.entry) == statement
+    with pytest.raises(NotVerified, match="another"):
+        list(verify_register(path, desk.register_statement(desk.export_register(None, None).entry), keys(desk)))
+
+
+def test_a_statement_is_for_the_company_whose_register_it_is(desk, adapter):
+    made = desk.export_register(None, None)
+    other = Actor("key:x", "ctl_other", frozenset({"audit"}))
+    for seq, by in ((made.entry, other), (1, OPERATOR), (made.entry + 1, OPERATOR)):
+        with pytest.raises(NotFound, match="no register has this id"):
+            desk.register_statement(seq, by)
+    with pytest.raises(NotAllowed):
+        desk.register_statement(made.entry, Actor("key:x", HERE, frozenset({"requests:read"})))
+    own = Actor("key:x", HERE, frozenset({"audit"}))
+    assert desk.entries(made.entry - 1, 1, own)[0].action == "register_made"
+    assert desk.entries(made.entry - 1, 1, other)[0].action is None
 
 
 def test_a_register_that_can_not_be_says_why(desk, adapter):

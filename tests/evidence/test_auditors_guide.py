@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import unlearn
-from dossiers import ABOUT, Ledger, bundle, dossier, edited, resigned, signer
+from dossiers import ABOUT, REGISTER, Ledger, bundle, dossier, edited, resigned, sealed_register, signer
 from unlearn.evidence.checkpoint import cosign_note
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.layout import ENTRIES, STATEMENT
@@ -25,8 +25,12 @@ GUIDE = (ROOT / "docs" / "guide" / "auditor.md").read_text(encoding="utf-8")
 WHOLE = bundle()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)
+OF_A_BUNDLE, _, OF_A_PERIOD = GUIDE.partition("## A period")
+ALONE = {"PATH": os.environ["PATH"], "PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
+
+
+def blocks(language: str, text: str = OF_A_BUNDLE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def followed(folder: Path, data: bytes, pem: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -36,8 +40,7 @@ def followed(folder: Path, data: bytes, pem: str | None = None) -> subprocess.Co
     [script] = blocks("python")
     (folder / "verify.py").write_text(script)
     commands = "set -e\n" + "".join(blocks("sh"))
-    alone = {"PATH": os.environ["PATH"], "PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
-    return subprocess.run(["bash", "-c", commands], cwd=folder, env=alone, capture_output=True, text=True)
+    return subprocess.run(["bash", "-c", commands], cwd=folder, env=ALONE, capture_output=True, text=True)
 
 
 def test_the_guides_commands_verify_a_bundle(tmp_path):
@@ -137,6 +140,18 @@ def test_a_witnesss_line_is_laid_out_as_the_guide_says_and_openssl_verifies_it(t
     command = "openssl pkeyutl -verify -pubin -inkey witness.pem -rawin -in message -sigfile signature"
     done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True)
     assert "Signature Verified Successfully" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("register", "key", "code"),
+    [(REGISTER, b"k", 0), (REGISTER + b"\n", b"k", 1), (b"", b"k", 1), (REGISTER, b"o", 1)],
+)
+def test_the_guides_commands_tell_whether_a_register_is_the_one_that_was_signed(tmp_path, register, key, code):
+    (tmp_path / "register.csv").write_bytes(register)
+    (tmp_path / "register.csv.dsse.json").write_bytes(sealed_register())
+    (tmp_path / "ledger.pem").write_text(signer(key).public.pem)
+    commands = "set -e\n" + "".join(blocks("sh", OF_A_PERIOD))
+    assert subprocess.run(["bash", "-c", commands], cwd=tmp_path, env=ALONE, capture_output=True).returncode == code
 
 
 def test_the_guides_commands_refuse_another_key(tmp_path):
