@@ -117,6 +117,25 @@ def test_an_export_after_a_key_was_rotated_and_one_retired_verifies_under_what_i
     assert "key" in names(desk.export(last.id), desk)
 
 
+def test_of_many_adapters_that_were_searched_the_bundle_has_the_list_whose_digest_the_ledger_has(
+    desk, adapter, company, monkeypatch
+):
+    monkeypatch.setattr("unlearn.cases.planning.MOST_NAMED", 0)
+    first, second = (desk.submit(f"customer:nobody-{i}") for i in range(2))
+    for request in (first, second):
+        data = desk.export(request.id)
+        [told] = [one.said for one in verify(data, keys(desk)) if one.name == "statement"]
+        assert "which adapters were searched" not in told
+        listed = unpack(data)["searched.json"]
+        assert json.loads(listed) == [{"adapter": adapter.id, "sha256": adapter.current.sha256, "version": 1}]
+        [entry] = [json.loads(line) for line in unpack(data)["ledger/entries.jsonl"].splitlines()][-1:]
+        assert entry["facts"]["adapters_versions_sha256"] == hashlib.sha256(listed).hexdigest()
+    again, _ = released(desk, company)
+    desk.submit(company.people[0])  # the adapter serves another version now, and the first list is still the first's
+    assert unpack(desk.export(first.id))["searched.json"] == listed
+    assert "searched.json" not in unpack(desk.export(again.id))
+
+
 def test_an_open_request_is_not_exported_and_nobody_elses_is_found(desk, adapter, company):
     request, _ = submit(desk, company)
     with pytest.raises(Conflict, match="pending"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 STATEMENT, MANIFEST = "statement.dsse.json", "manifest.json"
 REQUEST, README, SCRIPT = "request.json", "README.txt", "verify.py"
+SEARCHED = "searched.json"
 CERTIFICATE, PDF = "certificate.html", "certificate.pdf"
 ENTRIES, CHECKPOINT, EARLIER = "ledger/entries.jsonl", "ledger/checkpoint.txt", "ledger/consistency.json"
 SCHEMA = "unlearn/manifest/v1"

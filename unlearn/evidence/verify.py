@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unlearn.evidence.agreement import Files, agreed, reports_of, subjects_of
+from unlearn.evidence.agreement import Files, agreed, reports_of, subjects_of, unlisted
 from unlearn.evidence.anchored import (
     Check,
     Published,
@@ -75,7 +75,10 @@ def verify(
     yield Check("files", f"{listed} files have the SHA-256 that the signed manifest says, and there is no other")
     predicate = agreed(files, statement)
     request = predicate["request"]
-    yield Check("statement", f"request {request['id']}, {request['state']}; it says what the files say")
+    yield Check(
+        "statement",
+        f"request {request['id']}, {request['state']}; it says what the files say{unlisted(files, predicate)}",
+    )
     checkpoint, noted = checkpoint_of(files, predicate, known)
     yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {noted.text}")
     entries = included(files, predicate, checkpoint)

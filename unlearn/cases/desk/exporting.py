@@ -17,12 +17,14 @@ from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests
 from unlearn.cases.tables import Controller
 from unlearn.cases.views import AdapterView, JobView, RequestView, VersionView, as_json
 from unlearn.errors import Conflict
+from unlearn.evidence.agreement import LISTED
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import PublicKey, Signer
+from unlearn.evidence.statement import searched
 
 MOST_EARLIER = 64
 """Checkpoints before a bundle's own, the newest of them, from which it proves that the ledger goes on."""
@@ -128,7 +130,15 @@ def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, si
         checkpoint=note,
         earlier=earlier,
         keys=[key for key in keys if key == signer or _signed(note, key)],
+        searched=_searched(session, case.entries),
     )
+
+
+def _searched(session: Session, entries: Sequence[Entry]) -> bytes | None:
+    """The list of the adapters that were searched, where the entries have its digest alone."""
+    digest = (searched(entries) or {}).get(LISTED)
+    listed = None if digest is None else adapters.kept_list(session, digest)
+    return None if listed is None else listed.encode()
 
 
 def proofs(
