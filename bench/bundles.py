@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import pack
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.layout import CHECKPOINT, ENTRIES, MANIFEST, SCHEMA, STATEMENT
 from unlearn.evidence.signing import Signer
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
-from unlearn.evidence.verify import Published
 
 Files = dict[str, bytes]
 

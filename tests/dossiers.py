@@ -17,6 +17,7 @@ from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.ledger import Entry, entry_leaf
+from unlearn.evidence.registered import register_statement
 from unlearn.evidence.signing import signer_of
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
@@ -186,6 +187,30 @@ def edited(data: bytes, name: str, change) -> dict[str, bytes]:
 def predicate_of(data: bytes) -> dict[str, Any]:
     envelope = json.loads(unpack(data)["statement.dsse.json"])
     return json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+
+
+REGISTER = b"request,subject\nreq_1,cccc\nreq_2,dddd\n"
+TAKEN: dict[str, Any] = {
+    "by": "key:1",
+    "controller": "ctl_1",
+    "format": "csv",
+    "rows": 2,
+    "from": "2026-01-01",
+    "to": "2026-12-31",
+    "as_of": "2026-03-01T10:10:00Z",
+    "sha256": hashlib.sha256(REGISTER).hexdigest(),
+}
+
+
+def sealed_register(facts=TAKEN, who=None, size: int = 11, entries=None, change=lambda statement: statement) -> bytes:
+    """The statement about a register whose export is entry 11; `facts` are that entry's."""
+    who = who or signer()
+    ledger = Ledger([*FACTS, ("register_made", facts), ("key_created", {"key": "4"})], about=ABOUT)
+    told = [ledger.entries[seq - 1] for seq in entries or (1, 11)]
+    paths = {entry.seq: ledger.path(entry.seq, size) for entry in told}
+    earlier = {old: ledger.since(old, size) for old in (2, 5)}
+    made = register_statement(ledger.entries[10], "Example", told, paths, ledger.checkpoint(size), earlier, who.public)
+    return seal(spelled(change(made)), who)
 
 
 def zipped(entries, compression=zipfile.ZIP_STORED) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,22 @@ def test_the_register_comes_as_csv_and_as_json_lines(api, registered, company):
     assert json.loads(line)["request"] == asked["id"]
     past = {"from": str(TODAY - timedelta(days=9)), "to": str(TODAY - timedelta(days=8)), "format": "jsonl"}
     assert api.get("/v1/register", params=past).text == ""
+
+
+def test_a_register_links_to_its_signed_statement(api, registered, company):
+    for form in ("csv", "jsonl"):
+        answer = api.get("/v1/register", params={"format": form})
+        assert answer.headers["content-length"] == str(len(answer.content))
+        link = answer.links["describedby"]
+        told = api.get(link["url"])
+        assert told.headers["content-type"] == link["type"] == "application/vnd.dsse.envelope.v1+json"
+        [subject] = json.loads(base64.b64decode(told.json()["payload"]))["subject"]
+        assert subject == {
+            "name": f"register.{form}",
+            "digest": {"sha256": hashlib.sha256(answer.content).hexdigest()},
+        }
+    is_problem(api.get("/v1/register/1/statement"), 404, "not-found")
+    assert api.get("/v1/register/0/statement").status_code == 422
 
 
 def test_a_period_that_can_not_be_and_an_adapter_that_is_not_there_say_so(api):

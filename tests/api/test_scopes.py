@@ -38,6 +38,7 @@ RIGHTS = {
     ("GET", "/v1/requests/{id}"): (READ, None),
     ("GET", "/v1/requests/{id}/export"): ({"audit"}, None),
     ("GET", "/v1/register"): ({"audit"}, None),
+    ("GET", "/v1/register/{seq}/statement"): ({"audit"}, None),
     ("POST", "/v1/requests/{id}/cancel"): ({"requests:write"}, None),
     ("POST", "/v1/requests/{id}/hold"): ({"review"}, REASON),
     ("POST", "/v1/requests/{id}/lift"): ({"review"}, None),

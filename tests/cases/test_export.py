@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from by_hand import REFUSED, REPORT, changed_version, keys, names, released, second_try, submit, told, work
 
-from unlearn.cases.rights import HERE, Actor
+from unlearn.cases.rights import HERE, OPERATOR, Actor
 from unlearn.cases.views import Own, rfc3339
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
+from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import unpack
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.verify import Published, verify
+from unlearn.evidence.registered import verify_register
+from unlearn.evidence.verify import verify
 
 FOUND = tuple(REPORT["findings"])
 
@@ -115,6 +117,26 @@ def test_an_export_after_a_key_was_rotated_and_one_retired_verifies_under_what_i
     assert "key" in names(desk.export(last.id), desk)
 
 
+def test_of_many_adapters_that_were_searched_the_bundle_has_the_list_whose_digest_the_ledger_has(
+    desk, adapter, company, monkeypatch
+):
+    monkeypatch.setattr("unlearn.cases.planning.MOST_NAMED", 0)
+    first, second = (desk.submit(f"customer:nobody-{i}") for i in range(2))
+    for request in (first, second):
+        data = desk.export(request.id)
+        [told] = [one.said for one in verify(data, keys(desk)) if one.name == "statement"]
+        assert "which adapters were searched" not in told
+        listed = unpack(data)["searched.json"]
+        assert json.loads(listed) == [{"adapter": adapter.id, "sha256": adapter.current.sha256, "version": 1}]
+        entries = [json.loads(line) for line in unpack(data)["ledger/entries.jsonl"].splitlines()]
+        [entry] = [one for one in entries if one["action"] == "request_completed"]
+        assert entry["facts"]["adapters_versions_sha256"] == hashlib.sha256(listed).hexdigest()
+    again, _ = released(desk, company)
+    desk.submit(company.people[0])  # the adapter serves another version now, and the first list is still the first's
+    assert unpack(desk.export(first.id))["searched.json"] == listed
+    assert "searched.json" not in unpack(desk.export(again.id))
+
+
 def test_an_open_request_is_not_exported_and_nobody_elses_is_found(desk, adapter, company):
     request, _ = submit(desk, company)
     with pytest.raises(Conflict, match="pending"):
@@ -181,7 +203,7 @@ def test_the_ledger_says_who_took_an_export_and_what_was_in_it(desk, adapter):
 
 
 def test_the_register_has_a_row_a_request_of_the_period_in_their_order(desk, adapter, company, clock, monkeypatch):
-    monkeypatch.setattr("unlearn.cases.desk.exporting.PAGE", 2)
+    monkeypatch.setattr("unlearn.cases.desk.registers.PAGE", 2)
     ids = []
     for day in range(5):
         ids.append(desk.submit(f"customer:nobody-{day}", received_at=clock.now - timedelta(days=1)).id)
@@ -197,6 +219,49 @@ def test_the_register_has_a_row_a_request_of_the_period_in_their_order(desk, ada
     assert (last["adapters"], last["methods"], last["verdicts"]) == (["bot"], ["ascent"], ["refused"])
     assert last["subject"] not in (None, request.subject_hash)
     assert [row["request"] for row in desk.register(None, None, "bot")] == [request.id]
+
+
+def test_an_exported_register_verifies_with_its_statement_and_the_ledger_says_who_took_it(
+    desk, adapter, company, tmp_path
+):
+    published = desk.checkpoint()
+    request, _ = released(desk, company)
+    made = desk.export_register(None, None, "bot")
+    path = tmp_path / "register.csv"
+    path.write_bytes(made.file.read())
+    assert (path.stat().st_size, request.id in path.read_text()) == (made.size_bytes, True)
+    entry = desk.entries(limit=1000)[-1]
+    assert (entry.seq, entry.action, entry.facts["by"]) == (made.entry, "register_made", "operator")
+    assert entry.facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (entry.facts["rows"], entry.facts["adapter"], entry.facts["adapter_name"]) == (1, adapter.id, "bot")
+    assert entry.facts["signed_by"] == desk.ledger_keys()[0].public.text
+    statement = desk.register_statement(made.entry)
+    told = verify_register(path, statement, keys(desk), Published(published))
+    assert [check.name for check in told if not check.made] == ["witness", "word"]
+    assert not any(word.encode() in statement for word in (company.people[0], request.subject_hash))
+    again = desk.export_register(None, None, "bot")
+    assert (again.file.read(), again.entry > made.entry) == (path.read_bytes(), True)
+    desk.checkpoint()
+    assert desk.register_statement(made.entry) == statement
+    with pytest.raises(NotVerified, match="another"):
+        list(
+            verify_register(
+                path, desk.register_statement(desk.export_register(None, None, form="jsonl").entry), keys(desk)
+            )
+        )
+
+
+def test_a_statement_is_for_the_company_whose_register_it_is(desk, adapter):
+    made = desk.export_register(None, None)
+    other = Actor("key:x", "ctl_other", frozenset({"audit"}))
+    for seq, by in ((made.entry, other), (1, OPERATOR), (made.entry + 1, OPERATOR)):
+        with pytest.raises(NotFound, match="no register has this id"):
+            desk.register_statement(seq, by)
+    with pytest.raises(NotAllowed):
+        desk.register_statement(made.entry, Actor("key:x", HERE, frozenset({"requests:read"})))
+    own = Actor("key:x", HERE, frozenset({"audit"}))
+    assert desk.entries(made.entry - 1, 1, own)[0].action == "register_made"
+    assert desk.entries(made.entry - 1, 1, other)[0].action is None
 
 
 def test_a_register_that_can_not_be_says_why(desk, adapter):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dossiers import Ledger, bundle, dossier, signer
+from dossiers import REGISTER, Ledger, bundle, dossier, sealed_register, signer
 from unlearn.evidence.checkpoint import cosign_note
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.signing import COSIGNATURE, signer_of
@@ -107,6 +107,28 @@ def test_what_can_not_be_read_ends_with_2(run, place, words, said):
     code, out, told = run("verify", *words)
     assert (code, out) == (2, "")
     assert said in told
+
+
+def test_a_register_verifies_with_the_statement_beside_it(run, place):
+    Path("register.csv").write_bytes(REGISTER)
+    asked = ("verify", "register.csv", "--key", "ledger.pub")
+    code, out, told = run(*asked)
+    assert (code, out, "register.csv.dsse.json' can't be read" in told) == (2, "", True)
+    Path("register.csv.dsse.json").write_bytes(sealed_register())
+    code, out, _ = run(*asked)
+    lines = out.splitlines()
+    assert (code, lines[-1]) == (0, "register.csv: verified")
+    assert [line[0] for line in lines[:-1]] == list("✓✓✓✓✓✓··✓·")
+    assert run(*asked[:-1], "ledger.pem")[0] == 0
+    code, out, _ = run(*asked, "--json")
+    assert (code, json.loads(out)["verified"]) == (0, True)
+    Path("register.csv").write_bytes(REGISTER + b"req_3,eeee\n")
+    code, out, _ = run(*asked)
+    assert (code, out.splitlines()[-2][:10]) == (1, "✗ register")
+    assert "--adapter is for a request's bundle" in run(*asked, "--adapter", "x")[2]
+    Path("register.csv").unlink()
+    code, out, told = run(*asked)
+    assert (code, out, "register 'register.csv' can't be read" in told) == (2, "", True)
 
 
 def test_a_bundle_that_is_no_zip_or_leads_elsewhere_ends_with_1(run, place):

@@ -96,6 +96,34 @@ def test_a_file_that_no_bundle_of_the_request_has_is_found(name):
     assert (check, name in message) == ("certificate", True)
 
 
+LISTED = b'[{"adapter":"adp_1","sha256":"' + b"a" * 64 + b'","version":1}]'
+SEARCHED = {
+    "request": "req_1",
+    "completed_at": REQUEST["completed_at"],
+    "adapters_searched": 1,
+    "adapters_versions_sha256": hashlib.sha256(LISTED).hexdigest(),
+}
+
+
+def of_nobody(searched: bytes | None = LISTED, **more) -> bytes:
+    """A request that no adapter knew, of a list that is in the bundle."""
+    facts = [FACTS[0], FACTS[2], ("request_completed", SEARCHED | more)]
+    ledger = Ledger(facts, about=(2, 3))
+    return bundle(dossier(ledger, 3, (2, 3), REQUEST | {"jobs": []}, works=[], searched=searched))
+
+
+def test_the_list_of_the_adapters_that_were_searched_is_the_one_in_the_ledger():
+    assert "which adapters" not in said(of_nobody(), "statement")[0]
+    assert said(of_nobody(), "certificate")[1]
+    assert "which adapters were searched it does not show" in said(of_nobody(None), "statement")[0]
+    for data in (
+        resigned(unpack(of_nobody()) | {"searched.json": LISTED.replace(b"adp_1", b"adp_2")}),
+        resigned(unpack(WHOLE) | {"searched.json": LISTED}),
+        of_nobody(adapters_searched=2),
+    ):
+        assert refused(data)[0] == "statement"
+
+
 def test_of_the_pdf_it_is_said_that_it_was_not_compared():
     assert said(WHOLE, "certificate")[0].endswith("certificate.pdf: not compared; the HTML is")
 
@@ -131,7 +159,7 @@ def test_the_words_of_this_version_are_the_ones_it_had():
     """Whoever changes them raises RENDERER, and puts the new digest here: older bundles are then not compared."""
     files = rendered(predicate_of(rich()), {"job_1": json.loads(unpack(rich())["jobs/job_1/report.json"])})
     digest = hashlib.sha256(b"".join(name.encode() + data for name, data in sorted(files.items()))).hexdigest()
-    assert (RENDERER, digest) == (1, "7ea23a94ceeb6a61e29d6521a7185c885de6af1c017573ffbd9ad742673242e0")
+    assert (RENDERER, digest) == (2, "628aeb7dae02673c1a27b26e37ad993d31f7d7d1c56b65277009a827a80403ac")
 
 
 @pytest.mark.parametrize("field", ["decisions", "purged"])

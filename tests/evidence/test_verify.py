@@ -34,13 +34,14 @@ from dossiers import (
     signer,
     trusted,
 )
+from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.ledger import new_entry, report_digest
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
-from unlearn.evidence.verify import Published, verify
+from unlearn.evidence.verify import verify
 
 WHOLE = bundle()
 CHECKS = [

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from dossiers import Ledger, bundle, dossier, signer, trusted
+from unlearn.evidence.anchored import Published
 from unlearn.evidence.checkpoint import NoteBroken, claimed, cosign_note
 from unlearn.evidence.cosigning import cosignatures, lines_in, with_lines, witness_key
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.signing import COSIGNATURE, LedgerKeyError, signer_of
-from unlearn.evidence.verify import Published, verify
+from unlearn.evidence.verify import verify
 
 SEEN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOTE = Ledger().checkpoint(9)

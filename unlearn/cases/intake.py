@@ -243,6 +243,8 @@ def _write(session: Session, known: _Known) -> None:
     errands.tell_many(session, done, "request.completed", now)
     keys.note_answers(session, known.answers, now)
     searched = adapters.serving(session, [one.controller_id for one in done]) if done else {}
+    for those in searched.values():
+        planning.keep_list(session, those)
     told: list[Fact] = []
     for one in known.made:
         pair = one.controller_id, one.subject_hash

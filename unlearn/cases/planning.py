@@ -125,6 +125,7 @@ def plan(session: Session, request: Request, now: datetime, policy: dict[str, An
     if not busy:
         requests.move(session, request.id, "completed", now)
         searched = adapters.serving(session, [request.controller_id])[request.controller_id]
+        keep_list(session, searched)
         ledger.append_many(session, now, [completed(request, searched, learned)])
 
 
@@ -136,13 +137,28 @@ def completed(request: Request, searched: tuple[Serving, ...], learned: Sequence
     return Fact("request_completed", {**facts, **_versions(searched)}, [request.id])
 
 
-@lru_cache(maxsize=16)
+def keep_list(session: Session, searched: tuple[Serving, ...]) -> None:
+    """Keep what was searched where the ledger gets the digest of its list alone: an export has the list."""
+    if len(searched) > MOST_NAMED:
+        adapters.keep_list(session, *_listed(searched))
+
+
 def _versions(searched: tuple[Serving, ...]) -> dict[str, Any]:
-    """The versions searched, by adapter id; of very many the digest of their list, as canonical JSON (RFC 8785)."""
-    named: list[Any] = [{"adapter": one.adapter_id, "version": one.number, "sha256": one.sha256} for one in searched]
-    if len(named) <= MOST_NAMED:
-        return {"adapters_versions": named}
-    return {"adapters_versions_sha256": hashlib.sha256(rfc8785.dumps(named)).hexdigest()}
+    """The versions searched, by adapter id; of very many the digest of their list."""
+    if len(searched) > MOST_NAMED:
+        return {"adapters_versions_sha256": _listed(searched)[0]}
+    return {"adapters_versions": _named(searched)}
+
+
+@lru_cache(maxsize=16)
+def _listed(searched: tuple[Serving, ...]) -> tuple[str, str]:
+    """SHA-256 and text of the list, as canonical JSON (RFC 8785)."""
+    listed = rfc8785.dumps(_named(searched))
+    return hashlib.sha256(listed).hexdigest(), listed.decode()
+
+
+def _named(searched: tuple[Serving, ...]) -> list[Any]:
+    return [{"adapter": one.adapter_id, "version": one.number, "sha256": one.sha256} for one in searched]
 
 
 def withdraw(session: Session, request: Request, now: datetime) -> None:

@@ -361,6 +361,15 @@ class LedgerSubject(Table):
     seq: Mapped[int] = mapped_column(ForeignKey("ledger.seq"), primary_key=True)
 
 
+class SearchedList(Table):
+    """The adapters that were searched for somebody, as canonical JSON, where the ledger has the digest of it alone."""
+
+    __tablename__ = "searched_lists"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    adapters: Mapped[str] = mapped_column(Text)
+
+
 class SignedCheckpoint(Table):
     """A signed note of the tree's root at one size; rows are only ever added."""
 

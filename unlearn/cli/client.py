@@ -54,8 +54,8 @@ class Client:
         """The bytes at `path`."""
         return self._send("GET", path).content
 
-    def save(self, path: str, out: Path, **params: Any) -> int:
-        """Write what is at `path` to the new file `out` as it comes; how many bytes. Half an answer leaves none."""
+    def save(self, path: str, out: Path, **params: Any) -> dict[str, str]:
+        """Write what is at `path` to the new file `out` as it comes, whole or not at all; its links by relation."""
         draft = out.with_name(f".{out.name}.part")
         try:
             with self._http.stream("GET", path, params=_given(params)) as response, draft.open("wb") as file:
@@ -65,11 +65,11 @@ class Client:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
             draft.rename(out)
+            return {relation: str(link["url"]) for relation, link in response.links.items() if relation}
         except httpx.HTTPError as error:
             raise self._silent(error) from None
         finally:
             draft.unlink(missing_ok=True)
-        return out.stat().st_size
 
     def submit(self, subject: str) -> Any:
         """Submit a deletion request for "type:value"."""

@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from unlearn.cli.client import Client
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, UnlearnError
 
 HERE = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option("--url", envvar="UNLEARN_URL", help="Where the service answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DAY = ["%Y-%m-%d"]
+REGISTERS = (".csv", ".jsonl")
 
 
 def export(
@@ -34,7 +35,7 @@ def export(
     url: Url = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Export a request as a signed bundle, or the register of a period, a row a request."""
+    """Export a request as a signed bundle, or the register of a period, a row a request, and its signed statement."""
     if (request is None) == (since is None and until is None):
         raise BadInput("name a request, or a period with --from and --to")
     if request is not None:
@@ -43,7 +44,7 @@ def export(
         save(url, f"/v1/requests/{request}/export", {}, out or Path(f"{request}.zip"), as_json)
         return
     path = out or Path("register.csv")
-    if path.suffix not in (".csv", ".jsonl"):
+    if path.suffix not in REGISTERS:
         raise BadInput(f"--out '{path}': a register is .csv or .jsonl")
     days = {"from": since and f"{since:%Y-%m-%d}", "to": until and f"{until:%Y-%m-%d}"}
     asked = {**days, "format": path.suffix[1:], "adapter": adapter}
@@ -51,22 +52,33 @@ def export(
 
 
 def save(url: str, path: str, asked: dict[str, Any], out: Path, as_json: bool) -> None:
-    """Download what is at `path` into a new file and print where it is.
+    """Download what is at `path` into a new file, and the statement that it links to beside it; print where they are.
 
     Raises:
-        BadInput: the file exists, or its directory does not.
+        BadInput: a file exists, or its directory does not.
     """
-    if out.exists():
-        raise BadInput(f"--out '{out}' exists; name another file")
+    from unlearn.evidence.registered import beside
+
+    for one in (out, beside(out)):
+        if one.exists():
+            raise BadInput(f"--out '{one}' exists; name another file")
     if not out.parent.is_dir():
         raise BadInput(f"--out '{out}': there is no directory '{out.parent}'")
     with Client(url) as client:
-        size = client.save(path, out, **asked)
-    typer.echo(json.dumps({"export": str(out), "bytes": size}) if as_json else str(out))
+        statement = client.save(path, out, **asked).get("describedby")
+        try:
+            if statement is not None:
+                client.save(statement, beside(out))
+        except UnlearnError:
+            out.unlink()  # without its statement it is no evidence
+            raise
+    made = {"export": str(out), "bytes": out.stat().st_size}
+    made |= {"statement": str(beside(out))} if statement is not None else {}
+    typer.echo(json.dumps(made) if as_json else str(out))
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle, as it was downloaded.")],
+    bundle: Annotated[Path, typer.Argument(help="The bundle, or a register beside its statement, as downloaded.")],
     key: Annotated[
         list[Path],
         typer.Option(help="The ledger's public key (name+id+key, or PEM) from a place you trust; repeatable."),
@@ -85,16 +97,29 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a bundle offline: every check in a line; exits with 1 on the first that fails."""
+    """Verify a bundle or a register offline: every check in a line; exits with 1 on the first that fails."""
     from unlearn.evidence.refusal import NotVerified
+    from unlearn.evidence.registered import beside, verify_register
     from unlearn.evidence.trust import read_keys, read_witnesses
-    from unlearn.evidence.verify import verify as checks
+    from unlearn.evidence.verify import verify as checks_of
 
-    data, keys = _bytes(bundle, "the bundle"), [one for path in key for one in read_keys(path)]
+    is_register = bundle.suffix in REGISTERS
+    if is_register and adapter is not None:
+        raise BadInput("--adapter is for a request's bundle, which says what was released; a register does not")
+    if is_register and not bundle.is_file():
+        raise BadInput(f"the register '{bundle}' can't be read (there is no such file)")
+    data = _bytes(beside(bundle), "the register's statement") if is_register else _bytes(bundle, "the bundle")
+    keys = [one for path in key for one in read_keys(path)]
     witnesses = [one for path in witness or () for one in read_witnesses(path)]
+    known = _published(checkpoint, proof)
+    checks = (
+        verify_register(bundle, data, keys, known, witnesses)
+        if is_register
+        else checks_of(data, keys, known, adapter, witnesses)
+    )
     told: list[dict[str, str]] = []
     try:
-        for check in checks(data, keys, _published(checkpoint, proof), adapter, witnesses):
+        for check in checks:
             _tell(told, check.name, "passed" if check.made else "not made", check.said, as_json)
     except NotVerified as error:
         _tell(told, error.check, "failed", str(error), as_json)
@@ -118,7 +143,7 @@ def _tell(told: list[dict[str, str]], name: str, result: str, detail: str, as_js
 
 def _published(checkpoint: Path | None, proof: Path | None) -> Any:
     """The published checkpoint, and the proof that goes with it."""
-    from unlearn.evidence.verify import Published
+    from unlearn.evidence.anchored import Published
 
     if checkpoint is None:
         if proof is not None:

@@ -6,13 +6,14 @@ entries, `story` compares.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
 from unlearn.evidence.dossier import Work
-from unlearn.evidence.layout import MANIFEST, REQUEST
+from unlearn.evidence.layout import MANIFEST, REQUEST, SEARCHED
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.statement import copied, named
@@ -21,6 +22,9 @@ Files = Mapping[str, bytes]
 Json = Mapping[str, Any]
 OF_ENTRIES = frozenset({"renderer", "issued", "searched", "purged", "ledger"})
 """Parts of the predicate that no file but the ledger's has."""
+
+LISTED = "adapters_versions_sha256"
+"""The field that has the digest of the list of adapters, where they are too many to be named."""
 
 SINCE_RENDERED = frozenset({"controller", "superseded"})
 """Fields that are missing in statements from before these named their renderer."""
@@ -34,6 +38,7 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
         NotVerified: it does not; where.
     """
     said: dict[str, Any] = statement["predicate"]
+    _check_searched(files, said)
     request, subjects = json.loads(files[REQUEST]), {MANIFEST: subjects_of(statement)[MANIFEST]}
     works = [_work(files, job["id"]) for job in request["jobs"]]
     decided = [Entry(one["seq"], one["at"], one["action"], one["facts"], "") for one in said["decisions"]]
@@ -53,6 +58,24 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     if subjects != subjects_of(statement):
         raise NotVerified("statement", "its subjects are not the versions that it speaks of")
     return said
+
+
+def _check_searched(files: Files, said: Json) -> None:
+    """Check the list of the adapters that were searched, where there is one, against the digest that is stated."""
+    stated = said.get("searched") or {}
+    if SEARCHED not in files:
+        return
+    if hashlib.sha256(files[SEARCHED]).hexdigest() != stated.get(LISTED):
+        raise NotVerified("statement", f"{SEARCHED} is not the list of adapters whose SHA-256 the statement has")
+    if len(json.loads(files[SEARCHED])) != stated["adapters_searched"]:
+        raise NotVerified("statement", f"{SEARCHED} has another number of adapters than the statement says")
+
+
+def unlisted(files: Files, said: Json) -> str:
+    """What is to be said where the list of the adapters that were searched is not in the bundle."""
+    if SEARCHED in files or LISTED not in (said.get("searched") or {}):
+        return ""
+    return f"; which adapters were searched it does not show, as {SEARCHED} is not in it: their list's SHA-256 alone"
 
 
 def _work(files: Files, job_id: str) -> Work:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unlearn.evidence.agreement import Files, reports_of
-from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, RENDERER, REQUEST, STATEMENT
+from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, RENDERER, REQUEST, SEARCHED, STATEMENT
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified, laid_out
@@ -19,7 +19,7 @@ from unlearn.evidence.signing import PublicKey
 
 Json = Mapping[str, Any]
 
-FIXED = frozenset({STATEMENT, MANIFEST, REQUEST, ENTRIES, CHECKPOINT, EARLIER, PDF})
+FIXED = frozenset({STATEMENT, MANIFEST, REQUEST, ENTRIES, CHECKPOINT, EARLIER, PDF, SEARCHED})
 OTHERS = re.compile(
     r"keys/(ledger\.pub|[0-9a-f]{8}\.pem)|jobs/([^/]+)/(job\.json|report\.json|mlflow\.json|figures/[^/]+)"
 )

@@ -43,6 +43,7 @@ class Dossier:
         checkpoint: the signed note.
         earlier: by the size of a checkpoint published before, the consistency path from it to this one.
         keys: public keys of the ledger, for convenience.
+        searched: the list of the adapters that were searched, where the entries have its SHA-256 alone; None else.
     """
 
     request: Json
@@ -52,3 +53,4 @@ class Dossier:
     checkpoint: str
     earlier: Mapping[int, Sequence[bytes]]
     keys: Sequence[PublicKey]
+    searched: bytes | None = None

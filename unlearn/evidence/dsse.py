@@ -16,6 +16,9 @@ from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.signing import PublicKey, Signer
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+"""The media type of an envelope."""
+
 FIELDS = {"payload", "payloadType", "signatures"}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 STATEMENT, MANIFEST = "statement.dsse.json", "manifest.json"
 REQUEST, README, SCRIPT = "request.json", "README.txt", "verify.py"
+SEARCHED = "searched.json"
 CERTIFICATE, PDF = "certificate.html", "certificate.pdf"
 ENTRIES, CHECKPOINT, EARLIER = "ledger/entries.jsonl", "ledger/checkpoint.txt", "ledger/consistency.json"
 SCHEMA = "unlearn/manifest/v1"
 """Of the manifest."""
 
-RENDERER = 1
+RENDERER = 2
 """Version of the words and forms in which a bundle tells what its statement and reports say (`rendered`).
 
 Raise it when one of them changes: verification compares only what its own version made.

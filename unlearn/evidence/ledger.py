@@ -57,6 +57,7 @@ Action = Literal[
     "callback_delivered",
     "deployment_done",
     "export_made",
+    "register_made",
     "ledger_key_added",
     "ledger_key_retired",
     "ledger_converted",

@@ -8,7 +8,7 @@ whoever runs errands call nothing else of the case wing.
     adapters   registered, rolled back, retired       looking    jobs and figures
     requests   as they come in, and found again       telling    addresses, messages, errands
     work       claims, heartbeats, endings, doorbells      bookkeeping  checkpoints and proofs of the ledger
-    ledger_keys  the keys that sign it                exporting  bundles and registers
+    ledger_keys  the keys that sign it                exporting  bundles; `registers` of periods
     keeping    backups, the journal, what is withheld  witnessing  what witnesses signed of checkpoints
     data       corpora, fingerprints of the erased    purging    what is due to be purged, begun, done
 """
@@ -17,18 +17,18 @@ from __future__ import annotations
 
 from unlearn.cases.desk.adapters import UNFINISHED, Adapters
 from unlearn.cases.desk.decisions import Decisions
-from unlearn.cases.desk.exporting import Exporting
 from unlearn.cases.desk.keeping import Keeping
 from unlearn.cases.desk.keys import Keys
 from unlearn.cases.desk.looking import Looking
 from unlearn.cases.desk.purging import Purging
+from unlearn.cases.desk.registers import Registers
 from unlearn.cases.desk.requests import Requests, Wish
 from unlearn.cases.desk.telling import Telling
 from unlearn.cases.desk.witnessing import Witnessing
 from unlearn.cases.desk.work import RING_AGAIN, Work
 
 
-class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Exporting, Witnessing, Purging, Keeping):
+class Desk(Keys, Adapters, Requests, Decisions, Looking, Telling, Work, Registers, Witnessing, Purging, Keeping):
     """The front of the case wing.
 
     Args:

@@ -1,11 +1,10 @@
-"""The desk's evidence: the signed bundle of one request, and the register of a period."""
+"""The desk's evidence: the signed bundle of one request."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -14,26 +13,21 @@ from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.cases.desk.core import there
 from unlearn.cases.desk.ledger_keys import keys_in
 from unlearn.cases.rights import OPERATOR, Actor
-from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests, salts
-from unlearn.cases.store import register as registers
-from unlearn.cases.store.register import Period
+from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests
 from unlearn.cases.tables import Controller
 from unlearn.cases.views import AdapterView, JobView, RequestView, VersionView, as_json
-from unlearn.errors import BadInput, Conflict
+from unlearn.errors import Conflict
+from unlearn.evidence.agreement import LISTED
 from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.merkle import consistency_path, inclusion_path
-from unlearn.evidence.register import row
 from unlearn.evidence.signing import PublicKey, Signer
+from unlearn.evidence.statement import searched
 
 MOST_EARLIER = 64
 """Checkpoints before a bundle's own, the newest of them, from which it proves that the ledger goes on."""
-
-PAGE = 500
-EARLIEST, LATEST = date(2000, 1, 1), date(9000, 1, 1)
-LONGEST_PERIOD = timedelta(days=3660)
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class _Case:
 
 
 class Exporting(Bookkeeping):
-    """Bundles and registers."""
+    """Bundles."""
 
     def export(self, request_id: str, by: Actor = OPERATOR) -> bytes:
         """The request's signed bundle; the same bytes as long as nothing more happens to the request.
@@ -68,50 +62,6 @@ class Exporting(Bookkeeping):
         with self.store.writing() as session:
             self._enter(session, "export_made", facts | {"signed_by": signer.public.text})
         return bundle
-
-    def register(
-        self, since: date | None, until: date | None, adapter: str | None = None, by: Actor = OPERATOR
-    ) -> Iterator[dict[str, Any]]:
-        """A row for each request received from the day `since` to the day `until`, in the order in which they came.
-
-        Args:
-            since: without, a year before `until`.
-            until: without, today.
-            adapter: only requests with a job on the one of this name.
-            by: who asks.
-
-        Raises:
-            BadInput: the period ends before it begins, or is longer than ten years.
-            NotFound: there is no such adapter.
-        """
-        by.check("audit")
-        until = until or self._clock().date()
-        if not EARLIEST <= until <= LATEST:
-            raise BadInput(f"a period can't end on {until}; give a day such as {self._clock().date()}")
-        since = since or until - timedelta(days=365)
-        if not timedelta(0) <= until - since <= LONGEST_PERIOD:
-            raise BadInput(
-                f"a period from {since} to {until} can't be; give two days in order, ten years apart at most"
-            )
-        if adapter is not None:
-            with self.store.reading() as session:
-                there(adapters.by_name(session, by.controller, adapter), "adapter", "GET /v1/adapters lists them")
-        start, end = (datetime.combine(day, time(), UTC) for day in (since, until + timedelta(days=1)))
-        return self._rows(Period(start, end, adapter), by.controller)
-
-    def _rows(self, period: Period, controller: str) -> Iterator[dict[str, Any]]:
-        now, after = self._clock(), None
-        while True:
-            with self.store.reading() as session:
-                page = registers.page(session, controller, period, after, PAGE)
-                methods = registers.methods(session, [view.id for view in page])
-                names = salts.known_pseudonyms(session, controller, [view.subject_hash for view in page])
-            for view in page:
-                told = [{**as_json(view)["jobs"][i], "method": methods.get(job.id)} for i, job in enumerate(view.jobs)]
-                yield row(as_json(view) | {"subject": names.get(view.subject_hash)}, told, now)
-            if len(page) < PAGE:
-                return
-            after = page[-1]
 
     def _covered(self, request_id: str, by: Actor) -> tuple[_Case, str]:
         """The case, and a checkpoint whose tree has no other entry about it than those."""
@@ -170,20 +120,37 @@ def _digests(version: VersionView) -> dict[str, Any]:
 
 def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, signer: PublicKey) -> Dossier:
     """All that is recorded of the request, proved to be in the tree of the checkpoint."""
-    size = claimed(note).size
     keys = [key.public for key in keys_in(session)]
-    of_keys = [entry for entry in ledger.entries_of_keys(session) if entry.seq <= size]
-    entries = sorted({entry.seq: entry for entry in [*case.entries, *of_keys]}.values(), key=lambda entry: entry.seq)
-    earlier = [old for old, _ in checkpoints.every(session) if 0 < old < size][-MOST_EARLIER:]
+    entries, paths, _, earlier = proofs(session, case.entries, note)
     return Dossier(
         request=_request(case),
         works=works,
         entries=entries,
-        paths={entry.seq: _inclusion(session, entry.seq, size) for entry in entries},
+        paths=paths,
         checkpoint=note,
-        earlier={old: _consistency(session, old, size) for old in earlier},
+        earlier=earlier,
         keys=[key for key in keys if key == signer or _signed(note, key)],
+        searched=_searched(session, case.entries),
     )
+
+
+def _searched(session: Session, entries: Sequence[Entry]) -> bytes | None:
+    """The list of the adapters that were searched, where the entries have its digest alone."""
+    digest = (searched(entries) or {}).get(LISTED)
+    listed = None if digest is None else adapters.kept_list(session, digest)
+    return None if listed is None else listed.encode()
+
+
+def proofs(
+    session: Session, about: Sequence[Entry], note: str
+) -> tuple[list[Entry], dict[int, list[bytes]], str, dict[int, list[bytes]]]:
+    """The entries and those of the keys, their paths to the note, the note, and the paths from older notes."""
+    size = claimed(note).size
+    of_keys = [entry for entry in ledger.entries_of_keys(session) if entry.seq <= size]
+    entries = sorted({entry.seq: entry for entry in [*about, *of_keys]}.values(), key=lambda entry: entry.seq)
+    older = [old for old, _ in checkpoints.every(session) if 0 < old < size][-MOST_EARLIER:]
+    paths = {entry.seq: _inclusion(session, entry.seq, size) for entry in entries}
+    return entries, paths, note, {old: _consistency(session, old, size) for old in older}
 
 
 def _request(case: _Case) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from unlearn.cases.rights import HERE
 from unlearn.cases.store import corpora
-from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request
+from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request, SearchedList
 from unlearn.cases.views import AdapterView, JobState, VersionView
 from unlearn.weights import AdapterFiles
 
@@ -124,6 +125,12 @@ class Learned(NamedTuple):
     erased_at: datetime | None
 
 
+KEEP_LIST = {
+    "postgresql": postgresql.insert(SearchedList).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(SearchedList).on_conflict_do_nothing(),
+}
+
+
 class Serving(NamedTuple):
     """An adapter, and the version of it that serves."""
 
@@ -138,6 +145,18 @@ def serving(session: Session, controllers: Iterable[str]) -> dict[str, tuple[Ser
     for controller, id_, number, sha256 in session.connection().execute(SERVING, {"controllers": sorted(found)}):
         found[controller].append(Serving(id_, number, sha256))
     return {controller: tuple(those) for controller, those in found.items()}
+
+
+def keep_list(session: Session, sha256: str, listed: str) -> None:
+    """Keep a list of adapters that were searched, under its digest; most often it is there."""
+    if session.scalar(select(SearchedList.sha256).where(SearchedList.sha256 == sha256)) is None:
+        row = {"sha256": sha256, "adapters": listed}
+        session.connection().execute(KEEP_LIST[session.get_bind().dialect.name], row)
+
+
+def kept_list(session: Session, sha256: str) -> str | None:
+    """The list that has this digest; None of one from before lists were kept."""
+    return session.scalar(select(SearchedList.adapters).where(SearchedList.sha256 == sha256))
 
 
 def that_learned(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[Learned]]:

@@ -1,8 +1,8 @@
-"""Whose an entry of the ledger is: the company of the request, job, adapter, key or address that its facts name."""
+"""Whose an entry of the ledger is: the company that its facts name, or whose request, job, adapter, key or address."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,14 +20,14 @@ OWNERS = {
 IDS = {"request": Request.id, "adapter": Adapter.id, "job": Job.id, "key": ApiKey.id, "endpoint": Endpoint.id}
 
 
-def of_entries(session: Session, entries: Iterable[Entry]) -> dict[int, str]:
+def of_entries(session: Session, entries: Sequence[Entry]) -> dict[int, str]:
     """The controller of each entry, by seq; of one whose things are gone, or were nobody's, nothing is said."""
     named: dict[tuple[str, str], list[int]] = {}
     for entry in entries:
         for what in OWNERS:
             if isinstance(entry.facts.get(what), str):
                 named.setdefault((what, entry.facts[what]), []).append(entry.seq)
-    found: dict[int, str] = {}
+    found = {one.seq: one.facts["controller"] for one in entries if isinstance(one.facts.get("controller"), str)}
     for what, where in OWNERS.items():
         ids = [id_ for kind, id_ in named if kind == what]
         if ids:
