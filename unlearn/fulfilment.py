@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -225,7 +225,7 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, foll
 
     def on_fold(fold: int, folds: int) -> Callable[[int, int, float], None]:
         follower.stage(f"fitting fold {fold} of {folds}")
-        return follower.training
+        return partial(follower.training, behind=(fold - 1) * recipe.steps(len(case.train.records)))
 
     table = vault.lend(place, loan)
     if table is None:
