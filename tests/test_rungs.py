@@ -38,7 +38,7 @@ class Stopping(Unwatched):
     def stage(self, name):
         self.stages.append(name)
 
-    def step(self, step, steps):
+    def step(self, step, steps, behind):
         self.steps += 1
         if self.steps == self.at:
             raise Stopped

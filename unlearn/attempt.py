@@ -79,8 +79,8 @@ class Watcher(Protocol):
     def stage(self, name: str) -> None:
         """A stage begins."""
 
-    def step(self, step: Step, steps: int) -> None:
-        """The loop took a step."""
+    def step(self, step: Step, steps: int, behind: int) -> None:
+        """The loop took a step, of at most `steps`; the rungs before may have taken at most `behind`."""
 
     def training(self, step: int, steps: int, loss: float) -> None:
         """A retraining took a step."""
@@ -95,7 +95,7 @@ class Unwatched:
     def stage(self, name: str) -> None:
         """Ignore it."""
 
-    def step(self, step: Step, steps: int) -> None:
+    def step(self, step: Step, steps: int, behind: int) -> None:
         """Ignore it."""
 
     def training(self, step: int, steps: int, loss: float) -> None:
@@ -278,6 +278,8 @@ def _erase(
     with attached(prepared.base, case.adapter) as model:
         watcher.stage(f"erasing: {method}")
         started = time.monotonic()
+        earlier = case.policy.ladder[: number - 1]
+        behind = sum(steps_of(one, len(prepared.task.forget)) for one in earlier if isinstance(one, Walk))
         most = steps_of(rung, len(prepared.task.forget))
         walked = erase(
             model,
@@ -290,7 +292,7 @@ def _erase(
             every_steps=policy.every_steps,
             rollbacks=policy.rollbacks,
             kl_budget_nats=policy.retain_kl_nats,
-            on_step=lambda step: watcher.step(step, most),
+            on_step=lambda step: watcher.step(step, most, behind),
             checkpoint=checkpoint,
         )
         took = time.monotonic() - started

@@ -1,4 +1,5 @@
-"""What lies on this machine and belongs to nothing: left by attempts that were killed, by registrations broken off.
+"""What belongs to nothing: left on this machine by attempts that were killed, by registrations broken off; and left
+in the store of how far jobs were.
 
 What names an attempt goes as soon as that attempt is over; what names none, after a day, since it may be in the making.
 Nothing goes that a row names, and nothing that the database does not know at all: it may be the wrong database.
@@ -22,6 +23,7 @@ from unlearn.disposal import dispose
 from unlearn.errors import Unavailable
 from unlearn.locations import name_of
 from unlearn.settings import Settings
+from unlearn.storage.handover import jobs_with_state, state_of
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,20 @@ def clear(desk: Desk, settings: Settings) -> list[Path]:
         except OSError as error:
             log.warning("'%s' could not be removed whole: %s", path, error.strerror)
     return gone
+
+
+def clear_store(desk: Desk) -> None:
+    """Remove from an object store how far jobs were that have ended; what can't be removed now stays for the next."""
+    try:
+        kept = jobs_with_state(desk.vault)
+        traces = desk.traces(kept)
+    except Unavailable as error:
+        log.warning("how far ended jobs were stays in the store for now: %s", error)
+        return
+    for job_id in kept:
+        if job_id in traces and traces[job_id].ended:
+            log.info("removing how far job %s was, which has ended", job_id)
+            desk.vault.discard(state_of(desk.vault, job_id))
 
 
 def _of_attempts(desk: Desk, workshops: list[Path], shelves: list[Path]) -> Iterator[Path]:

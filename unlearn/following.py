@@ -23,6 +23,9 @@ from unlearn.tracking.runs import Run
 
 log = logging.getLogger(__name__)
 
+LOSS, TRAINING = "loop/loss", "training/nll_nats"
+"""Curves of which every step is there if it is there of the others."""
+
 
 class Heart:
     """Beats while a job runs: renews the lease from a thread, and remembers when it was lost."""
@@ -67,41 +70,55 @@ class Follower:
 
     def __init__(self, desk: Desk, claim: Claim, heart: Heart, run: Run, clock: Callable[[], float] = time.monotonic):
         self._desk, self._claim, self._heart, self._run, self._clock = desk, claim, heart, run, clock
-        self._stage, self._noted, self._steps = "", 0.0, 0
+        self._stage, self._noted = "", 0.0
+        self._goes_on: bool | None = None  # whether what the stage computes was begun by an earlier attempt
+        earlier = claim.mlflow_run_id is not None
+        self._logged = {name: run.curve(name) for name in (LOSS, TRAINING)} if earlier else {}
 
     def stage(self, name: str) -> None:
         """Note the stage at once."""
-        self._stage = name
+        self._stage, self._goes_on = name, None
         self._note(0, 0)
 
-    def step(self, step: Step, steps: int) -> None:
+    def step(self, step: Step, steps: int, behind: int) -> None:
         """Log the step's curves, those of a later rung behind those of an earlier; note the progress now and then."""
         self._heart.check()
-        self._steps += 1
         curves: dict[str, Any] = {
             "loop/forget_nll_nats": step.forget_nll_nats,
             "loop/retain_kl_nats": step.retain_kl_nats,
             "loop/gradient_norm": step.gradient_norm,
-            "loop/loss": step.loss,
+            LOSS: step.loss,
             "loop/retain_weight": step.retain_weight,
         }
         if step.gap_nats is not None:
             curves["loop/gap_nats"] = step.gap_nats
-        self._run.metrics(curves, self._steps)
+        if self._is_new(LOSS, step.step, behind, step.loss):
+            self._run.metrics(curves, behind + step.step)
         if step.step == steps or self._clock() - self._noted > 1.0:
             self._note(step.step, steps)
 
-    def training(self, step: int, steps: int, loss: float) -> None:
-        """Log a retraining's loss; note the progress now and then."""
+    def training(self, step: int, steps: int, loss: float, behind: int = 0) -> None:
+        """Log a training's loss, `behind` so many steps of earlier ones; note the progress now and then."""
         self._heart.check()
-        self._steps += 1
+        is_new = self._is_new(TRAINING, step, behind, loss)
         if step == steps or self._clock() - self._noted > 1.0:
-            self._run.metrics({"training/nll_nats": loss}, self._steps)
+            if is_new:
+                self._run.metrics({TRAINING: loss}, behind + step)
             self._note(step, steps)
 
     def measured(self, when: str, measurement: Measurement) -> None:
         """Log the figures so that before and after stand side by side."""
         self._run.metrics({f"{name}/{when}": value for name, value in measurement.metrics().items()})
+
+    def _is_new(self, curve: str, step: int, behind: int, value: float) -> bool:
+        """Whether no earlier attempt logged the step: what goes on takes those after its last checkpoint again.
+
+        What begins anew may come to other values; then both are there.
+        """
+        if self._goes_on is None:
+            self._goes_on = step > 1
+        known = self._logged.get(curve, {}).get(behind + step)
+        return known is None or not (self._goes_on or known == value)
 
     def _note(self, step: int, steps: int) -> None:
         self._heart.check()

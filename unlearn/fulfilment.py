@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,7 @@ from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
-from unlearn.storage import Loan, Vault
+from unlearn.storage import Handover, Loan, Vault
 from unlearn.tracking.review import write_review
 from unlearn.tracking.runs import Run, open_run
 from unlearn.weights import read_base
@@ -78,9 +78,10 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
 
 def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
     workshop = settings.home / "jobs" / claim.job_id / f"f{claim.fence}"
+    handover = Handover(desk.vault, _state(claim, settings), claim.job_id, claim.fence)
     run: Run | None = None
     try:
-        with Heart(desk, claim, settings.heartbeat_seconds) as heart, Loan(settings) as loan:
+        with Heart(desk, claim, settings.heartbeat_seconds) as heart, Loan(settings) as loan, handover:
             run = _open_run(claim, settings)
             desk.started_run(claim, run.id)
             follower = Follower(desk, claim, heart, run)
@@ -94,14 +95,14 @@ def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
                     outcome = climb(case, workshop / "adapter", follower)
                     _record(run, outcome)
                     _decide(desk, claim, settings, heart, case, outcome)
-                shutil.rmtree(_state(claim, settings), ignore_errors=True)
+            handover.remove()
             run.finish()
     except LeaseLost:
         log.warning("job %s: lease of fence %d lost; leaving it to its new owner", claim.job_id, claim.fence)
         shutil.rmtree(workshop, ignore_errors=True)
     except (BadInput, ErasureFailed) as error:
-        shutil.rmtree(_state(claim, settings), ignore_errors=True)
-        _fail(desk, claim, run, str(error), final=True)
+        if _fail(desk, claim, run, str(error), final=True):
+            handover.remove()
     except Exception as error:
         # The message may hold anything; the log keeps the trace, the database only the kind.
         log.exception("job %s: attempt %d failed", claim.job_id, claim.attempt)
@@ -225,7 +226,7 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, foll
 
     def on_fold(fold: int, folds: int) -> Callable[[int, int, float], None]:
         follower.stage(f"fitting fold {fold} of {folds}")
-        return follower.training
+        return partial(follower.training, behind=(fold - 1) * recipe.steps(len(case.train.records)))
 
     table = vault.lend(place, loan)
     if table is None:
@@ -248,7 +249,6 @@ def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, foll
             run.metrics({"shadows/fold_holdout_nll_nats": level}, fold)
         vault.replace(table, place)
     desk.finish_shadows(claim, hashlib.sha256(table.read_bytes()).hexdigest())
-    shutil.rmtree(_state(claim, settings), ignore_errors=True)
 
 
 def _policy(claim: Claim) -> Policy:
@@ -329,7 +329,8 @@ def _give_back(desk: Desk, claim: Claim) -> None:
         log.warning("job %s: could not be handed back; its lease will run out", claim.job_id)
 
 
-def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool) -> None:
+def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool) -> bool:
+    """End an attempt that broke; whether the database took it."""
     log.error("job %s: attempt %d failed: %s", claim.job_id, claim.attempt, reason)
     if run is not None:
         try:
@@ -338,10 +339,12 @@ def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool
             log.exception("job %s: MLflow run %s could not be closed", claim.job_id, run.id)
     try:
         desk.fail(claim, reason, final=final)
+        return True
     except LeaseLost:
         log.warning("job %s: lease lost before the failure was noted", claim.job_id)
     except Unavailable as error:
         log.warning("job %s: the failure could not be noted, its lease will run out: %s", claim.job_id, error)
+    return False
 
 
 def _open_run(claim: Claim, settings: Settings) -> Run:

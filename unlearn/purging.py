@@ -10,7 +10,7 @@ import logging
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import Purge
-from unlearn.clearing import clear
+from unlearn.clearing import clear, clear_store
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
 from unlearn.locations import is_within
@@ -33,6 +33,7 @@ def sweep(desk: Desk, settings: Settings) -> list[Purge]:
         except Exception as error:  # one that fails must not keep the others
             log.exception("purging %s failed (%s); the next sweep tries again", named(purge), type(error).__name__)
     clear(desk, settings)
+    clear_store(desk)
     for controller, subject_hash in desk.past_retention():
         desk.shred(controller, subject_hash)
     return done

@@ -201,7 +201,7 @@ def _write_recipe(adapter: AdapterFiles, file: Path) -> None:
 
 def settle(draft: Path, destination: Path) -> None:
     """Flush every file of the directory `draft` to disk, then rename it to `destination`."""
-    for file in [*draft.iterdir(), draft]:
+    for file in [*draft.rglob("*"), draft]:
         sync(file)
     draft.chmod(0o755)
     draft.rename(destination)

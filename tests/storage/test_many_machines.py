@@ -6,21 +6,29 @@ Each machine is a `Settings` with a home of its own; no path of one is given to 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow.tracking import MlflowClient
 
 from like_vllm import LikeVllm
+from polling import until
 from unlearn.cases.desk import Desk
+from unlearn.clearing import clear
 from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows
 from unlearn.errands import run_errands
-from unlearn.errors import BadInput, Conflict, CorpusError, ModelError, Unavailable
+from unlearn.errors import BadInput, Conflict, CorpusError, Diverged, ModelError, Unavailable
+from unlearn.following import Follower
 from unlearn.fulfilment import _drop, fulfil
+from unlearn.purging import sweep
+from unlearn.rungs import Rungs
 from unlearn.settings import Settings
-from unlearn.storage import Loan, Vault, objects
+from unlearn.storage import Handover, Loan, Vault, handover, objects
 from unlearn.storage.loans import LENT
 from unlearn.weights import read_adapter
 
@@ -153,6 +161,107 @@ def test_a_worker_of_another_machine_carries_a_request_out_and_a_third_reads_the
     assert [m for m in api.messages() if m.kind == "deploy"] == []  # a link is for a directory
 
 
+LADDER = [
+    {"method": method, "steps": steps, "forget_records_per_step": 4, "retain_records_per_step": 4}
+    for method, steps in (("ascent", 2), ("npo", 7))
+]
+GOES_ON = {
+    "ladder": LADDER,
+    "gates": {"membership_margin_sd": 1e-6},
+    "governors": {"every_steps": 2},
+    "audit": {"preset": "quick"},
+}
+
+
+def curve(run_id, runs):
+    history = MlflowClient(runs).get_metric_history(run_id, "loop/loss")
+    return [(one.step, one.value) for one in sorted(history, key=lambda one: one.step)]
+
+
+def test_a_job_goes_on_on_another_machine_bit_for_bit_and_leaves_nothing(
+    machine, inputs, bucket, people, runs, monkeypatch
+):
+    monkeypatch.setattr("unlearn.fulfilment.write_review", lambda *given: None)  # figures take seconds
+    walk, step, taken = Rungs.walk, Follower.step, []
+    monkeypatch.setattr(Rungs, "walk", lambda rungs, number: replace(walk(rungs, number), every_seconds=0.0))
+    api, first, second = machine("api"), machine("first"), machine("second")
+    for name in ("bot", "twin"):
+        api.register_adapter(name, **inputs, policy=GOES_ON)
+    jobs = {job.id for job in api.submit(people[0]).jobs}
+
+    def there():
+        manifests = [key for key in bucket.keys() if key.startswith("store/jobs/") and key.endswith("manifest.json")]  # noqa: SIM118
+        found = [objects.read(f"s3://{bucket.name}/{key}", 2**20) for key in manifests]  # None: removed just now
+        return {name for one in found if one for name in json.loads(one)["files"]}
+
+    def stop(follower, at, steps, behind):
+        step(follower, at, steps, behind)
+        if (at.step, steps) == (5, 7):
+            until(lambda: {"rung-1.tried", "rung-2.walk"} <= there())
+            raise SystemExit
+
+    def noted(follower, at, steps, behind):
+        taken.append((at.step, steps))
+        step(follower, at, steps, behind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Follower, "step", stop)
+        patch.setattr(handover, "EVERY_SECONDS", 0.05)
+        patch.setattr(handover, "PAUSES", 0.0)
+        with pytest.raises(SystemExit):
+            fulfil("", desk=first, settings=first.settings, owner="w1")
+    (begun,) = [job_id for job_id in jobs if api.job(job_id).started_at is not None]
+    monkeypatch.setattr(Follower, "step", noted)
+    while any(api.job(job_id).state != "done" for job_id in jobs):
+        fulfil("", desk=second, settings=second.settings, owner="w2")
+    (other,) = jobs - {begun}
+    assert taken.count((1, 2)) == taken.count((1, 7)) == 1  # the other job's alone
+    assert taken.count((7, 7)) == 2
+    reports = [api.job(job_id).report for job_id in (begun, other)]
+    assert reports[0]["adapter"]["after_sha256"] == reports[1]["adapter"]["after_sha256"]
+    assert reports[0]["trace"] == reports[1]["trace"]
+    curves = [curve(api.job(job_id).mlflow_run_id, runs) for job_id in (begun, other)]
+    assert [at for at, _ in curves[0]] == list(range(1, 10))
+    assert curves[0] == curves[1]
+    assert not any(key.startswith("store/jobs/") for key in bucket.versions())
+    clear(first, first.settings)
+    assert {file.parts[0] for one in (first, second) for file in files(one)} == {"cache"}
+
+
+def test_a_late_worker_that_fails_takes_nothing_from_the_one_that_goes_on(machine, inputs, bucket, people, monkeypatch):
+    api, first, second = machine("api"), machine("first"), machine("second")
+    api.register_adapter("bot", **inputs)
+    job_id = api.submit(people[0]).jobs[0].id
+    state = second.settings.home / "jobs" / job_id / "state"
+    second._clock = lambda: datetime.now(UTC) + timedelta(seconds=second.settings.lease_seconds + 1)
+
+    def late(*given):
+        with Handover(second.vault, state, job_id, second.claim(job_id, "w2").fence) as going:
+            (state / "walk").write_text("of the second")
+            going.turn()
+        raise Diverged("not finite")
+
+    monkeypatch.setattr("unlearn.fulfilment.climb", late)
+    fulfil(job_id, desk=first, settings=first.settings, owner="w1")
+    assert (api.job(job_id).state, api.job(job_id).error) == ("running", None)
+    kept = [key.removeprefix(f"store/jobs/{job_id}/") for key in bucket.versions("store/jobs/")]
+    assert kept == ["f2.1/manifest.json", "f2.1/walk"]
+    assert state.exists()
+
+
+def test_the_purge_takes_from_the_store_how_far_ended_jobs_were_and_no_others(machine, inputs, bucket, people):
+    api = machine("api")
+    api.register_adapter("bot", **inputs)
+    ended, waiting = api.submit(people[0]), api.submit(people[1])
+    for request in (ended, waiting):
+        bucket.put(f"store/jobs/{request.jobs[0].id}/f1.1/walk", b"")
+    bucket.put("store/jobs/job_of_another_database/f1.1/walk", b"")
+    api.cancel(ended.id)
+    sweep(api, api.settings)
+    left = [key.split("/")[2] for key in bucket.versions("store/jobs/")]
+    assert left == sorted(["job_of_another_database", waiting.jobs[0].id])
+
+
 def new_version(desk, request):
     """Release the same weights again, as a worker of `desk` would."""
     claim = desk.claim(desk.request(request.id).jobs[0].id, "w")
@@ -192,8 +301,6 @@ def test_vllm_gets_a_version_as_a_directory_that_goes_when_it_serves_another(mac
 
 
 def test_mlflow_is_told_the_url_of_a_version(machine, inputs, people, runs):
-    from mlflow.tracking import MlflowClient
-
     hooks = [{"kind": "mlflow", "uri": runs}]
     api = machine("api", hooks=hooks)
     api.register_adapter("registered", **inputs)

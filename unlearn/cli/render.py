@@ -52,7 +52,7 @@ class BarWatcher:
         self._bar.update(self._task, total=1, completed=1)
         self._task = self._bar.add_task(name, total=None)
 
-    def step(self, step: Step, steps: int) -> None:
+    def step(self, step: Step, steps: int, behind: int) -> None:
         """The loop's numbers beside its bar."""
         self._bar.update(
             self._task,

@@ -38,6 +38,10 @@ class Recipe:
     batch_size: int = 16
     seed: int = 0
 
+    def steps(self, records: int) -> int:
+        """Steps of a training on so many records."""
+        return -(-records // self.batch_size) * self.epochs
+
     def __post_init__(self) -> None:
         """Refuse values that can't train."""
         for name in ("rank", "epochs", "batch_size"):
@@ -161,8 +165,7 @@ def fit(
     Raises:
         Diverged: the loss stopped being finite.
     """
-    per_epoch = -(-len(examples) // recipe.batch_size)
-    steps = per_epoch * recipe.epochs
+    steps = recipe.steps(len(examples))
     warmup = max(1, steps // 20)
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0)
     head, device = head_of(model), parameters[0].device

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.errors import BadInput, Unavailable, UnlearnError
+from unlearn.locations import name_of
 
 CHUNK_BYTES = 16 * 2**20
 MOST_KEYS = 1000
@@ -49,6 +50,16 @@ def below(url: str) -> dict[str, Found]:
             return {}
         files = {one["name"].removeprefix(f"{key}/"): _found(one) for one in listed if one["type"] == "file"}
         return {name: found for name, found in files.items() if name and "/" not in name}
+
+
+def prefixes(url: str) -> list[str]:
+    """The names right below `url` that something is below of."""
+    with _reached(url) as (driver, key):
+        try:
+            listed = driver.ls(key, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(name_of(one["name"]) for one in listed if one["type"] == "directory")
 
 
 def fetch(url: str, found: Found, file: Path) -> str:

@@ -42,11 +42,11 @@ class _File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a version consists of. Names are plain, so that none leads out of a directory."""
+    """What a version consists of. Names are of plain parts, so that none leads out of a directory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     form: Literal["unlearn/version/v1"] = Field(default="unlearn/version/v1", alias="schema")
-    files: dict[Annotated[str, StringConstraints(pattern=f"^{_NAME.pattern}$")], _File]
+    files: dict[Annotated[str, StringConstraints(pattern=f"^{_NAME.pattern}(/{_NAME.pattern})*$")], _File]
 
 
 class Vault:
@@ -81,8 +81,9 @@ class Vault:
         destination.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
         try:
-            for file in _files(directory):
-                shutil.copyfile(file, draft / file.name)
+            for name, file in _files(directory).items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, draft / name)
             settle(draft, destination)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -107,6 +108,7 @@ class Vault:
                 found = objects.at(f"{place}/{name}")
                 if found is None or found.bytes != file.bytes:
                     raise ModelError(f"'{place}': '{name}' is not what {MANIFEST} says; restore it from a backup")
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 if objects.fetch(f"{place}/{name}", found, draft / name) != file.sha256:
                     raise ModelError(f"'{place}': '{name}' has another SHA-256 than {MANIFEST} says; restore it")
             settle(draft, into)
@@ -185,11 +187,11 @@ def _upload(directory: Path, place: str) -> None:
     objects.remove(place)
     try:
         files = {}
-        for file in _files(directory):
+        for name, file in _files(directory).items():
             with file.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            files[file.name] = _File(sha256=digest, bytes=file.stat().st_size)
-            objects.upload(file, f"{place}/{file.name}")
+            files[name] = _File(sha256=digest, bytes=file.stat().st_size)
+            objects.upload(file, f"{place}/{name}")
         manifest = Manifest(files=files).model_dump_json(by_alias=True)
         objects.create(manifest.encode(), f"{place}/{MANIFEST}")
     except FileExistsError:  # another writer was first, and its files are there
@@ -210,9 +212,14 @@ def _manifest(place: str) -> Manifest | None:
         raise ModelError(f"'{place}': {MANIFEST} is damaged; restore it from a backup") from None
 
 
-def _files(directory: Path) -> list[Path]:
-    files = sorted(directory.iterdir())
-    for file in files:
-        if not file.is_file() or file.is_symlink() or file.name == MANIFEST or not _NAME.fullmatch(file.name):
-            raise ModelError(f"'{directory}': '{file.name}' can't be part of a version; it takes plain files alone")
+def _files(directory: Path) -> dict[str, Path]:
+    """The files of `directory` and below, by the parts of their names with a slash between."""
+    files: dict[str, Path] = {}
+    for file in sorted(directory.rglob("*")):
+        name = file.relative_to(directory).as_posix()
+        plain = _NAME.fullmatch(file.name) and name != MANIFEST and not file.is_symlink()
+        if not plain or not (file.is_file() or file.is_dir()):
+            raise ModelError(f"'{directory}': '{name}' can't be part of a version; it takes plain files alone")
+        if file.is_file():
+            files[name] = file
     return files

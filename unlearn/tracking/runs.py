@@ -48,6 +48,10 @@ class Run:
         now = int(time.time() * 1000)
         self.client.log_batch(self.id, metrics=[Metric(key, float(v), now, step) for key, v in values.items()])
 
+    def curve(self, name: str) -> dict[int, float]:
+        """What was logged as metric `name`, by step; of a step that was logged twice, the last."""
+        return {one.step: one.value for one in self.client.get_metric_history(self.id, name)}
+
     def tag(self, values: Mapping[str, str]) -> None:
         """Set tags."""
         for key, value in values.items():
