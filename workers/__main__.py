@@ -8,11 +8,12 @@ and the job is done by whoever claims it next.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # read when billiard is imported
 
-from celery.signals import worker_ready
+from celery.signals import heartbeat_sent, worker_ready
 
 from unlearn.cases.desk import Desk
 from unlearn.clearing import clear
@@ -22,11 +23,18 @@ from workers.tasks import app
 
 READY = Path("worker.ready")
 """Under home: exists since the newest worker of this home began to listen."""
+ALIVE = Path(tempfile.gettempdir()) / f"unlearn-worker-{os.getpid()}.alive"
+"""Touched every 2 seconds while this worker hears the broker, for whoever watches. Not under home: several share it."""
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _ready(**_given: object) -> None:
     (Settings().home / READY).touch()
+
+
+@heartbeat_sent.connect  # type: ignore[untyped-decorator]
+def _alive(**_given: object) -> None:
+    ALIVE.touch()
 
 
 def main() -> None:
@@ -38,7 +46,10 @@ def main() -> None:
     name = f"unlearn-{os.getpid()}@%h"
     quiet = ["--quiet"] if settings.log_format == "json" else []  # no banner among the lines
     given = ["worker", "-Q", QUEUE, "-n", name, "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-    app.worker_main([*quiet, *given])
+    try:
+        app.worker_main([*quiet, *given])
+    finally:
+        ALIVE.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,17 @@ def bell(settings):
     bell.close()
 
 
+def test_a_worker_says_that_it_lives_until_it_is_told_to_end(make_worker, home, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(home))
+    worker = make_worker()
+    alive = home / f"unlearn-worker-{worker.process.pid}.alive"
+    until(alive.exists)
+    first = alive.stat().st_mtime_ns
+    until(lambda: alive.stat().st_mtime_ns > first)
+    worker.end(signal.SIGTERM)
+    assert not alive.exists()
+
+
 def test_a_message_carries_the_job_id_and_nothing_else(broker, bell):
     bell("job_7")
     (raw,) = broker.client.lrange("unlearn:gpu", 0, -1)
