@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
@@ -238,10 +239,18 @@ def _lineage(path: Path) -> tuple[dict[str, Any], ...]:
 
 def _shapes(file: Path) -> Shapes:
     try:
+        _open(file).close()  # of what it may not read safetensors says that there is none
         with safe_open(file, framework="numpy") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f"'{file}' is not a safetensors file: {error}") from None
+
+
+def _open(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except PermissionError:
+        raise ModelError(f"user {os.geteuid()}, as whom this runs, may not read '{file}'; allow it to") from None
 
 
 def _no_safetensors(path: Path, what: str, name: str) -> str:
@@ -265,7 +274,7 @@ def _digest(files: list[Path]) -> str:
 
 @lru_cache(maxsize=256)
 def _file_digest(file: Path, _size: int, _mtime_ns: int) -> str:
-    with file.open("rb") as stream:
+    with _open(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 
@@ -102,6 +103,14 @@ def test_a_pickle_under_a_safetensors_name_is_refused_and_never_opened(tmp_path,
     with pytest.raises(ModelError, match="not a safetensors file"):
         read_adapter(tmp_path / "adapter")
     assert not (tmp_path / "pickle-was-opened").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_weights_that_may_not_be_read_are_not_called_bad_or_missing(tmp_path, llama_base):
+    random_adapter(load_base(llama_base), tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").chmod(0)
+    with pytest.raises(ModelError, match=f"user {os.geteuid()}, as whom this runs, may not read"):
+        read_adapter(tmp_path / "adapter")
 
 
 def test_a_pickled_base_is_refused(tmp_path, llama_base):
