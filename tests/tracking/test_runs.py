@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from mlflow import environment_variables as of_mlflow
 from mlflow.tracking import MlflowClient
 
 from crowd import at_once
@@ -10,6 +11,12 @@ from unlearn.attacks.statistics import compare
 from unlearn.measurement import Group, Measurement
 from unlearn.tracking.recorded import recorded
 from unlearn.tracking.runs import open_run
+
+
+def test_mlflow_prints_nothing_among_the_lines_of_the_log():
+    assert not of_mlflow.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.get()
+    assert of_mlflow.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
+    assert of_mlflow.MLFLOW_DISABLE_TELEMETRY.get()
 
 
 @pytest.fixture(scope="module")

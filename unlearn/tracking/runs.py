@@ -6,16 +6,11 @@ view for people; the truth is in the database. Knows no torch and no request's s
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-from unlearn.tracking.store import prepare_store
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
 from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
@@ -23,6 +18,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from unlearn.disposal import dispose
+from unlearn.tracking.store import prepare_store
 
 EXPERIMENT_TRIES = 5
 

@@ -43,7 +43,6 @@ def prepare_store(uri: str, artifacts: Path) -> None:
 
 
 def _make(path: Path, artifacts: Path) -> None:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     draft = path.with_name(f".{path.name}.draft")
