@@ -77,7 +77,7 @@ def test_nobody_releases_a_candidate_whose_config_changed_since_it_was_judged(de
 
 def test_the_same_weights_under_another_scaling_are_another_adapter(desk, inputs, company, tmp_path):
     desk.register_adapter("bot", **inputs)
-    other = scaled(Path(shutil.copytree(company.adapter, tmp_path / "home" / "other")))
+    other = scaled(Path(shutil.copytree(company.adapter, tmp_path / "home" / "inputs" / "other")))
     with pytest.raises(Conflict, match="belongs to"):
         desk.register_adapter("bot", **(inputs | {"adapter": str(other)}))
 

@@ -20,7 +20,7 @@ NO_RETRAIN = {"ladder": [{"method": "calibrated"}]}
 @pytest.fixture
 def bare(company, inputs, tmp_path):
     """The company's adapter as another trainer leaves it."""
-    place = Path(shutil.copytree(company.adapter, tmp_path / "home" / "bare"))
+    place = Path(shutil.copytree(company.adapter, tmp_path / "home" / "inputs" / "bare"))
     (place / RECIPE).unlink()
     return inputs | {"adapter": str(place)}
 
