@@ -13,7 +13,9 @@ import pytest
 from dossiers import (
     ABOUT,
     FACTS,
+    FINDINGS,
     JOB,
+    OLD,
     REPORT,
     REQUEST,
     Ledger,
@@ -25,6 +27,7 @@ from dossiers import (
     trusted,
 )
 from unlearn.evidence.container import unpack
+from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.layout import RENDERER
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.rendered import rendered
@@ -201,6 +204,61 @@ def test_an_old_version_is_not_hidden_by_leaving_it_out_of_the_jobs_file():
     hidden = [replace(work, before=None) for work in true.works]
     check, message = refused(bundle(replace(true, works=hidden)))
     assert (check, "None of the version before" in message) == ("story", True)
+
+
+SECOND = {"job": "job_2", "requests": ["req_1"], "adapter": "adp_2", "adapter_name": "secretbot", "records": 900}
+REFUSED = {"job": "job_2", "verdict": "refused", "method": "calibrated", "findings": {"membership": "fail"}}
+
+
+def of_two_jobs(*more, last=FACTS[8]) -> Dossier:
+    """A request with a second job, of which the ledger alone tells."""
+    facts = [*FACTS[:4], ("job_planned", SECOND), *FACTS[5:8], *more, last]
+    about = tuple(range(3, len(facts) + 1))
+    end = f"2026-03-01T10:{len(facts) - 1:02}:00.000Z"
+    request = REQUEST | {"completed_at": end}
+    return dossier(Ledger(facts, about=about), size=len(facts), about=about, request=request)
+
+
+def test_no_job_that_the_ledger_tells_of_is_left_out_and_none_is_added():
+    tried = of_two_jobs(("attempt_started", {"job": "job_2", "attempt": 1}), ("verdict", REFUSED))
+    for made in (tried, replace(tried, works=[], request=tried.request | {"jobs": []}), of_two_jobs()):
+        check, message = refused(bundle(made))
+        assert (check, "the statement leaves that job out" in message) == ("story", True)
+    [work], [short] = dossier().works, REQUEST["jobs"]
+    added = replace(work, job={"id": "job_9", "adapter": "otherbot", "state": "queued"}, before=None, after=None)
+    both = dossier(request=REQUEST | {"jobs": [short, short | {"id": "job_9"}]}, works=[work, added])
+    assert refused(bundle(both)) == ("story", "the statement speaks of job job_9, and no entry does")
+    twice = dossier(request=REQUEST | {"jobs": [short, short]}, works=[work, work])
+    assert "job_1 twice" in refused(bundle(twice))[1]
+
+
+def test_a_job_that_others_went_on_with_or_that_a_restore_lost_is_left_out_rightly():
+    left = ("job_left", {"job": "job_2", "request": "req_1"})
+    assert said(bundle(of_two_jobs(left)), "story")[1]
+    begun = ("attempt_started", {"job": "job_2", "attempt": 1})
+    assert "leaves that job out" in refused(bundle(of_two_jobs(begun, ("verdict", REFUSED), left)))[1]
+    gone = ("job_lost", {"job": "job_2", "request": "req_1"})
+    passed = ("verdict", REFUSED | {"verdict": "released"})
+    assert "of job_2 the ledger alone tells" in said(bundle(of_two_jobs(begun, passed, gone)), "story")[0]
+    assert "tests of job job_2 did not pass" in refused(bundle(of_two_jobs(begun, ("verdict", REFUSED), gone)))[1]
+
+
+def test_the_job_that_counts_is_the_ledgers_last_whatever_the_statements_order():
+    """Of one adapter the first job passed and the second did not: turned round, the first would be the last."""
+    same = ("job_planned", SECOND | {"adapter_name": "bot", "records": 3})
+    made = of_two_jobs(("attempt_started", {"job": "job_2", "attempt": 1}), ("verdict", REFUSED))
+    facts = [(one.action, dict(one.facts)) for one in made.entries[1:]]
+    facts = [*FACTS[:2], *[same if fact.get("records") == 900 else (action, fact) for action, fact in facts]]
+    about = tuple(range(3, len(facts) + 1))
+    report = REPORT | {"verdict": "refused", "findings": [FINDINGS[0] | {"outcome": "fail"}]}
+    second = Work(JOB | {"id": "job_2", "report": report}, {"number": 1, "sha256": OLD})
+    [first], [short] = made.works, REQUEST["jobs"]
+    shorts = [short | {"id": "job_2", "verdict": "refused"}, short]
+    turned = replace(
+        dossier(Ledger(facts, about=about), size=len(facts), about=about, request=made.request | {"jobs": shorts}),
+        works=[second, first],
+    )
+    assert "tests of job job_2 did not pass" in refused(bundle(turned))[1]
 
 
 def test_a_field_that_is_added_is_found():

@@ -30,6 +30,7 @@ Action = Literal[
     "job_planned",
     "job_joined",
     "job_left",
+    "job_lost",
     "job_cancelled",
     "attempt_started",
     "attempt_failed",

@@ -36,7 +36,7 @@ from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
-from unlearn.evidence.story import check_story
+from unlearn.evidence.story import check_story, lost
 from unlearn.evidence.trust import TrustedKey
 
 WEIGHTS = "adapter_model.safetensors"
@@ -129,7 +129,10 @@ def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
 def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     released = [f"{job['adapter']} version {job['after']['number']}" for job in predicate["jobs"] if job["after"]]
     told = f"accepted, judged, {'released ' + ', '.join(released) if released else 'nothing released'}, in this order"
-    whose = about_request(entries)[0].facts.get("controller")
+    about = about_request(entries)
+    if gone := sorted({*lost(about)} - {job["id"] for job in predicate["jobs"]}):
+        told += f"; of {', '.join(gone)} the ledger alone tells, as the database was restored since"
+    whose = about[0].facts.get("controller")
     return told if whose else f"{told}; whose request it is, its first entry is too old to say"
 
 
