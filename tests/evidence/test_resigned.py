@@ -29,8 +29,9 @@ from dossiers import (
 from unlearn.evidence.container import unpack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.layout import RENDERER
+from unlearn.evidence.ledger import findings_digest
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.rendered import rendered
+from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.verify import verify
 
@@ -226,7 +227,7 @@ def test_no_job_that_the_ledger_tells_of_is_left_out_and_none_is_added():
         assert (check, "the statement leaves that job out" in message) == ("story", True)
     [work], [short] = dossier().works, REQUEST["jobs"]
     added = replace(work, job={"id": "job_9", "adapter": "otherbot", "state": "queued"}, before=None, after=None)
-    both = dossier(request=REQUEST | {"jobs": [short, short | {"id": "job_9"}]}, works=[work, added])
+    both = dossier(request=REQUEST | {"jobs": [short, short | {"id": "job_9", "verdict": None}]}, works=[work, added])
     assert refused(bundle(both)) == ("story", "the statement speaks of job job_9, and no entry does")
     twice = dossier(request=REQUEST | {"jobs": [short, short]}, works=[work, work])
     assert "job_1 twice" in refused(bundle(twice))[1]
@@ -259,6 +260,61 @@ def test_the_job_that_counts_is_the_ledgers_last_whatever_the_statements_order()
         works=[second, first],
     )
     assert "tests of job job_2 did not pass" in refused(bundle(turned))[1]
+
+
+def drawn_anew(data: bytes, said: dict, **files: dict) -> bytes:
+    """Another predicate and other files, with the certificate and the tables that they make."""
+    whole = unpack(data) | {name: pretty(one) for name, one in files.items()}
+    reports = {job["id"]: json.loads(whole[f"jobs/{job['id']}/report.json"]) for job in said["jobs"]}
+    return resigned(whole | rendered(said, reports), **said)
+
+
+def with_findings(data: bytes, findings: list, **short) -> bytes:
+    """Other findings of the first job in the request's file, the statement and the certificate."""
+    said, request = predicate_of(data), json.loads(unpack(data)["request.json"])
+    said["jobs"][0]["findings"] = findings
+    request["jobs"][0] |= {"findings": findings, **short}
+    return drawn_anew(data, said, **{"request.json": request})
+
+
+def test_no_finding_of_a_job_is_invented_or_left_out():
+    better = [FINDINGS[0] | {"figure": 0.01, "interval": [-0.1, 0.1], "sentence": "perfect"}, FINDINGS[1]]
+    for findings in (better, FINDINGS[1:]):
+        assert b"perfect" in unpack(with_findings(WHOLE, better))["certificate.html"]
+        check, message = refused(with_findings(WHOLE, findings))
+        assert (check, "findings" in message) == ("statement", True)
+    short = REQUEST["jobs"][0] | {"findings": better}
+    check, message = refused(bundle(dossier(request=REQUEST | {"jobs": [short]})))
+    assert (check, "that are not those of its report" in message) == ("statement", True)
+
+
+def alone(**more) -> bytes:
+    """The bundle of a person who was judged alone, in a job that others share."""
+    told = {"job": "job_1", "request": "req_1", "verdict": "released", "findings": FACTS[6][1]["findings"]}
+    facts = [*FACTS[:7], ("verdict_alone", told | more), *FACTS[7:]]
+    short = REQUEST["jobs"][0] | {"findings": FINDINGS}
+    request = REQUEST | {"completed_at": "2026-03-01T10:09:00.000Z", "jobs": [short]}
+    about = (*ABOUT, 10)
+    return bundle(dossier(Ledger(facts, about=about), size=10, about=about, request=request))
+
+
+def test_the_figures_on_one_person_alone_are_those_of_the_entry_and_an_old_entry_lets_them_be_the_services_word():
+    better = [FINDINGS[0] | {"figure": 0.01, "interval": [-0.1, 0.1], "sentence": "perfect"}, FINDINGS[1]]
+    exact = alone(findings_sha256=findings_digest(FINDINGS))
+    assert "behind entry 7," in said(exact, "story")[0]
+    assert refused(with_findings(exact, better)) == (
+        "story",
+        "the findings of job job_1 are not those of the verdict on this person alone, entry 8",
+    )
+    assert "by the service's word alone, the figures behind entry 7, 8," in said(alone(), "story")[0]
+    assert said(with_findings(alone(), better), "story")[1]
+
+
+def test_a_verdict_in_a_file_is_the_gates_or_what_a_person_decided():
+    short = REQUEST["jobs"][0] | {"verdict": "refused"}
+    check, message = refused(bundle(dossier(request=REQUEST | {"jobs": [short]})))
+    assert (check, 'request.json says "refused" of the verdict of job job_1' in message) == ("statement", True)
+    assert "jobs/job_1/job.json says" in refused(bundle(dossier(job=JOB | {"verdict": "refused"})))[1]
 
 
 def test_a_field_that_is_added_is_found():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -45,9 +45,10 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     made = copied(request, works, decided)
     if [job["id"] for job in said["jobs"]] != [job["id"] for job in made["jobs"]]:
         raise NotVerified("statement", f"its jobs are not those of {REQUEST}")
-    for job, own in zip(said["jobs"], made["jobs"], strict=True):
+    for job, own, short, work in zip(said["jobs"], made["jobs"], request["jobs"], works, strict=True):
         if job["alone"]:  # the verdict on one alone is in the ledger
-            own |= {"alone": True, "verdict": job["verdict"]}
+            own |= {"alone": True, "verdict": job["verdict"], "findings": short["findings"]}
+        _same_verdict(own, short, work.job, decided)
     old = "renderer" not in said
     _same({key: value for key, value in said.items() if key not in OF_ENTRIES}, made, "", old)
     for work, job in zip(works, said["jobs"], strict=True):
@@ -95,6 +96,22 @@ def _same(said: Any, made: Any, where: str, old: bool) -> None:
             _same(one, other, f"{where}[{place}]", old)
     elif json.dumps(said) != json.dumps(made):
         raise NotVerified("statement", f"it says {_short(said)} of {where}, and the files say {_short(made)}")
+
+
+def _same_verdict(own: Json, short: Json, job: Json, decided: Sequence[Entry]) -> None:
+    """Check what the files of request and job say of the verdict, which a decision may turn, and of findings."""
+    turned = any(one.action == "request_released_by_decision" for one in decided)
+    of_all = (job["report"] or {}).get("verdict")
+    for name, judged, verdict in (
+        (REQUEST, own["verdict"], short.get("verdict")),
+        (f"jobs/{own['id']}/job.json", of_all, job.get("verdict", of_all)),
+    ):
+        if verdict != judged and not (turned and verdict == "released"):
+            raise NotVerified(
+                "statement", f"{name} says {_short(verdict)} of the verdict of job {own['id']}, not {_short(judged)}"
+            )
+    if not own["alone"] and short.get("findings") not in (None, own["findings"]):
+        raise NotVerified("statement", f"{REQUEST} has findings of job {own['id']} that are not those of its report")
 
 
 def _short(value: Any) -> str:

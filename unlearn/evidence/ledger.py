@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -120,6 +120,11 @@ def report_digest(report: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(report, allow_nan=False))  # as it comes back from wherever it is kept
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def findings_digest(findings: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of the findings on one person alone as canonical JSON (RFC 8785), 64 hex digits."""
+    return hashlib.sha256(rfc8785.dumps(json.loads(json.dumps(list(findings), allow_nan=False)))).hexdigest()
 
 
 def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:

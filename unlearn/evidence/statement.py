@@ -126,7 +126,7 @@ def _short(request: Json, job_id: str) -> Json:
 
 
 def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
-    """A job; of one that several requests share, what was found of this one goes before what was found of all.
+    """A job; of one that several requests share, what was found of this one alone is told, not what was found of all.
 
     The verdict is that of the gates, also where a person decided otherwise.
     """
@@ -149,7 +149,7 @@ def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
         "method": report.get("method"),
         "verdict": alone[-1].facts["verdict"] if alone else report.get("verdict"),
         "alone": bool(alone),
-        "findings": short.get("findings") or report.get("findings", []),
+        "findings": list(short.get("findings") or ()) if alone else report.get("findings", []),
         "attempts": [
             {key: one.get(key) for key in ("method", "verdict", "reason")} for one in report.get("attempts", [])
         ],

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from unlearn.evidence.ledger import Entry, report_digest
+from unlearn.evidence.ledger import Entry, findings_digest, report_digest
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.statement import DECIDED, PURGED, repeated, searched
@@ -31,6 +31,9 @@ COMINGS = frozenset({"job_planned", "job_joined", "job_left", "job_lost"})
 """Entries that say whether a request has a job."""
 
 JUDGED = frozenset({"verdict", "verdict_alone", "nothing_left", "version_released"})
+DIGESTS = {"verdict": "report_sha256", "verdict_alone": "findings_sha256"}
+"""Facts that hold the figures and sentences behind a verdict; older entries have outcomes alone."""
+
 BROKEN_OFF = frozenset({"attempt_failed", "attempt_interrupted", "job_cancelled", "job_left"})
 
 
@@ -269,6 +272,10 @@ def _check_alone(entry: Entry, job: Mapping[str, Any]) -> None:
     told = {finding["gate"]: finding["outcome"] for finding in job["findings"]}
     if (entry.facts["verdict"], entry.facts["findings"]) != (job["verdict"], told):
         raise _no(f"the verdict of job {job['id']} on this person alone, in entry {entry.seq}, is not the one stated")
+    if entry.facts.get("findings_sha256", digest := findings_digest(job["findings"])) != digest:
+        raise _no(
+            f"the findings of job {job['id']} are not those of the verdict on this person alone, entry {entry.seq}"
+        )
 
 
 def _check_decided(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> None:

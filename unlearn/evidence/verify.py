@@ -36,7 +36,7 @@ from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
-from unlearn.evidence.story import check_story, lost
+from unlearn.evidence.story import DIGESTS, check_story, lost
 from unlearn.evidence.trust import TrustedKey
 
 WEIGHTS = "adapter_model.safetensors"
@@ -132,6 +132,9 @@ def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     about = about_request(entries)
     if gone := sorted({*lost(about)} - {job["id"] for job in predicate["jobs"]}):
         told += f"; of {', '.join(gone)} the ledger alone tells, as the database was restored since"
+    bare = [str(one.seq) for one in about if one.action in DIGESTS and DIGESTS[one.action] not in one.facts]
+    if bare:
+        told += f"; by the service's word alone, the figures behind entry {', '.join(bare)}, too old for their digest"
     whose = about[0].facts.get("controller")
     return told if whose else f"{told}; whose request it is, its first entry is too old to say"
 
