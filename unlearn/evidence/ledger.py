@@ -72,7 +72,7 @@ Action = Literal[
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 
 
-Fault = Literal["edited", "moved", "missing", "rewritten", "cut off", "forked", "checkpoint"]
+Fault = Literal["edited", "moved", "missing", "rewritten", "cut off", "forked", "checkpoint", "hidden"]
 """
 edited       an entry's content does not have its hash
 moved        an entry stands where another belongs
@@ -81,6 +81,7 @@ rewritten    a node is not the hash of what is under it
 cut off      the end is not there
 forked       the first entries do not have the root that a checkpoint gives them
 checkpoint   a stored checkpoint is not what the ledger's key signed
+hidden       an entry's number of a request is not the next, or the look-up beside the tree says otherwise than it
 """
 
 
