@@ -15,6 +15,7 @@ from dossiers import (
     FACTS,
     FINDINGS,
     JOB,
+    NEW,
     OLD,
     REPORT,
     REQUEST,
@@ -29,7 +30,7 @@ from dossiers import (
 from unlearn.evidence.container import unpack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.layout import RENDERER
-from unlearn.evidence.ledger import findings_digest
+from unlearn.evidence.ledger import findings_digest, versions_digest
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.trust import TrustedKey
@@ -315,6 +316,55 @@ def test_a_verdict_in_a_file_is_the_gates_or_what_a_person_decided():
     check, message = refused(bundle(dossier(request=REQUEST | {"jobs": [short]})))
     assert (check, 'request.json says "refused" of the verdict of job job_1' in message) == ("statement", True)
     assert "jobs/job_1/job.json says" in refused(bundle(dossier(job=JOB | {"verdict": "refused"})))[1]
+
+
+def with_fact(place: int, **facts) -> Ledger:
+    return Ledger([(action, one | facts if i == place else one) for i, (action, one) in enumerate(FACTS)])
+
+
+def test_the_version_before_is_the_one_that_the_attempt_began_with_its_config_too():
+    config = {"number": 1, "sha256": OLD, "config_sha256": "1" * 64}
+
+    def began(before: dict, **noted) -> bytes:
+        made = dossier(with_fact(5, version=1, **noted))
+        return bundle(replace(made, works=[replace(work, before=before) for work in made.works]))
+
+    assert said(began(config, sha256=OLD, config_sha256="1" * 64), "story")[1]
+    assert said(began(config), "story")[1]  # of before attempts noted it
+    assert "SHA-256 of the version before" in refused(began(config | {"sha256": NEW}, sha256=OLD))[1]
+    for noted in ("2" * 64, None):
+        check, message = refused(began(config, sha256=OLD, config_sha256=noted))
+        assert (check, "began with another adapter_config.json" in message) == ("story", True)
+
+
+def test_the_versions_before_are_those_that_the_release_notes():
+    before = [{"number": 7, "sha256": "7" * 64, "purge_after": None}]
+
+    def made_from(stated: list, *noted) -> bytes:
+        ledger = with_fact(7, superseded_sha256=versions_digest(noted))
+        return bundle(dossier(ledger, job=JOB | {"superseded": stated}))
+
+    assert said(made_from(before, (7, "7" * 64)), "story")[1]
+    for invented in (made_from(before), made_from([], (7, "7" * 64)), made_from(before, (7, "8" * 64))):
+        check, message = refused(invented)
+        assert (check, "made from other versions" in message) == ("story", True)
+
+
+def test_the_keys_in_the_bundle_are_those_that_signed():
+    other = signer(b"z").public
+    for name, data in (
+        ("keys/ledger.pub", other.text.encode() + b"\n"),
+        ("keys/deadbeef.pem", other.pem.encode()),
+        (f"keys/{signer().public.key_id.hex()}.pem", other.pem.encode()),
+    ):
+        check, message = refused(resigned(unpack(WHOLE) | {name: data}))
+        assert (check, f"'{name}' is not what the keys" in message) == ("key", True)
+
+
+def test_another_runs_figures_are_found_by_its_id():
+    run = pretty({"run_id": "another", "metrics": {"auc": 0.5}})
+    assert "another run" in refused(resigned(unpack(WHOLE) | {"jobs/job_1/mlflow.json": run}))[1]
+    assert said(resigned(unpack(WHOLE) | {"jobs/job_1/mlflow.json": run.replace(b"another", b"run1")}), "story")[1]
 
 
 def test_a_field_that_is_added_is_found():

@@ -82,6 +82,9 @@ def unlisted(files: Files, said: Json) -> str:
 def _work(files: Files, job_id: str) -> Work:
     """A job as its files have it."""
     job = json.loads(files[f"jobs/{job_id}/job.json"])
+    run = files.get(f"jobs/{job_id}/mlflow.json")
+    if run is not None and json.loads(run)["run_id"] != job["mlflow_run_id"]:
+        raise NotVerified("statement", f"jobs/{job_id}/mlflow.json is of another run than the job's")
     return Work({**job, "id": job_id, "report": report_of(files, job_id)}, job["before"], job["after"])
 
 

@@ -94,12 +94,13 @@ def _opened(note: str, known: Sequence[PublicKey], check: str) -> tuple[Checkpoi
             f"it is of ledger '{checkpoint.origin}', and signed in the name of '{names[0]}': another deployment's",
         )
     for key in known:  # several keys of one ledger: which of them
-        if key.name == checkpoint.origin and _signs(note, key):
+        if key.name == checkpoint.origin and signs(note, key):
             return checkpoint, key
     raise NotVerified(check, f"no key of ledger '{checkpoint.origin}' signed the checkpoint")
 
 
-def _signs(note: str, key: PublicKey) -> bool:
+def signs(note: str, key: PublicKey) -> bool:
+    """Whether the key signed the note."""
     try:
         open_note(note, [key])
     except NoteBroken:

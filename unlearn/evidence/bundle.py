@@ -14,7 +14,18 @@ from unlearn.evidence.checkpoint import Checkpoint, open_note, read_checkpoint
 from unlearn.evidence.container import pack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
-from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, REQUEST, SCHEMA, SEARCHED, STATEMENT
+from unlearn.evidence.layout import (
+    CHECKPOINT,
+    EARLIER,
+    ENTRIES,
+    MANIFEST,
+    PDF,
+    REQUEST,
+    SCHEMA,
+    SEARCHED,
+    STATEMENT,
+    key_files,
+)
 from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.signing import Signer
 from unlearn.evidence.statement import predicate, spelled, statement
@@ -37,12 +48,10 @@ def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
         ENTRIES: _entries(dossier),
         CHECKPOINT: dossier.checkpoint.encode(),
         EARLIER: pretty({str(size): [one.hex() for one in path] for size, path in dossier.earlier.items()}),
-        "keys/ledger.pub": "".join(f"{key.text}\n" for key in dossier.keys).encode(),
+        **key_files(dossier.keys),
     }
     if dossier.searched is not None:
         files[SEARCHED] = dossier.searched
-    for key in dossier.keys:
-        files[f"keys/{key.key_id.hex()}.pem"] = key.pem.encode()
     for work in dossier.works:
         files |= _work(work)
     reports = {work.job["id"]: json.loads(files[_report(work)]) for work in dossier.works if _report(work) in files}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -126,6 +126,12 @@ def report_digest(report: Mapping[str, Any]) -> str:
 def findings_digest(findings: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of the findings on one person alone as canonical JSON (RFC 8785), 64 hex digits."""
     return hashlib.sha256(rfc8785.dumps(json.loads(json.dumps(list(findings), allow_nan=False)))).hexdigest()
+
+
+def versions_digest(versions: Iterable[tuple[int, str]]) -> str:
+    """SHA-256 of a list of versions, by number and SHA-256 of weights, as canonical JSON (RFC 8785), 64 hex digits."""
+    named: list[Any] = [{"number": number, "sha256": sha256} for number, sha256 in versions]
+    return hashlib.sha256(rfc8785.dumps(named)).hexdigest()
 
 
 def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:

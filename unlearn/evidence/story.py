@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from unlearn.evidence.ledger import Entry, findings_digest, report_digest
+from unlearn.evidence.ledger import Entry, findings_digest, report_digest, versions_digest
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.statement import DECIDED, PURGED, repeated, searched
@@ -237,16 +237,20 @@ def _check_own(job: Mapping[str, Any], entries: Sequence[Entry]) -> None:
     planned = next((one.facts for one in entries if one.action in ("job_planned", "job_joined")), {})
     begun = [one.facts for one in entries if one.action == "attempt_started"]
     ends = [ENDS[one.action] for one in entries if one.action in ENDS and one.facts.get("final", True)]
-    before = (job["before"] or {}).get("number")
+    version, last = job["before"] or {}, begun[-1] if begun else {}
+    before = version.get("number")
     for what, stated, noted in (
         ("adapter", job["adapter"], planned.get("adapter_name")),
         ("records", job["records"], planned.get("records")),
-        ("version before", before, begun[-1].get("version") if begun and (before or job["after"]) else None),
+        ("version before", before, last.get("version") if before or job["after"] else None),
+        ("SHA-256 of the version before", version.get("sha256"), last.get("sha256") if before else None),
         ("state", job["state"], ends[-1] if ends else None),
         ("attempt", job["attempt"], begun[-1].get("attempt") if begun and ends and ends[-1] == "done" else None),
     ):
         if noted is not None and stated != noted:
             raise _no(f"the statement says {stated} of the {what} of job {job['id']}, and the ledger says {noted}")
+    if before and version.get("config_sha256") != last.get("config_sha256", version.get("config_sha256")):
+        raise _no(f"job {job['id']} began with another adapter_config.json than the statement speaks of")
     if job["alone"] != any(entry.action == "verdict_alone" for entry in entries):
         raise _no(
             f"the statement says otherwise than the ledger whether the verdict of job {job['id']} is on one alone"
@@ -317,6 +321,12 @@ def _check_release(job: Mapping[str, Any], release: Entry | None) -> None:
         )
     if release is not None and release.facts.get("config_sha256") != after.get("config_sha256"):
         raise _no(f"entry {release.seq} releases another adapter_config.json than the statement speaks of")
+    superseded = job.get("superseded") or []
+    if release is None and superseded:
+        raise _no(f"job {job['id']} released nothing, and the statement speaks of versions before it")
+    stated = versions_digest((one["number"], one["sha256"]) for one in superseded)
+    if release is not None and release.facts.get("superseded_sha256", stated) != stated:
+        raise _no(f"entry {release.seq} releases what was made from other versions than those that the statement lists")
 
 
 def _no(message: str) -> NotVerified:

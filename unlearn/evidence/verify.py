@@ -25,16 +25,17 @@ from unlearn.evidence.anchored import (
     included,
     origin,
     signed,
+    signs,
     timed,
     witnessed,
 )
 from unlearn.evidence.certified import WORD, check_certificate
 from unlearn.evidence.container import unpack
-from unlearn.evidence.layout import CHECKPOINT, MANIFEST, SCHEMA, STATEMENT
+from unlearn.evidence.layout import CHECKPOINT, MANIFEST, SCHEMA, STATEMENT, key_files
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
-from unlearn.evidence.signing import PublicKey
+from unlearn.evidence.signing import LedgerKeyError, PublicKey
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
 from unlearn.evidence.story import DIGESTS, check_story, lost
 from unlearn.evidence.trust import TrustedKey
@@ -85,7 +86,9 @@ def verify(
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield _numbers(predicate, entries)
     yield timed(entries, now or datetime.now(UTC))
-    yield in_use((signer, noted), keys, entries)
+    used = in_use((signer, noted), keys, entries)
+    _same_keys(files, signer, entries)
+    yield used
     yield consistent(files, checkpoint, known, published)
     yield witnessed(files[CHECKPOINT].decode(), published, witnesses)
     laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
@@ -124,6 +127,21 @@ def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
         return Check("numbers", f"{len(about)} entries about the request, by their numbers without a gap")
     unknown = "the entries are from before they were numbered: whether one between them was left out is not known"
     return Check("numbers", unknown, made=False)
+
+
+@laid_out("key")
+def _same_keys(files: Files, signer: PublicKey, entries: Sequence[Entry]) -> None:
+    """Check that the keys in the bundle are those of the ledger that signed statement or checkpoint, and no other."""
+    note = files[CHECKPOINT].decode()
+    try:
+        of_ledger = [PublicKey.from_text(e.facts["ledger_key"]) for e in entries if e.action == "ledger_key_added"]
+    except LedgerKeyError as error:
+        raise NotVerified("key", str(error)) from None
+    made = key_files([key for key in of_ledger if key == signer or signs(note, key)])
+    there = {name: data for name, data in files.items() if name.startswith("keys/")}
+    for name in sorted(made.keys() | there.keys()):
+        if made.get(name) != there.get(name):
+            raise NotVerified("key", f"'{name}' is not what the keys of the ledger make that signed")
 
 
 def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
