@@ -326,7 +326,8 @@ def test_the_version_before_is_the_one_that_the_attempt_began_with_its_config_to
     config = {"number": 1, "sha256": OLD, "config_sha256": "1" * 64}
 
     def began(before: dict, **noted) -> bytes:
-        made = dossier(with_fact(5, version=1, **noted))
+        report = {key: value for key, value in REPORT.items() if key != "adapter"}  # which has the digests, too
+        made = dossier(with_fact(5, version=1, **noted), job=JOB | {"report": report})
         return bundle(replace(made, works=[replace(work, before=before) for work in made.works]))
 
     assert said(began(config, sha256=OLD, config_sha256="1" * 64), "story")[1]
@@ -365,6 +366,46 @@ def test_another_runs_figures_are_found_by_its_id():
     run = pretty({"run_id": "another", "metrics": {"auc": 0.5}})
     assert "another run" in refused(resigned(unpack(WHOLE) | {"jobs/job_1/mlflow.json": run}))[1]
     assert said(resigned(unpack(WHOLE) | {"jobs/job_1/mlflow.json": run.replace(b"another", b"run1")}), "story")[1]
+
+
+def stated(data: bytes, change) -> bytes:
+    """The bundle with its statement changed, and signed anew."""
+    files = unpack(data)
+    envelope = json.loads(files["statement.dsse.json"])
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    change(statement)
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    return resigned(files | {"statement.dsse.json": json.dumps(envelope).encode()})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said["subject"].insert(1, {"name": "bot/v2", "digest": {"sha256": "f" * 64}}),
+        lambda said: said["subject"].append({"name": "bot/v2", "digest": {"sha256": "f" * 64}}),
+        lambda said: said["subject"][-1]["digest"].update(sha512="0" * 128),
+        lambda said: said["subject"][-1].update(uri="https://elsewhere.example"),
+    ],
+)
+def test_a_subject_has_one_digest_and_is_there_once(change):
+    assert refused(stated(WHOLE, change)) == ("statement", "its subjects are not the versions that it speaks of")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.update(note=None),
+        lambda said: said["predicate"].update(note=None),
+        lambda said: said["predicate"]["ledger"].update(witnessed_by="the regulator"),
+        lambda said: said["predicate"]["ledger"].pop("about_request"),
+        lambda said: said["predicate"]["request"].update(note=None),
+        lambda said: said["predicate"]["request"].pop("external_id"),
+        lambda said: said["predicate"]["jobs"][0].update(note=None),
+        lambda said: said["predicate"].pop("purged"),
+    ],
+)
+def test_a_field_more_or_less_is_found_whatever_it_says(change):
+    assert refused(stated(WHOLE, change))[0] == "statement"
 
 
 def test_a_field_that_is_added_is_found():

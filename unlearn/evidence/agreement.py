@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import zip_longest
 from typing import Any
 
 from unlearn.evidence.dossier import Work
-from unlearn.evidence.layout import MANIFEST, REQUEST, SEARCHED
+from unlearn.evidence.layout import MANIFEST, RENDERER, REQUEST, SEARCHED
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
-from unlearn.evidence.statement import copied, named
+from unlearn.evidence.statement import copied, subjects
 
 Files = Mapping[str, bytes]
 Json = Mapping[str, Any]
@@ -26,6 +26,8 @@ OF_ENTRIES = frozenset({"renderer", "issued", "searched", "purged", "ledger"})
 LISTED = "adapters_versions_sha256"
 """The field that has the digest of the list of adapters, where they are too many to be named."""
 
+STATEMENT_FIELDS = frozenset({"_type", "subject", "predicateType", "predicate"})
+LEDGER_FIELDS = frozenset({"origin", "size", "root", "entries", "about_request"})
 SINCE_RENDERED = frozenset({"controller", "superseded"})
 """Fields that are missing in statements from before these named their renderer."""
 
@@ -39,7 +41,7 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     """
     said: dict[str, Any] = statement["predicate"]
     _check_searched(files, said)
-    request, subjects = json.loads(files[REQUEST]), {MANIFEST: subjects_of(statement)[MANIFEST]}
+    request = json.loads(files[REQUEST])
     works = [_work(files, job["id"]) for job in request["jobs"]]
     decided = [Entry(one["seq"], one["at"], one["action"], one["facts"], "") for one in said["decisions"]]
     made = copied(request, works, decided)
@@ -53,11 +55,9 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     _same({key: value for key, value in said.items() if key not in OF_ENTRIES}, made, "", old)
     for work, job in zip(works, said["jobs"], strict=True):
         _same_weights(job, work.job.get("report") or {})
-        for version in (job["before"], job["after"]):
-            if version is not None:
-                subjects |= named(f"{job['adapter']}/v{version['number']}", version)
-    if subjects != subjects_of(statement):
+    if statement["subject"] != subjects(hashlib.sha256(files[MANIFEST]).hexdigest(), works):
         raise NotVerified("statement", "its subjects are not the versions that it speaks of")
+    _same_fields(statement, made)
     return said
 
 
@@ -77,6 +77,27 @@ def unlisted(files: Files, said: Json) -> str:
     if SEARCHED in files or LISTED not in (said.get("searched") or {}):
         return ""
     return f"; which adapters were searched it does not show, as {SEARCHED} is not in it: their list's SHA-256 alone"
+
+
+def _same_fields(statement: Json, made: Json) -> None:
+    """Check that the statement has the fields that this program writes, and no others; an older one may lack some."""
+    said = statement["predicate"]
+    for where, there, known in (
+        ("it", statement, STATEMENT_FIELDS),
+        ("its predicate", said, OF_ENTRIES | made.keys()),
+        ("its ledger", said["ledger"], LEDGER_FIELDS),
+    ):
+        _check_fields(where, there.keys(), known, said)
+    for part in ("request", "clock"):
+        _check_fields(f"its {part}", said[part].keys(), made[part].keys(), said)
+    for job, own in zip(said["jobs"], made["jobs"], strict=True):
+        _check_fields(f"its job {job['id']}", job.keys(), own.keys(), said)
+
+
+def _check_fields(where: str, there: Set[str], known: Set[str], said: Json) -> None:
+    differs = there ^ known if said.get("renderer") == RENDERER else there - known
+    if differs:
+        raise NotVerified("statement", f"{where} has not the fields that this program writes: '{min(differs)}'")
 
 
 def _work(files: Files, job_id: str) -> Work:
