@@ -14,7 +14,7 @@ from unlearn.evidence import merkle
 from unlearn.evidence.checkpoint import Checkpoint, sign_note
 from unlearn.evidence.layout import CHECKPOINT, ENTRIES, REQUEST
 from unlearn.evidence.ledger import new_entry
-from unlearn.evidence.rendered import rendered
+from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.signing import signer_of
 
 
@@ -129,7 +129,7 @@ def _a_report_beautified(real: Real, dice: random.Random) -> bytes:
         job["findings"] = report["findings"]
     else:
         report[what] = job[what] = f"{report[what]}-{dice.randrange(10**6)}"
-    return resigned(real.files | {name: json.dumps(report).encode()}, statement, real.signer)
+    return resigned(real.files | {name: pretty(report)}, statement, real.signer)
 
 
 def _other_weights(real: Real, dice: random.Random) -> bytes:
@@ -238,7 +238,7 @@ def _a_fact_changed_in_file_and_statement(real: Real, dice: random.Random) -> by
             for one in statement["subject"]:
                 one["name"] = one["name"].replace(f"{own['adapter']}/", f"{other}/")
         job[key] = own[key] = other
-    files = real.files | {REQUEST: json.dumps(request).encode(), name: json.dumps(job).encode()}
+    files = real.files | {REQUEST: pretty(request), name: pretty(job)}
     said = json.loads(json.dumps(said))
     reports = {one["id"]: json.loads(files[f"jobs/{one['id']}/report.json"]) for one in said["jobs"]}
     return resigned(files | rendered(said, reports), statement, real.signer)

@@ -27,8 +27,9 @@ from dossiers import (
     signer,
     trusted,
 )
-from unlearn.evidence.container import unpack
+from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dossier import Dossier, Work
+from unlearn.evidence.dsse import seal
 from unlearn.evidence.layout import RENDERER
 from unlearn.evidence.ledger import findings_digest, versions_digest
 from unlearn.evidence.refusal import NotVerified
@@ -406,6 +407,38 @@ def test_a_subject_has_one_digest_and_is_there_once(change):
 )
 def test_a_field_more_or_less_is_found_whatever_it_says(change):
     assert refused(stated(WHOLE, change))[0] == "statement"
+
+
+@pytest.mark.parametrize(
+    ("name", "twice", "check"),
+    [
+        ("request.json", '"state": "rejected"', "statement"),
+        ("jobs/job_1/job.json", '"adapter": "other"', "statement"),
+        ("jobs/job_1/report.json", '"verdict": "refused"', "statement"),
+        ("ledger/entries.jsonl", '"action": "request_rejected"', "inclusion"),
+    ],
+)
+def test_a_file_that_could_be_read_in_two_ways_is_refused(name, twice, check):
+    whole = unpack(WHOLE)
+    for data in (whole[name].replace(b"{", f"{{{twice}, ".encode(), 1), whole[name].replace(b": ", b":", 1)):
+        found, message = refused(resigned(whole | {name: data}))
+        assert (found, name in message, "another spelling" in message) == (check, True, True)
+
+
+def test_a_payload_that_could_be_read_in_two_ways_is_refused():
+    files = unpack(WHOLE)
+    payload = base64.b64decode(json.loads(files["statement.dsse.json"])["payload"])
+    for data in (b'{"predicate":{"jobs":[]},' + payload[1:], payload + b" "):
+        check, message = refused(pack(files | {"statement.dsse.json": seal(data, signer())}))
+        assert (check, "the signed payload is JSON in another spelling" in message) == ("statement", True)
+
+
+def test_a_separator_of_lines_in_an_entry_is_no_end_of_a_line():
+    assert said(bundle(dossier(with_fact(3, note="one\u2028two\x85three"))), "inclusion")[1]
+    for end in (b"", b"\n\n", b"\r\n"):
+        data = unpack(WHOLE)["ledger/entries.jsonl"].removesuffix(b"\n") + end
+        changed = resigned(unpack(WHOLE) | {"ledger/entries.jsonl": data})
+        assert refused(changed)[0] == "inclusion"
 
 
 def test_a_field_that_is_added_is_found():

@@ -16,6 +16,8 @@ from unlearn.evidence.dossier import Work
 from unlearn.evidence.layout import MANIFEST, RENDERER, REQUEST, SEARCHED
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
+from unlearn.evidence.rendered import pretty
+from unlearn.evidence.spelling import read
 from unlearn.evidence.statement import copied, subjects
 
 Files = Mapping[str, bytes]
@@ -41,7 +43,7 @@ def agreed(files: Files, statement: Mapping[str, Any]) -> dict[str, Any]:
     """
     said: dict[str, Any] = statement["predicate"]
     _check_searched(files, said)
-    request = json.loads(files[REQUEST])
+    request = read("statement", REQUEST, files[REQUEST], pretty)
     works = [_work(files, job["id"]) for job in request["jobs"]]
     decided = [Entry(one["seq"], one["at"], one["action"], one["facts"], "") for one in said["decisions"]]
     made = copied(request, works, decided)
@@ -102,11 +104,15 @@ def _check_fields(where: str, there: Set[str], known: Set[str], said: Json) -> N
 
 def _work(files: Files, job_id: str) -> Work:
     """A job as its files have it."""
-    job = json.loads(files[f"jobs/{job_id}/job.json"])
-    run = files.get(f"jobs/{job_id}/mlflow.json")
-    if run is not None and json.loads(run)["run_id"] != job["mlflow_run_id"]:
+    found = {
+        one: read("statement", name, files[name], pretty)
+        for one in ("job", "report", "mlflow")
+        if (name := f"jobs/{job_id}/{one}.json") in files
+    }
+    job, run = found["job"], found.get("mlflow")
+    if run is not None and run["run_id"] != job["mlflow_run_id"]:
         raise NotVerified("statement", f"jobs/{job_id}/mlflow.json is of another run than the job's")
-    return Work({**job, "id": job_id, "report": report_of(files, job_id)}, job["before"], job["after"])
+    return Work({**job, "id": job_id, "report": found.get("report")}, job["before"], job["after"])
 
 
 def _same(said: Any, made: Any, where: str, old: bool) -> None:

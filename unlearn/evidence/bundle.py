@@ -28,6 +28,7 @@ from unlearn.evidence.layout import (
 )
 from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.signing import Signer
+from unlearn.evidence.spelling import line
 from unlearn.evidence.statement import predicate, spelled, statement
 
 
@@ -78,7 +79,7 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
 def _entries(dossier: Dossier) -> bytes:
     """One line an entry, with its inclusion path: a line is checked by itself."""
     told = [entry.as_json() | {"path": [one.hex() for one in dossier.paths[entry.seq]]} for entry in dossier.entries]
-    return "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in told).encode()
+    return b"".join(map(line, told))
 
 
 def _report(work: Work) -> str:

@@ -9,7 +9,6 @@ Whoever verifies brings the key; nothing in the bundle is believed before the si
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +34,9 @@ from unlearn.evidence.layout import CHECKPOINT, MANIFEST, SCHEMA, STATEMENT, key
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
+from unlearn.evidence.rendered import pretty
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
+from unlearn.evidence.spelling import read
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
 from unlearn.evidence.story import DIGESTS, check_story, lost
 from unlearn.evidence.trust import TrustedKey
@@ -105,7 +106,7 @@ def _files(files: Files, statement: Mapping[str, Any]) -> int:
         raise NotVerified("files", f"{MANIFEST} is missing")
     if _sha256(files[MANIFEST]) != subjects_of(statement)[MANIFEST]:
         raise NotVerified("files", f"{MANIFEST} is not the one that was signed: its SHA-256 differs")
-    manifest = json.loads(files[MANIFEST])
+    manifest = read("files", MANIFEST, files[MANIFEST], pretty)
     if manifest["schema"] != SCHEMA:
         raise NotVerified("files", f"the manifest is of the schema {manifest['schema']!r}; this program reads {SCHEMA}")
     listed = {one["path"]: (one["sha256"], one["bytes"]) for one in manifest["files"]}
