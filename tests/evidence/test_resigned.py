@@ -303,12 +303,12 @@ def alone(**more) -> bytes:
 def test_the_figures_on_one_person_alone_are_those_of_the_entry_and_an_old_entry_lets_them_be_the_services_word():
     better = [FINDINGS[0] | {"figure": 0.01, "interval": [-0.1, 0.1], "sentence": "perfect"}, FINDINGS[1]]
     exact = alone(findings_sha256=findings_digest(FINDINGS))
-    assert "behind entry 7," in said(exact, "story")[0]
+    assert "word alone: what entries 6, 7, 9 are too old" in said(exact, "story")[0]
     assert refused(with_findings(exact, better)) == (
         "story",
         "the findings of job job_1 are not those of the verdict on this person alone, entry 8",
     )
-    assert "by the service's word alone, the figures behind entry 7, 8," in said(alone(), "story")[0]
+    assert "word alone: what entries 6, 7, 8, 9 are too old" in said(alone(), "story")[0]
     assert said(with_findings(alone(), better), "story")[1]
 
 

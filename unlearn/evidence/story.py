@@ -31,8 +31,13 @@ COMINGS = frozenset({"job_planned", "job_joined", "job_left", "job_lost"})
 """Entries that say whether a request has a job."""
 
 JUDGED = frozenset({"verdict", "verdict_alone", "nothing_left", "version_released"})
-DIGESTS = {"verdict": "report_sha256", "verdict_alone": "findings_sha256"}
-"""Facts that hold the figures and sentences behind a verdict; older entries have outcomes alone."""
+DIGESTS = {
+    "attempt_started": "sha256",
+    "verdict": "report_sha256",
+    "verdict_alone": "findings_sha256",
+    "version_released": "superseded_sha256",
+}
+"""Facts that hold what the statement says of the version before, the findings and the versions before that."""
 
 BROKEN_OFF = frozenset({"attempt_failed", "attempt_interrupted", "job_cancelled", "job_left"})
 

@@ -153,7 +153,7 @@ def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
         told += f"; of {', '.join(gone)} the ledger alone tells, as the database was restored since"
     bare = [str(one.seq) for one in about if one.action in DIGESTS and DIGESTS[one.action] not in one.facts]
     if bare:
-        told += f"; by the service's word alone, the figures behind entry {', '.join(bare)}, too old for their digest"
+        told += f"; by the service's word alone: what entries {', '.join(bare)} are too old to have the digest of"
     whose = about[0].facts.get("controller")
     return told if whose else f"{told}; whose request it is, its first entry is too old to say"
 
