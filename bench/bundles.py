@@ -14,6 +14,7 @@ from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import pack
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.layout import CHECKPOINT, ENTRIES, MANIFEST, SCHEMA, STATEMENT
+from unlearn.evidence.rendered import pretty
 from unlearn.evidence.signing import Signer
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
@@ -79,7 +80,7 @@ def resigned(files: Files, statement: dict[str, Any], signer: Signer) -> bytes:
         {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in sorted(files.items())
     ]
-    manifest = json.dumps({"schema": SCHEMA, "files": listed}).encode()
+    manifest = pretty({"schema": SCHEMA, "files": listed})
     digest = {"sha256": hashlib.sha256(manifest).hexdigest()}
     subjects = [one | {"digest": digest} if one["name"] == MANIFEST else one for one in statement["subject"]]
     sealed = seal(spelled(statement | {"subject": subjects}), signer)

@@ -14,7 +14,7 @@ from unlearn.evidence import merkle
 from unlearn.evidence.checkpoint import Checkpoint, sign_note
 from unlearn.evidence.layout import CHECKPOINT, ENTRIES, REQUEST
 from unlearn.evidence.ledger import new_entry
-from unlearn.evidence.rendered import rendered
+from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.signing import signer_of
 
 
@@ -129,7 +129,7 @@ def _a_report_beautified(real: Real, dice: random.Random) -> bytes:
         job["findings"] = report["findings"]
     else:
         report[what] = job[what] = f"{report[what]}-{dice.randrange(10**6)}"
-    return resigned(real.files | {name: json.dumps(report).encode()}, statement, real.signer)
+    return resigned(real.files | {name: pretty(report)}, statement, real.signer)
 
 
 def _other_weights(real: Real, dice: random.Random) -> bytes:
@@ -238,10 +238,98 @@ def _a_fact_changed_in_file_and_statement(real: Real, dice: random.Random) -> by
             for one in statement["subject"]:
                 one["name"] = one["name"].replace(f"{own['adapter']}/", f"{other}/")
         job[key] = own[key] = other
-    files = real.files | {REQUEST: json.dumps(request).encode(), name: json.dumps(job).encode()}
+    files = real.files | {REQUEST: pretty(request), name: pretty(job)}
     said = json.loads(json.dumps(said))
     reports = {one["id"]: json.loads(files[f"jobs/{one['id']}/report.json"]) for one in said["jobs"]}
     return resigned(files | rendered(said, reports), statement, real.signer)
+
+
+def _drawn_anew(real: Real, statement: dict[str, Any], files: dict[str, Any]) -> bytes:
+    """The bundle with other files, and the certificate and the tables that statement and reports make."""
+    whole = real.files | {name: pretty(one) for name, one in files.items()}
+    said = json.loads(json.dumps(statement["predicate"]))
+    jobs = {job["id"] for job in said["jobs"]}
+    whole = {name: data for name, data in whole.items() if not name.startswith("jobs/") or name.split("/")[1] in jobs}
+    reports = {job: json.loads(whole[f"jobs/{job}/report.json"]) for job in jobs if f"jobs/{job}/report.json" in whole}
+    return resigned(whole | rendered(said, reports), statement, real.signer)
+
+
+def _a_job_left_out(real: Real, dice: random.Random) -> bytes:
+    """Everywhere but in the ledger: statement, subjects, the request's file, the job's own files, the certificate."""
+    statement, request = real.statement, json.loads(real.files[REQUEST])
+    gone = dice.choice(statement["predicate"]["jobs"])
+    for told in (statement["predicate"], request):
+        told["jobs"] = [job for job in told["jobs"] if job["id"] != gone["id"]]
+    if gone["adapter"] not in {job["adapter"] for job in statement["predicate"]["jobs"]}:
+        name = f"{gone['adapter']}/"
+        statement["subject"] = [one for one in statement["subject"] if not one["name"].startswith(name)]
+    request["note"] = dice.randrange(10**6)
+    return _drawn_anew(real, statement, {REQUEST: request})
+
+
+def _findings_invented(real: Real, dice: random.Random) -> bytes:
+    """Other figures, or a finding fewer, in the request's file, the statement and the certificate."""
+    statement, request = real.statement, json.loads(real.files[REQUEST])
+    job = dice.choice([job for job in statement["predicate"]["jobs"] if job["findings"]])
+    place = dice.randrange(len(job["findings"]))
+    if dice.random() < 0.5:
+        job["findings"][place] |= {"figure": dice.random(), "sentence": "perfect"}
+    else:
+        del job["findings"][place]
+    [short] = [one for one in request["jobs"] if one["id"] == job["id"]]
+    short["findings"] = job["findings"]
+    return _drawn_anew(real, statement, {REQUEST: request})
+
+
+def _versions_before_invented(real: Real, dice: random.Random) -> bytes:
+    """The config of the version before, or the versions before that, in the job's file too."""
+    statement = real.statement
+    said = dice.choice([job for job in statement["predicate"]["jobs"] if job["before"] and job["after"]])
+    name = f"jobs/{said['id']}/job.json"
+    job, other = json.loads(real.files[name]), dice.randbytes(32).hex()
+    if dice.random() < 0.5:
+        subject = f"{said['adapter']}/v{said['before']['number']}/adapter_config.json"
+        job["before"]["config_sha256"] = said["before"]["config_sha256"] = other
+        for one in statement["subject"]:
+            one["digest"] = {"sha256": other} if one["name"] == subject else one["digest"]
+    else:
+        versions = [{"number": dice.randrange(100, 200), "sha256": other, "purge_after": None}]
+        job["superseded"] = said["superseded"] = versions
+    return _drawn_anew(real, statement, {name: job})
+
+
+def _another_key_beside(real: Real, dice: random.Random) -> bytes:
+    key = real.stranger.public
+    name, data = dice.choice([("keys/ledger.pub", key.text + "\n"), (f"keys/{key.key_id.hex()}.pem", key.pem)])
+    return resigned(real.files | {name: data.encode() + b"\n" * dice.randrange(3)}, real.statement, real.signer)
+
+
+def _a_subject_more(real: Real, dice: random.Random) -> bytes:
+    """A second one of a name, another digest or an address beside the SHA-256."""
+    statement = real.statement
+    one, other = dice.choice(statement["subject"][1:]), dice.randbytes(32).hex()
+    what = dice.choice(["twice", "digest", "uri"])
+    if what == "twice":
+        statement["subject"].insert(1, {"name": one["name"], "digest": {"sha256": other}})
+    elif what == "digest":
+        one["digest"]["sha512"] = other * 2
+    else:
+        one["uri"] = f"https://elsewhere.example/{other}"
+    return resigned(real.files, statement, real.signer)
+
+
+def _a_field_more(real: Real, dice: random.Random) -> bytes:
+    statement = real.statement
+    said = statement["predicate"]
+    dice.choice([statement, said, said["ledger"], said["request"], *said["jobs"]])[f"note-{dice.randrange(99)}"] = None
+    return resigned(real.files, statement, real.signer)
+
+
+def _a_key_twice(real: Real, dice: random.Random) -> bytes:
+    """A key of a JSON file is there twice: a reader that takes the first finds something else."""
+    names = [name for name in real.files if name.endswith(("request.json", "job.json", "report.json", ".jsonl"))]
+    name, twice = dice.choice(names), f'{{"{dice.choice(["state", "at", "verdict"])}": {dice.randrange(99)}, '
+    return resigned(real.files | {name: real.files[name].replace(b"{", twice.encode(), 1)}, real.statement, real.signer)
 
 
 def _another_ledgers_checkpoint(real: Real, dice: random.Random) -> bytes:
@@ -277,7 +365,7 @@ def _the_ledger_rewritten(real: Real, dice: random.Random) -> bytes:
     return resigned(real.files | made, statement, real.signer)
 
 
-CERTIFIED = frozenset({"certificate"})
+CERTIFIED, STATED = frozenset({"certificate"}), frozenset({"statement"})
 INSIDERS = (
     Kind("an entry edited", "insider", _an_entry_edited, frozenset({"inclusion"}), 2),
     Kind("an entry edited, its hash made anew", "insider", _an_entry_edited_with_its_hash, frozenset({"inclusion"}), 2),
@@ -302,7 +390,7 @@ INSIDERS = (
     ),
     Kind("proofs swapped", "insider", _proofs_swapped, frozenset({"inclusion"})),
     Kind("one byte of a proof", "insider", _a_proof_edited, frozenset({"inclusion"})),
-    Kind("another verdict, method or finding", "insider", _a_report_beautified, frozenset({"story"}), 2),
+    Kind("another verdict, method or finding", "insider", _a_report_beautified, STATED | {"story"}, 2),
     Kind("another digest of the released weights", "insider", _other_weights, frozenset({"story"})),
     Kind("a statement that differs from the files", "insider", _a_statement_beside_its_files, frozenset({"statement"})),
     Kind("certificate, tables or README replaced", "insider", _a_certificate_or_table_replaced, CERTIFIED, 2),
@@ -323,6 +411,13 @@ INSIDERS = (
         frozenset({"story"}),
         2,
     ),
+    Kind("a job left out of everything but the ledger", "insider", _a_job_left_out, frozenset({"story"})),
+    Kind("findings invented or left out, in the certificate too", "insider", _findings_invented, STATED),
+    Kind("versions before the released one invented", "insider", _versions_before_invented, frozenset({"story"})),
+    Kind("another key beside the ledger's", "insider", _another_key_beside, frozenset({"key"})),
+    Kind("a subject twice, or with another digest or an address", "insider", _a_subject_more, STATED),
+    Kind("a field that no statement has", "insider", _a_field_more, STATED),
+    Kind("a key of a JSON file twice", "insider", _a_key_twice, STATED | {"inclusion"}),
     Kind("another ledger's checkpoint", "insider", _another_ledgers_checkpoint, frozenset({"checkpoint"})),
     Kind("the whole ledger rewritten", "insider", _the_ledger_rewritten, frozenset({"consistency"}), 2),
 )

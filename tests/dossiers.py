@@ -18,6 +18,7 @@ from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
 from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.registered import register_statement
+from unlearn.evidence.rendered import pretty
 from unlearn.evidence.signing import signer_of
 from unlearn.evidence.statement import spelled
 from unlearn.evidence.trust import TrustedKey
@@ -169,7 +170,7 @@ def resigned(files: dict[str, bytes], who=None, **said: Any) -> bytes:
         {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         for name, data in sorted(files.items())
     ]
-    manifest = json.dumps({"schema": "unlearn/manifest/v1", "files": listed}).encode()
+    manifest = pretty({"schema": "unlearn/manifest/v1", "files": listed})
     for subject in statement["subject"]:
         if subject["name"] == "manifest.json":
             subject["digest"]["sha256"] = hashlib.sha256(manifest).hexdigest()

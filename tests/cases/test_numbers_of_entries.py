@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from by_hand import keys, names, release, second_try, submit, work
+from by_hand import REFUSED, keys, names, release, second_try, submit, work
 from sqlalchemy import event, text
 
 from crowd import at_once
@@ -14,6 +14,7 @@ from tampering import let_rows_change
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import ledger
 from unlearn.evidence.container import unpack
+from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.refusal import NotVerified
 
 
@@ -104,6 +105,27 @@ def test_a_bundle_from_which_an_entry_was_hidden_does_not_verify(desk, adapter, 
     with pytest.raises(NotVerified, match="entries were left out") as refused:
         names(desk.export(request.id), desk)
     assert refused.value.check == "numbers"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_an_entry_that_was_hidden_before_the_next_was_made_is_found_by_the_ledgers_check(desk, adapter, company, back):
+    """The next entry has its number again: the bundle has no gap, and the ledger has two of one number."""
+    request, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    desk.extend(request.id, "many requests")
+    assert desk.check_ledger()
+    hidden = about(desk, request)[-1]
+    with desk.store.writing() as session:
+        let_rows_change(session)
+        session.execute(text("DELETE FROM ledger_subjects WHERE seq = :seq"), {"seq": hidden.seq})
+    desk.hold(claim, None, REFUSED)
+    if back:
+        with desk.store.writing() as session:
+            row = {"request": request.id, "seq": hidden.seq}
+            session.execute(text("INSERT INTO ledger_subjects (request_id, seq) VALUES (:request, :seq)"), row)
+    with pytest.raises(LedgerBroken) as broken:
+        desk.check_ledger()
+    assert (broken.value.fault, broken.value.seq) == ("hidden", hidden.seq + 1 if back else hidden.seq)
 
 
 def test_an_export_counts_what_was_entered_while_its_checkpoint_was_made(desk, adapter, company):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from by_hand import REFUSED, actions, work
+from by_hand import REFUSED, actions, keys, work
 from drill import NOTHING, content, finish, forget, gapless, journal_of, salted, small_files, tree
 
 from unlearn.cases.backups import Asked, restore
@@ -18,6 +18,7 @@ from unlearn.cases.withholding import Withheld
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, Unavailable
 from unlearn.evidence.checkpoint import claimed
+from unlearn.evidence.verify import verify
 from unlearn.purging import sweep
 from unlearn.settings import Settings
 
@@ -64,6 +65,20 @@ def test_whoever_was_forgotten_since_is_forgotten_again_before_the_adapter_serve
     again.check_serving()
     run_errands(again, elsewhere)
     assert link.resolve().name.startswith("v4.")
+    again.close()
+
+
+def test_a_bundle_after_a_restore_verifies_and_tells_of_the_jobs_that_were_lost(
+    desk, adapter, people, safe, elsewhere, tmp_path, clock
+):
+    path = desk.backup(safe).path
+    request = forget(desk, people[0])
+    restore(elsewhere, path, journal_of(desk, tmp_path), clock())
+    shutil.copy(desk.settings.home / "keys" / "ledger.pem", elsewhere.home / "keys")
+    again = Desk(elsewhere, clock)
+    finish(again, work(again, again.request(request.id).jobs[-1].id))
+    checks = {check.name: check.said for check in verify(again.export(request.id), keys(again))}
+    assert f"of {request.jobs[0].id} the ledger alone tells" in checks["story"]
     again.close()
 
 

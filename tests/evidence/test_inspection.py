@@ -114,3 +114,49 @@ def test_a_root_of_nothing_that_is_something_is_a_fork():
 def test_the_message_says_who_knew_better():
     with pytest.raises(LedgerBroken, match=r"do not have the root in published\.txt: an entry from 1 to 37"):
         inspect(ENTRIES, NODES, [KnownRoot(MANY, leaf_hash(entry_leaf(1, AT, "x", {})), "published.txt")])
+
+
+def numbered(*nths):
+    """Entries with these numbers, and their nodes."""
+    facts = [{} if nth is None else {"nth": nth} for nth in nths]
+    entries = [new_entry(seq, AT, "request_held", one) for seq, one in enumerate(facts, 1)]
+    hashes = {(0, entry.seq - 1): bytes.fromhex(entry.hash) for entry in entries}
+    nodes = []
+    for leaf in range(len(entries)):
+        for level, index in completed(leaf):
+            hashes[level, index] = node_hash(hashes[level - 1, 2 * index], hashes[level - 1, 2 * index + 1])
+            nodes.append((level, index, hashes[level, index]))
+    return entries, nodes
+
+
+@pytest.mark.parametrize(
+    ("nths", "rows"),
+    [
+        ([{"a": 0}, {"a": 1, "b": 0}, None, {"b": 1}], [(1, "a"), (2, "a"), (2, "b"), (4, "b")]),
+        ([None, None, {"a": 2}], [(1, "a"), (2, "a"), (3, "a")]),  # two from before they were numbered
+        ([{"a": 0, "lost": 7}, {"a": 1}, {"lost": 8}], [(1, "a"), (2, "a")]),  # of a request that a restore lost
+        ([{"a": 0}, {"a": 1}], None),
+    ],
+)
+def test_numbers_without_a_gap_and_their_look_up_hold(nths, rows):
+    assert inspect(*numbered(*nths), subjects=rows).entries == len(nths)
+
+
+@pytest.mark.parametrize(
+    ("nths", "rows", "seq"),
+    [
+        ([{"a": 0}, {"a": 1}, {"a": 1}], [(1, "a"), (3, "a")], 2),  # hidden, and its number given again
+        ([{"a": 0}, {"a": 1}, {"a": 1}], [(1, "a"), (2, "a"), (3, "a")], 3),  # and the row put back
+        ([{"a": 0}, {"a": 1}, {"a": 1}], None, 3),
+        ([{"a": 0}, {"a": 2}], [(1, "a"), (2, "a")], 2),
+        ([{"a": 0}, {"a": 1}], [(1, "a")], 2),
+        ([{"a": 0}, {"a": 1}], [(2, "a")], 2),
+        ([{"a": 0}], [(1, "a"), (1, "b")], 1),
+        ([{"a": 0}, None], [(1, "a"), (2, "a")], 2),
+        ([{"a": 0}], [(1, "a"), (2, "a")], 2),
+    ],
+)
+def test_an_entry_that_was_hidden_or_put_in_is_found(nths, rows, seq):
+    with pytest.raises(LedgerBroken) as broken:
+        inspect(*numbered(*nths), subjects=rows)
+    assert (broken.value.fault, broken.value.seq) == ("hidden", seq)

@@ -13,7 +13,10 @@ import pytest
 from dossiers import (
     ABOUT,
     FACTS,
+    FINDINGS,
     JOB,
+    NEW,
+    OLD,
     REPORT,
     REQUEST,
     Ledger,
@@ -24,10 +27,13 @@ from dossiers import (
     signer,
     trusted,
 )
-from unlearn.evidence.container import unpack
+from unlearn.evidence.container import pack, unpack
+from unlearn.evidence.dossier import Dossier, Work
+from unlearn.evidence.dsse import seal
 from unlearn.evidence.layout import RENDERER
+from unlearn.evidence.ledger import findings_digest, versions_digest
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.rendered import rendered
+from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.verify import verify
 
@@ -201,6 +207,238 @@ def test_an_old_version_is_not_hidden_by_leaving_it_out_of_the_jobs_file():
     hidden = [replace(work, before=None) for work in true.works]
     check, message = refused(bundle(replace(true, works=hidden)))
     assert (check, "None of the version before" in message) == ("story", True)
+
+
+SECOND = {"job": "job_2", "requests": ["req_1"], "adapter": "adp_2", "adapter_name": "secretbot", "records": 900}
+REFUSED = {"job": "job_2", "verdict": "refused", "method": "calibrated", "findings": {"membership": "fail"}}
+
+
+def of_two_jobs(*more, last=FACTS[8]) -> Dossier:
+    """A request with a second job, of which the ledger alone tells."""
+    facts = [*FACTS[:4], ("job_planned", SECOND), *FACTS[5:8], *more, last]
+    about = tuple(range(3, len(facts) + 1))
+    end = f"2026-03-01T10:{len(facts) - 1:02}:00.000Z"
+    request = REQUEST | {"completed_at": end}
+    return dossier(Ledger(facts, about=about), size=len(facts), about=about, request=request)
+
+
+def test_no_job_that_the_ledger_tells_of_is_left_out_and_none_is_added():
+    tried = of_two_jobs(("attempt_started", {"job": "job_2", "attempt": 1}), ("verdict", REFUSED))
+    for made in (tried, replace(tried, works=[], request=tried.request | {"jobs": []}), of_two_jobs()):
+        check, message = refused(bundle(made))
+        assert (check, "the statement leaves that job out" in message) == ("story", True)
+    [work], [short] = dossier().works, REQUEST["jobs"]
+    added = replace(work, job={"id": "job_9", "adapter": "otherbot", "state": "queued"}, before=None, after=None)
+    both = dossier(request=REQUEST | {"jobs": [short, short | {"id": "job_9", "verdict": None}]}, works=[work, added])
+    assert refused(bundle(both)) == ("story", "the statement speaks of job job_9, and no entry does")
+    twice = dossier(request=REQUEST | {"jobs": [short, short]}, works=[work, work])
+    assert "job_1 twice" in refused(bundle(twice))[1]
+
+
+def test_a_job_that_others_went_on_with_or_that_a_restore_lost_is_left_out_rightly():
+    left = ("job_left", {"job": "job_2", "request": "req_1"})
+    assert said(bundle(of_two_jobs(left)), "story")[1]
+    begun = ("attempt_started", {"job": "job_2", "attempt": 1})
+    assert "leaves that job out" in refused(bundle(of_two_jobs(begun, ("verdict", REFUSED), left)))[1]
+    gone = ("job_lost", {"job": "job_2", "request": "req_1"})
+    passed = ("verdict", REFUSED | {"verdict": "released"})
+    assert "of job_2 the ledger alone tells" in said(bundle(of_two_jobs(begun, passed, gone)), "story")[0]
+    assert "tests of job job_2 did not pass" in refused(bundle(of_two_jobs(begun, ("verdict", REFUSED), gone)))[1]
+
+
+def test_the_job_that_counts_is_the_ledgers_last_whatever_the_statements_order():
+    """Of one adapter the first job passed and the second did not: turned round, the first would be the last."""
+    same = ("job_planned", SECOND | {"adapter_name": "bot", "records": 3})
+    made = of_two_jobs(("attempt_started", {"job": "job_2", "attempt": 1}), ("verdict", REFUSED))
+    facts = [(one.action, dict(one.facts)) for one in made.entries[1:]]
+    facts = [*FACTS[:2], *[same if fact.get("records") == 900 else (action, fact) for action, fact in facts]]
+    about = tuple(range(3, len(facts) + 1))
+    report = REPORT | {"verdict": "refused", "findings": [FINDINGS[0] | {"outcome": "fail"}]}
+    second = Work(JOB | {"id": "job_2", "report": report}, {"number": 1, "sha256": OLD})
+    [first], [short] = made.works, REQUEST["jobs"]
+    shorts = [short | {"id": "job_2", "verdict": "refused"}, short]
+    turned = replace(
+        dossier(Ledger(facts, about=about), size=len(facts), about=about, request=made.request | {"jobs": shorts}),
+        works=[second, first],
+    )
+    assert "tests of job job_2 did not pass" in refused(bundle(turned))[1]
+
+
+def drawn_anew(data: bytes, said: dict, **files: dict) -> bytes:
+    """Another predicate and other files, with the certificate and the tables that they make."""
+    whole = unpack(data) | {name: pretty(one) for name, one in files.items()}
+    reports = {job["id"]: json.loads(whole[f"jobs/{job['id']}/report.json"]) for job in said["jobs"]}
+    return resigned(whole | rendered(said, reports), **said)
+
+
+def with_findings(data: bytes, findings: list, **short) -> bytes:
+    """Other findings of the first job in the request's file, the statement and the certificate."""
+    said, request = predicate_of(data), json.loads(unpack(data)["request.json"])
+    said["jobs"][0]["findings"] = findings
+    request["jobs"][0] |= {"findings": findings, **short}
+    return drawn_anew(data, said, **{"request.json": request})
+
+
+def test_no_finding_of_a_job_is_invented_or_left_out():
+    better = [FINDINGS[0] | {"figure": 0.01, "interval": [-0.1, 0.1], "sentence": "perfect"}, FINDINGS[1]]
+    for findings in (better, FINDINGS[1:]):
+        assert b"perfect" in unpack(with_findings(WHOLE, better))["certificate.html"]
+        check, message = refused(with_findings(WHOLE, findings))
+        assert (check, "findings" in message) == ("statement", True)
+    short = REQUEST["jobs"][0] | {"findings": better}
+    check, message = refused(bundle(dossier(request=REQUEST | {"jobs": [short]})))
+    assert (check, "that are not those of its report" in message) == ("statement", True)
+
+
+def alone(**more) -> bytes:
+    """The bundle of a person who was judged alone, in a job that others share."""
+    told = {"job": "job_1", "request": "req_1", "verdict": "released", "findings": FACTS[6][1]["findings"]}
+    facts = [*FACTS[:7], ("verdict_alone", told | more), *FACTS[7:]]
+    short = REQUEST["jobs"][0] | {"findings": FINDINGS}
+    request = REQUEST | {"completed_at": "2026-03-01T10:09:00.000Z", "jobs": [short]}
+    about = (*ABOUT, 10)
+    return bundle(dossier(Ledger(facts, about=about), size=10, about=about, request=request))
+
+
+def test_the_figures_on_one_person_alone_are_those_of_the_entry_and_an_old_entry_lets_them_be_the_services_word():
+    better = [FINDINGS[0] | {"figure": 0.01, "interval": [-0.1, 0.1], "sentence": "perfect"}, FINDINGS[1]]
+    exact = alone(findings_sha256=findings_digest(FINDINGS))
+    assert "word alone: what entries 6, 7, 9 are too old" in said(exact, "story")[0]
+    assert refused(with_findings(exact, better)) == (
+        "story",
+        "the findings of job job_1 are not those of the verdict on this person alone, entry 8",
+    )
+    assert "word alone: what entries 6, 7, 8, 9 are too old" in said(alone(), "story")[0]
+    assert said(with_findings(alone(), better), "story")[1]
+
+
+def test_a_verdict_in_a_file_is_the_gates_or_what_a_person_decided():
+    short = REQUEST["jobs"][0] | {"verdict": "refused"}
+    check, message = refused(bundle(dossier(request=REQUEST | {"jobs": [short]})))
+    assert (check, 'request.json says "refused" of the verdict of job job_1' in message) == ("statement", True)
+    assert "jobs/job_1/job.json says" in refused(bundle(dossier(job=JOB | {"verdict": "refused"})))[1]
+
+
+def with_fact(place: int, **facts) -> Ledger:
+    return Ledger([(action, one | facts if i == place else one) for i, (action, one) in enumerate(FACTS)])
+
+
+def test_the_version_before_is_the_one_that_the_attempt_began_with_its_config_too():
+    config = {"number": 1, "sha256": OLD, "config_sha256": "1" * 64}
+
+    def began(before: dict, **noted) -> bytes:
+        report = {key: value for key, value in REPORT.items() if key != "adapter"}  # which has the digests, too
+        made = dossier(with_fact(5, version=1, **noted), job=JOB | {"report": report})
+        return bundle(replace(made, works=[replace(work, before=before) for work in made.works]))
+
+    assert said(began(config, sha256=OLD, config_sha256="1" * 64), "story")[1]
+    assert said(began(config), "story")[1]  # of before attempts noted it
+    assert "SHA-256 of the version before" in refused(began(config | {"sha256": NEW}, sha256=OLD))[1]
+    for noted in ("2" * 64, None):
+        check, message = refused(began(config, sha256=OLD, config_sha256=noted))
+        assert (check, "began with another adapter_config.json" in message) == ("story", True)
+
+
+def test_the_versions_before_are_those_that_the_release_notes():
+    before = [{"number": 7, "sha256": "7" * 64, "purge_after": None}]
+
+    def made_from(stated: list, *noted) -> bytes:
+        ledger = with_fact(7, superseded_sha256=versions_digest(noted))
+        return bundle(dossier(ledger, job=JOB | {"superseded": stated}))
+
+    assert said(made_from(before, (7, "7" * 64)), "story")[1]
+    for invented in (made_from(before), made_from([], (7, "7" * 64)), made_from(before, (7, "8" * 64))):
+        check, message = refused(invented)
+        assert (check, "made from other versions" in message) == ("story", True)
+
+
+def test_the_keys_in_the_bundle_are_those_that_signed():
+    other = signer(b"z").public
+    for name, data in (
+        ("keys/ledger.pub", other.text.encode() + b"\n"),
+        ("keys/deadbeef.pem", other.pem.encode()),
+        (f"keys/{signer().public.key_id.hex()}.pem", other.pem.encode()),
+    ):
+        check, message = refused(resigned(unpack(WHOLE) | {name: data}))
+        assert (check, f"'{name}' is not what the keys" in message) == ("key", True)
+
+
+def test_another_runs_figures_are_found_by_its_id():
+    run = pretty({"run_id": "another", "metrics": {"auc": 0.5}})
+    assert "another run" in refused(resigned(unpack(WHOLE) | {"jobs/job_1/mlflow.json": run}))[1]
+    assert said(resigned(unpack(WHOLE) | {"jobs/job_1/mlflow.json": run.replace(b"another", b"run1")}), "story")[1]
+
+
+def stated(data: bytes, change) -> bytes:
+    """The bundle with its statement changed, and signed anew."""
+    files = unpack(data)
+    envelope = json.loads(files["statement.dsse.json"])
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    change(statement)
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    return resigned(files | {"statement.dsse.json": json.dumps(envelope).encode()})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said["subject"].insert(1, {"name": "bot/v2", "digest": {"sha256": "f" * 64}}),
+        lambda said: said["subject"].append({"name": "bot/v2", "digest": {"sha256": "f" * 64}}),
+        lambda said: said["subject"][-1]["digest"].update(sha512="0" * 128),
+        lambda said: said["subject"][-1].update(uri="https://elsewhere.example"),
+    ],
+)
+def test_a_subject_has_one_digest_and_is_there_once(change):
+    assert refused(stated(WHOLE, change)) == ("statement", "its subjects are not the versions that it speaks of")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.update(note=None),
+        lambda said: said["predicate"].update(note=None),
+        lambda said: said["predicate"]["ledger"].update(witnessed_by="the regulator"),
+        lambda said: said["predicate"]["ledger"].pop("about_request"),
+        lambda said: said["predicate"]["request"].update(note=None),
+        lambda said: said["predicate"]["request"].pop("external_id"),
+        lambda said: said["predicate"]["jobs"][0].update(note=None),
+        lambda said: said["predicate"].pop("purged"),
+    ],
+)
+def test_a_field_more_or_less_is_found_whatever_it_says(change):
+    assert refused(stated(WHOLE, change))[0] == "statement"
+
+
+@pytest.mark.parametrize(
+    ("name", "twice", "check"),
+    [
+        ("request.json", '"state": "rejected"', "statement"),
+        ("jobs/job_1/job.json", '"adapter": "other"', "statement"),
+        ("jobs/job_1/report.json", '"verdict": "refused"', "statement"),
+        ("ledger/entries.jsonl", '"action": "request_rejected"', "inclusion"),
+    ],
+)
+def test_a_file_that_could_be_read_in_two_ways_is_refused(name, twice, check):
+    whole = unpack(WHOLE)
+    for data in (whole[name].replace(b"{", f"{{{twice}, ".encode(), 1), whole[name].replace(b": ", b":", 1)):
+        found, message = refused(resigned(whole | {name: data}))
+        assert (found, name in message, "another spelling" in message) == (check, True, True)
+
+
+def test_a_payload_that_could_be_read_in_two_ways_is_refused():
+    files = unpack(WHOLE)
+    payload = base64.b64decode(json.loads(files["statement.dsse.json"])["payload"])
+    for data in (b'{"predicate":{"jobs":[]},' + payload[1:], payload + b" "):
+        check, message = refused(pack(files | {"statement.dsse.json": seal(data, signer())}))
+        assert (check, "the signed payload is JSON in another spelling" in message) == ("statement", True)
+
+
+def test_a_separator_of_lines_in_an_entry_is_no_end_of_a_line():
+    assert said(bundle(dossier(with_fact(3, note="one\u2028two\x85three"))), "inclusion")[1]
+    for end in (b"", b"\n\n", b"\r\n"):
+        data = unpack(WHOLE)["ledger/entries.jsonl"].removesuffix(b"\n") + end
+        changed = resigned(unpack(WHOLE) | {"ledger/entries.jsonl": data})
+        assert refused(changed)[0] == "inclusion"
 
 
 def test_a_field_that_is_added_is_found():

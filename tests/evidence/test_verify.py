@@ -268,7 +268,8 @@ def test_a_release_against_the_gates_takes_a_persons_decision():
     verdict = ("verdict", FACTS[6][1] | {"verdict": "refused"})
     facts = [*FACTS[:6], verdict, *FACTS[7:]]
     job = JOB | {"report": report}
-    assert "nobody decided so" in refused(of_facts(facts, job=job))[1]
+    short = REQUEST | {"jobs": [REQUEST["jobs"][0] | {"verdict": "refused"}]}
+    assert "nobody decided so" in refused(of_facts(facts, job=job, request=short))[1]
     decided = [*facts[:7], ("request_released_by_decision", {"request": "req_1", "by": "key:2"}), *facts[7:]]
     reason = REQUEST | {"decision": {"kind": "released", "reason": "agreed with the DPO", "by": "key:2"}}
     data = of_facts(decided, job=job, about=(3, 4, 6, 7, 8, 9, 10), size=10, request=reason)
@@ -282,7 +283,7 @@ def test_a_person_whom_the_tests_refused_alone_is_released_by_a_decision_or_not_
     own = [{"gate": "membership", "outcome": "fail"}]
     alone = {"job": "job_1", "request": "req_1", "verdict": "refused", "findings": {"membership": "fail"}}
     facts = [*FACTS[:7], ("verdict_alone", alone), *FACTS[7:]]
-    shared = REQUEST | {"jobs": [REQUEST["jobs"][0] | {"findings": own}]}
+    shared = REQUEST | {"jobs": [REQUEST["jobs"][0] | {"verdict": "refused", "findings": own}]}
     data = of_facts(facts, about=(*ABOUT, 10), size=10, request=shared)
     assert "did not pass and nobody decided so" in refused(data)[1]
     decided = [*facts[:9], ("request_released_by_decision", {"request": "req_1", "by": "key:2"}), *facts[9:]]

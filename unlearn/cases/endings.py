@@ -15,7 +15,7 @@ from unlearn.cases import planning
 from unlearn.cases.store import jobs, ledger, requests, turns
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import Own
-from unlearn.evidence.ledger import report_digest
+from unlearn.evidence.ledger import findings_digest, report_digest
 
 
 def judge(
@@ -58,6 +58,7 @@ def judge(
         if alone is not None:
             its.findings = list(alone.findings)
             facts = {"job": job.id, "request": request.id, "verdict": its.verdict, **_outcomes(alone.findings)}
+            facts |= {"findings_sha256": findings_digest(alone.findings)}
             ledger.append(session, now, "verdict_alone", facts, [request.id])
     return frozenset(released)
 

@@ -130,6 +130,7 @@ def release_candidate(
     job.verdict = "released"
     facts = {"job": job.id, "adapter": adapter.id, "version": number, "sha256": weights.sha256, "by": by.name}
     facts |= {"config_sha256": weights.config_sha256}
+    facts |= {"superseded_sha256": adapters.superseded_sha256(session, adapter.id, number)}
     ledger.append(session, now, "version_released", facts, [one.id for _, one in shares])
     return number
 

@@ -18,7 +18,8 @@ from unlearn.evidence.ledger import Entry, entry_leaf
 from unlearn.evidence.merkle import ProofBroken, check_consistency, check_inclusion, leaf_hash
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
-from unlearn.evidence.statement import STATEMENT_TYPE
+from unlearn.evidence.spelling import read, read_lines
+from unlearn.evidence.statement import STATEMENT_TYPE, spelled
 from unlearn.evidence.story import ahead, check_times
 from unlearn.evidence.trust import TrustedKey
 from unlearn.evidence.witnessed import check_witnesses
@@ -60,7 +61,7 @@ def origin(files: Files) -> str:
 def signed(envelope: bytes, known: Sequence[PublicKey], kind: str) -> tuple[dict[str, Any], PublicKey]:
     """The statement in an envelope, of this predicate type, and the key that signed it."""
     payload, signer = unseal(envelope, known)
-    statement = json.loads(payload)
+    statement: dict[str, Any] = read("statement", "the signed payload", payload, spelled)
     if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, kind):
         raise NotVerified(
             "statement",
@@ -94,12 +95,13 @@ def _opened(note: str, known: Sequence[PublicKey], check: str) -> tuple[Checkpoi
             f"it is of ledger '{checkpoint.origin}', and signed in the name of '{names[0]}': another deployment's",
         )
     for key in known:  # several keys of one ledger: which of them
-        if key.name == checkpoint.origin and _signs(note, key):
+        if key.name == checkpoint.origin and signs(note, key):
             return checkpoint, key
     raise NotVerified(check, f"no key of ledger '{checkpoint.origin}' signed the checkpoint")
 
 
-def _signs(note: str, key: PublicKey) -> bool:
+def signs(note: str, key: PublicKey) -> bool:
+    """Whether the key signed the note."""
     try:
         open_note(note, [key])
     except NoteBroken:
@@ -111,8 +113,7 @@ def _signs(note: str, key: PublicKey) -> bool:
 def included(files: Files, predicate: Mapping[str, Any], checkpoint: Checkpoint) -> list[Entry]:
     """The entries, which are in the ledger, unchanged, and all that the statement lists."""
     entries: list[Entry] = []
-    for line in files[ENTRIES].decode().splitlines():
-        data = json.loads(line)
+    for data in read_lines("inclusion", ENTRIES, files[ENTRIES]):
         path = [bytes.fromhex(one) for one in data.pop("path")]
         entry = Entry(**data)
         if entries and entry.seq <= entries[-1].seq:

@@ -14,9 +14,21 @@ from unlearn.evidence.checkpoint import Checkpoint, open_note, read_checkpoint
 from unlearn.evidence.container import pack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
-from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, REQUEST, SCHEMA, SEARCHED, STATEMENT
+from unlearn.evidence.layout import (
+    CHECKPOINT,
+    EARLIER,
+    ENTRIES,
+    MANIFEST,
+    PDF,
+    REQUEST,
+    SCHEMA,
+    SEARCHED,
+    STATEMENT,
+    key_files,
+)
 from unlearn.evidence.rendered import pretty, rendered
 from unlearn.evidence.signing import Signer
+from unlearn.evidence.spelling import line
 from unlearn.evidence.statement import predicate, spelled, statement
 
 
@@ -37,12 +49,10 @@ def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
         ENTRIES: _entries(dossier),
         CHECKPOINT: dossier.checkpoint.encode(),
         EARLIER: pretty({str(size): [one.hex() for one in path] for size, path in dossier.earlier.items()}),
-        "keys/ledger.pub": "".join(f"{key.text}\n" for key in dossier.keys).encode(),
+        **key_files(dossier.keys),
     }
     if dossier.searched is not None:
         files[SEARCHED] = dossier.searched
-    for key in dossier.keys:
-        files[f"keys/{key.key_id.hex()}.pem"] = key.pem.encode()
     for work in dossier.works:
         files |= _work(work)
     reports = {work.job["id"]: json.loads(files[_report(work)]) for work in dossier.works if _report(work) in files}
@@ -69,7 +79,7 @@ def _manifest(files: Mapping[str, bytes]) -> bytes:
 def _entries(dossier: Dossier) -> bytes:
     """One line an entry, with its inclusion path: a line is checked by itself."""
     told = [entry.as_json() | {"path": [one.hex() for one in dossier.paths[entry.seq]]} for entry in dossier.entries]
-    return "".join(json.dumps(one, sort_keys=True, ensure_ascii=False) + "\n" for one in told).encode()
+    return b"".join(map(line, told))
 
 
 def _report(work: Work) -> str:

@@ -28,7 +28,7 @@ OTHERS = re.compile(
 WORD = (
     "by the service's word alone, in no entry: the company's names for itself and for the request, reasons and errors "
     "in words, when attempts began and ended, until when versions before the replaced one are kept, MLflow's run and "
-    "figures"
+    "figures, and what the files of request and jobs have beyond the statement"
 )
 
 

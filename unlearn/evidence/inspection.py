@@ -1,16 +1,20 @@
 """Inspection of a whole ledger: every entry, every node, and every root that it is known to have had.
 
-Finds any edit, removal, move, cut and fork, and names the first. What can't be found is a change after the last root
-that somebody else keeps, by whoever holds the signing key too: that is what publishing checkpoints is for.
+Finds any edit, removal, move, cut and fork, and names the first; and any entry about a request that was hidden, by
+taking its row out of the look-up beside the tree, whether or not it is back since. What can't be found is a change
+after the last root that somebody else keeps, by whoever holds the signing key too: that is what publishing checkpoints
+is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from unlearn.evidence.ledger import Entry, LedgerBroken, entry_leaf
 from unlearn.evidence.merkle import completed, joined, leaf_hash, node_hash, root
+from unlearn.evidence.numbering import NTH
 
 Nodes = Iterable[tuple[int, int, bytes]]
 
@@ -45,12 +49,14 @@ def inspect(
     nodes: Nodes,
     known: Sequence[KnownRoot] = (),
     on_entry: Callable[[int], None] = lambda count: None,
+    subjects: Iterable[tuple[int, str]] | None = None,
 ) -> Inspected:
     """Check a ledger from its first entry.
 
     Args:
         entries: in order of seq.
         nodes: level, index and hash, in the order in which entries complete them.
+        subjects: seq and request of each row of the look-up, in order of seq; None where there is none.
         known: roots that it must have had.
         on_entry: hears how many entries were checked.
 
@@ -60,10 +66,12 @@ def inspect(
     count, seen, held = 0, 0, 0
     whole: list[bytes] = []
     stored = iter(nodes)
+    numbers = _Numbers(subjects)
     waiting = sorted(known, key=lambda one: one.size, reverse=True)
     for entry in entries:
         count += 1
         whole.append(_leaf(entry, count))
+        numbers.count(entry)
         for level, index in completed(count - 1):
             right = whole.pop()
             whole.append(node_hash(whole.pop(), right))
@@ -73,7 +81,58 @@ def inspect(
             held = _check_root(waiting.pop(), whole, held)
         on_entry(count)
     _check_end(count, next(stored, None), waiting)
+    numbers.check()
     return Inspected(count, seen, len(known), joined(whole))
+
+
+class _Numbers:
+    """How many entries there were about each request: what each entry says of that, and the look-up, must be so.
+
+    A request that a restore found nowhere is in the entries' numbers, and in no row of the look-up.
+    """
+
+    def __init__(self, subjects: Iterable[tuple[int, str]] | None) -> None:
+        self._rows = groupby(subjects or (), key=lambda row: row[0])
+        self._next = next(self._rows, None)
+        self._looks = subjects is not None
+        self._counts: dict[str, int] = {}
+        self._rowless: set[str] = set()
+        self._begun = False
+        self._fault: LedgerBroken | None = None
+
+    def count(self, entry: Entry) -> None:
+        """Count the entry in."""
+        there: set[str] = set()
+        if self._next is not None and self._next[0] == entry.seq:
+            there = {request for _, request in self._next[1]}
+            self._next = next(self._rows, None)
+        told = entry.facts.get(NTH)
+        if not isinstance(told, Mapping):  # about nobody, or from before they were numbered
+            told = {request: self._counts.get(request, 0) for request in there}
+            if self._begun and there:
+                self._hidden(entry.seq, f"the look-up has it about {min(there)}, and it has no number of that request")
+        elif told:
+            self._begun = True
+        self._rowless |= {request for request in told.keys() - there if request not in self._counts}
+        differs = (told.keys() - there - self._rowless) | (there - told.keys()) | (there & self._rowless)
+        if self._looks and differs:
+            self._hidden(entry.seq, f"its numbers and the look-up differ on whether it is about {min(differs)}")
+        for request, number in told.items():
+            before = self._counts.get(request, number if request in self._rowless else 0)
+            if number != before:
+                self._hidden(entry.seq, f"it says that {number} are before it about {request}, and {before} are")
+            self._counts[request] = before + 1
+
+    def _hidden(self, seq: int, why: str) -> None:
+        message = f"entry {seq} or one before it was hidden, or put in: {why}"
+        self._fault = self._fault or LedgerBroken(message, "hidden", seq)
+
+    def check(self) -> None:
+        """Raise the first fault, once all else holds."""
+        if self._next is not None:
+            self._hidden(self._next[0], "the look-up names it, and the ledger has no such entry")
+        if self._fault is not None:
+            raise self._fault
 
 
 def _leaf(entry: Entry, place: int) -> bytes:

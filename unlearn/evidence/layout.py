@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from unlearn.evidence.signing import PublicKey
+
 STATEMENT, MANIFEST = "statement.dsse.json", "manifest.json"
 REQUEST, README, SCRIPT = "request.json", "README.txt", "verify.py"
 SEARCHED = "searched.json"
@@ -15,3 +19,10 @@ RENDERER = 2
 
 Raise it when one of them changes: verification compares only what its own version made.
 """
+
+
+def key_files(keys: Iterable[PublicKey]) -> dict[str, bytes]:
+    """The files that hold the ledger's keys, for convenience: as C2SP verifier keys and as PEM."""
+    keys = list(keys)
+    pems = {f"keys/{key.key_id.hex()}.pem": key.pem.encode() for key in keys}
+    return {"keys/ledger.pub": "".join(f"{key.text}\n" for key in keys).encode(), **pems}

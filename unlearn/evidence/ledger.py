@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -30,6 +30,7 @@ Action = Literal[
     "job_planned",
     "job_joined",
     "job_left",
+    "job_lost",
     "job_cancelled",
     "attempt_started",
     "attempt_failed",
@@ -71,7 +72,7 @@ Action = Literal[
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 
 
-Fault = Literal["edited", "moved", "missing", "rewritten", "cut off", "forked", "checkpoint"]
+Fault = Literal["edited", "moved", "missing", "rewritten", "cut off", "forked", "checkpoint", "hidden"]
 """
 edited       an entry's content does not have its hash
 moved        an entry stands where another belongs
@@ -80,6 +81,7 @@ rewritten    a node is not the hash of what is under it
 cut off      the end is not there
 forked       the first entries do not have the root that a checkpoint gives them
 checkpoint   a stored checkpoint is not what the ledger's key signed
+hidden       an entry's number of a request is not the next, or the look-up beside the tree says otherwise than it
 """
 
 
@@ -119,6 +121,17 @@ def report_digest(report: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(report, allow_nan=False))  # as it comes back from wherever it is kept
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def findings_digest(findings: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of the findings on one person alone as canonical JSON (RFC 8785), 64 hex digits."""
+    return hashlib.sha256(rfc8785.dumps(json.loads(json.dumps(list(findings), allow_nan=False)))).hexdigest()
+
+
+def versions_digest(versions: Iterable[tuple[int, str]]) -> str:
+    """SHA-256 of a list of versions, by number and SHA-256 of weights, as canonical JSON (RFC 8785), 64 hex digits."""
+    named: list[Any] = [{"number": number, "sha256": sha256} for number, sha256 in versions]
+    return hashlib.sha256(rfc8785.dumps(named)).hexdigest()
 
 
 def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:

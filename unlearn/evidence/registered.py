@@ -31,6 +31,7 @@ from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES
 from unlearn.evidence.ledger import Action, Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
+from unlearn.evidence.spelling import line
 from unlearn.evidence.statement import STATEMENT_TYPE
 from unlearn.evidence.trust import TrustedKey
 
@@ -166,7 +167,7 @@ def _files(predicate: Mapping[str, Any]) -> dict[str, bytes]:
     proof = predicate["proof"]
     return {
         CHECKPOINT: proof["checkpoint"].encode(),
-        ENTRIES: "".join(json.dumps(one) + "\n" for one in proof["entries"]).encode(),
+        ENTRIES: b"".join(map(line, proof["entries"])),
         EARLIER: json.dumps(proof["earlier"]).encode(),
     }
 

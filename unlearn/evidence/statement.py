@@ -7,7 +7,7 @@ and signs nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,17 +53,22 @@ def statement(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey, manif
         signer: who is going to sign it.
         manifest_sha256: digest of the list of the bundle's files.
     """
-    subjects = {MANIFEST: manifest_sha256}
-    for work in dossier.works:
-        for version in (work.before, work.after):
-            if version is not None:
-                subjects |= named(f"{work.job['adapter']}/v{version['number']}", version)
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
+        "subject": subjects(manifest_sha256, dossier.works),
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate(dossier, checkpoint, signer),
     }
+
+
+def subjects(manifest_sha256: str, works: Iterable[Work]) -> list[dict[str, Any]]:
+    """What is spoken of: the list of the bundle's files, and the versions before and after each job."""
+    found = {MANIFEST: manifest_sha256}
+    for work in works:
+        for version in (work.before, work.after):
+            if version is not None:
+                found |= named(f"{work.job['adapter']}/v{version['number']}", version)
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in found.items()]
 
 
 def spelled(data: Mapping[str, Any]) -> bytes:
@@ -126,7 +131,7 @@ def _short(request: Json, job_id: str) -> Json:
 
 
 def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
-    """A job; of one that several requests share, what was found of this one goes before what was found of all.
+    """A job; of one that several requests share, what was found of this one alone is told, not what was found of all.
 
     The verdict is that of the gates, also where a person decided otherwise.
     """
@@ -149,7 +154,7 @@ def _job(work: Work, short: Json, entries: Sequence[Entry]) -> dict[str, Any]:
         "method": report.get("method"),
         "verdict": alone[-1].facts["verdict"] if alone else report.get("verdict"),
         "alone": bool(alone),
-        "findings": short.get("findings") or report.get("findings", []),
+        "findings": list(short.get("findings") or ()) if alone else report.get("findings", []),
         "attempts": [
             {key: one.get(key) for key in ("method", "verdict", "reason")} for one in report.get("attempts", [])
         ],

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from unlearn.evidence.ledger import Entry, report_digest
+from unlearn.evidence.ledger import Entry, findings_digest, report_digest, versions_digest
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.statement import DECIDED, PURGED, repeated, searched
@@ -26,6 +26,18 @@ ENDINGS = {
 }
 ENDS = {"verdict": "done", "nothing_left": "done", "job_cancelled": "cancelled", "attempt_failed": "failed"}
 """Entries that end a job, unless they say that they are not final, and its state then."""
+
+COMINGS = frozenset({"job_planned", "job_joined", "job_left", "job_lost"})
+"""Entries that say whether a request has a job."""
+
+JUDGED = frozenset({"verdict", "verdict_alone", "nothing_left", "version_released"})
+DIGESTS = {
+    "attempt_started": "sha256",
+    "verdict": "report_sha256",
+    "verdict_alone": "findings_sha256",
+    "version_released": "superseded_sha256",
+}
+"""Facts that hold what the statement says of the version before, the findings and the versions before that."""
 
 BROKEN_OFF = frozenset({"attempt_failed", "attempt_interrupted", "job_cancelled", "job_left"})
 
@@ -79,6 +91,7 @@ def check_story(
     _check_clock(predicate["clock"], request["state"], entries)
     _check_told("decisions", predicate["decisions"], repeated(entries, DECIDED))
     _check_told("purged", predicate["purged"], repeated(entries, PURGED))
+    _check_jobs([job["id"] for job in predicate["jobs"]], entries)
     for job in predicate["jobs"]:
         _check_job(job, entries, reports.get(job["id"]))
     endings = [entry for entry in entries if entry.action in ENDINGS or entry.action == "request_reopened"]
@@ -153,6 +166,45 @@ def _check_moment(key: str, stated: str | None, noted: str | None, slack: timede
         raise _no(f"the statement says {stated} of {key}, and the ledger says {noted}")
 
 
+def by_job(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The entries that name a job, by job, in the order in which the ledger first names them."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if "job" in entry.facts:
+            found.setdefault(entry.facts["job"], []).append(entry)
+    return found
+
+
+def lost(entries: Sequence[Entry]) -> list[str]:
+    """The jobs of which the ledger alone tells, since a restored database had them no more."""
+    again = max((entry.seq for entry in entries if entry.action == "deletion_reapplied"), default=0)
+    return [
+        job
+        for job, told in by_job(entries).items()
+        if _fate(told) == "job_lost" or (_fate(told) != "job_left" and told[-1].seq < again)
+    ]
+
+
+def _fate(told: Sequence[Entry]) -> str | None:
+    """How a request last came to a job or went from it."""
+    return next((entry.action for entry in reversed(told) if entry.action in COMINGS), None)
+
+
+def _check_jobs(stated: Sequence[str], entries: Sequence[Entry]) -> None:
+    """Every job that the entries name is stated, but for lost ones and those that others went on with; and no other."""
+    told, gone = by_job(entries), lost(entries)
+    for job in stated:
+        if job not in told or stated.count(job) > 1:
+            raise _no(
+                f"the statement speaks of job {job}, and no entry does" if job not in told else f"job {job} twice"
+            )
+    for job, its in told.items():
+        if job in stated or job in gone:
+            continue
+        if _fate(its) != "job_left" or any(entry.action in JUDGED for entry in its):
+            raise _no(f"entry {its[-1].seq} is '{its[-1].action}' of job {job}, and the statement leaves that job out")
+
+
 def _check_job(job: Mapping[str, Any], entries: Sequence[Entry], report: Mapping[str, Any] | None) -> None:
     """Attempt before verdict before release; what was released is what is stated; the verdict is the report's."""
     running, verdict, release, excused = False, None, None, False
@@ -190,16 +242,20 @@ def _check_own(job: Mapping[str, Any], entries: Sequence[Entry]) -> None:
     planned = next((one.facts for one in entries if one.action in ("job_planned", "job_joined")), {})
     begun = [one.facts for one in entries if one.action == "attempt_started"]
     ends = [ENDS[one.action] for one in entries if one.action in ENDS and one.facts.get("final", True)]
-    before = (job["before"] or {}).get("number")
+    version, last = job["before"] or {}, begun[-1] if begun else {}
+    before = version.get("number")
     for what, stated, noted in (
         ("adapter", job["adapter"], planned.get("adapter_name")),
         ("records", job["records"], planned.get("records")),
-        ("version before", before, begun[-1].get("version") if begun and (before or job["after"]) else None),
+        ("version before", before, last.get("version") if before or job["after"] else None),
+        ("SHA-256 of the version before", version.get("sha256"), last.get("sha256") if before else None),
         ("state", job["state"], ends[-1] if ends else None),
         ("attempt", job["attempt"], begun[-1].get("attempt") if begun and ends and ends[-1] == "done" else None),
     ):
         if noted is not None and stated != noted:
             raise _no(f"the statement says {stated} of the {what} of job {job['id']}, and the ledger says {noted}")
+    if before and version.get("config_sha256") != last.get("config_sha256", version.get("config_sha256")):
+        raise _no(f"job {job['id']} began with another adapter_config.json than the statement speaks of")
     if job["alone"] != any(entry.action == "verdict_alone" for entry in entries):
         raise _no(
             f"the statement says otherwise than the ledger whether the verdict of job {job['id']} is on one alone"
@@ -225,6 +281,10 @@ def _check_alone(entry: Entry, job: Mapping[str, Any]) -> None:
     told = {finding["gate"]: finding["outcome"] for finding in job["findings"]}
     if (entry.facts["verdict"], entry.facts["findings"]) != (job["verdict"], told):
         raise _no(f"the verdict of job {job['id']} on this person alone, in entry {entry.seq}, is not the one stated")
+    if entry.facts.get("findings_sha256", digest := findings_digest(job["findings"])) != digest:
+        raise _no(
+            f"the findings of job {job['id']} are not those of the verdict on this person alone, entry {entry.seq}"
+        )
 
 
 def _check_decided(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> None:
@@ -237,14 +297,18 @@ def _check_decided(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> No
         for entry in entries
         if entry.action == "request_released_by_decision" and entry.facts.get("request") == request
     ]
-    for job in {job["adapter"]: job for job in predicate["jobs"]}.values():
-        told = {entry.action: entry.seq for entry in entries if entry.facts.get("job") == job["id"]}
-        if job["verdict"] == "released" or {"nothing_left", "job_cancelled"} & set(told):
+    stated, told = {job["id"]: job for job in predicate["jobs"]}, by_job(entries)
+    counts = {}
+    for job, its in told.items():  # in the ledger's order, whatever the statement's
+        if job in stated or job in lost(entries):
+            counts[stated[job]["adapter"] if job in stated else its[0].facts.get("adapter_name")] = job
+    for job in counts.values():
+        last = {entry.action: entry for entry in told[job]}
+        judged = last.get("verdict_alone") or last.get("verdict")
+        if {"nothing_left", "job_cancelled"} & set(last) or (judged and judged.facts["verdict"] == "released"):
             continue
-        if job["verdict"] is None or not any(seq > told.get("verdict", 0) for seq in decided):
-            raise _no(
-                f"the request is completed, though the tests of job {job['id']} did not pass and nobody decided so"
-            )
+        if judged is None or not any(seq > last["verdict"].seq for seq in decided):
+            raise _no(f"the request is completed, though the tests of job {job} did not pass and nobody decided so")
 
 
 def _check_release(job: Mapping[str, Any], release: Entry | None) -> None:
@@ -262,6 +326,12 @@ def _check_release(job: Mapping[str, Any], release: Entry | None) -> None:
         )
     if release is not None and release.facts.get("config_sha256") != after.get("config_sha256"):
         raise _no(f"entry {release.seq} releases another adapter_config.json than the statement speaks of")
+    superseded = job.get("superseded") or []
+    if release is None and superseded:
+        raise _no(f"job {job['id']} released nothing, and the statement speaks of versions before it")
+    stated = versions_digest((one["number"], one["sha256"]) for one in superseded)
+    if release is not None and release.facts.get("superseded_sha256", stated) != stated:
+        raise _no(f"entry {release.seq} releases what was made from other versions than those that the statement lists")
 
 
 def _no(message: str) -> NotVerified:

@@ -9,7 +9,6 @@ Whoever verifies brings the key; nothing in the bundle is believed before the si
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,18 +24,21 @@ from unlearn.evidence.anchored import (
     included,
     origin,
     signed,
+    signs,
     timed,
     witnessed,
 )
 from unlearn.evidence.certified import WORD, check_certificate
 from unlearn.evidence.container import unpack
-from unlearn.evidence.layout import CHECKPOINT, MANIFEST, SCHEMA, STATEMENT
+from unlearn.evidence.layout import CHECKPOINT, MANIFEST, SCHEMA, STATEMENT, key_files
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request, check_numbers
 from unlearn.evidence.refusal import NotVerified, laid_out
-from unlearn.evidence.signing import PublicKey
+from unlearn.evidence.rendered import pretty
+from unlearn.evidence.signing import LedgerKeyError, PublicKey
+from unlearn.evidence.spelling import read
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
-from unlearn.evidence.story import check_story
+from unlearn.evidence.story import DIGESTS, check_story, lost
 from unlearn.evidence.trust import TrustedKey
 
 WEIGHTS = "adapter_model.safetensors"
@@ -85,7 +87,9 @@ def verify(
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield _numbers(predicate, entries)
     yield timed(entries, now or datetime.now(UTC))
-    yield in_use((signer, noted), keys, entries)
+    used = in_use((signer, noted), keys, entries)
+    _same_keys(files, signer, entries)
+    yield used
     yield consistent(files, checkpoint, known, published)
     yield witnessed(files[CHECKPOINT].decode(), published, witnesses)
     laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
@@ -102,7 +106,7 @@ def _files(files: Files, statement: Mapping[str, Any]) -> int:
         raise NotVerified("files", f"{MANIFEST} is missing")
     if _sha256(files[MANIFEST]) != subjects_of(statement)[MANIFEST]:
         raise NotVerified("files", f"{MANIFEST} is not the one that was signed: its SHA-256 differs")
-    manifest = json.loads(files[MANIFEST])
+    manifest = read("files", MANIFEST, files[MANIFEST], pretty)
     if manifest["schema"] != SCHEMA:
         raise NotVerified("files", f"the manifest is of the schema {manifest['schema']!r}; this program reads {SCHEMA}")
     listed = {one["path"]: (one["sha256"], one["bytes"]) for one in manifest["files"]}
@@ -126,10 +130,31 @@ def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
     return Check("numbers", unknown, made=False)
 
 
+@laid_out("key")
+def _same_keys(files: Files, signer: PublicKey, entries: Sequence[Entry]) -> None:
+    """Check that the keys in the bundle are those of the ledger that signed statement or checkpoint, and no other."""
+    note = files[CHECKPOINT].decode()
+    try:
+        of_ledger = [PublicKey.from_text(e.facts["ledger_key"]) for e in entries if e.action == "ledger_key_added"]
+    except LedgerKeyError as error:
+        raise NotVerified("key", str(error)) from None
+    made = key_files([key for key in of_ledger if key == signer or signs(note, key)])
+    there = {name: data for name, data in files.items() if name.startswith("keys/")}
+    for name in sorted(made.keys() | there.keys()):
+        if made.get(name) != there.get(name):
+            raise NotVerified("key", f"'{name}' is not what the keys of the ledger make that signed")
+
+
 def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     released = [f"{job['adapter']} version {job['after']['number']}" for job in predicate["jobs"] if job["after"]]
     told = f"accepted, judged, {'released ' + ', '.join(released) if released else 'nothing released'}, in this order"
-    whose = about_request(entries)[0].facts.get("controller")
+    about = about_request(entries)
+    if gone := sorted({*lost(about)} - {job["id"] for job in predicate["jobs"]}):
+        told += f"; of {', '.join(gone)} the ledger alone tells, as the database was restored since"
+    bare = [str(one.seq) for one in about if one.action in DIGESTS and DIGESTS[one.action] not in one.facts]
+    if bare:
+        told += f"; by the service's word alone: what entries {', '.join(bare)} are too old to have the digest of"
+    whose = about[0].facts.get("controller")
     return told if whose else f"{told}; whose request it is, its first entry is too old to say"
 
 

@@ -17,7 +17,6 @@ from unlearn.cases.store import checkpoints, dump, ledger, places
 from unlearn.cases.store.engine import Store
 from unlearn.cases.store.places import Place
 from unlearn.errors import BadInput, ModelError
-from unlearn.evidence.inspection import inspect
 from unlearn.settings import Settings
 from unlearn.storage import Loan, Vault
 
@@ -59,7 +58,7 @@ def make_backup(store: Store, settings: Settings, into: Path, now: datetime, wat
     vault, name = Vault(settings), name_of(now)
     with drafted(into, name) as draft, store.reading() as session:
         connection = session.connection()
-        inspected = inspect(ledger.all_entries(session), ledger.all_nodes(session))
+        inspected = ledger.inspected(session)
         for table in dump.tables(connection):
             draft.write(f"{TABLES}/{table.name}.jsonl", json_lines(dump.rows(connection, table)))
         missing = [fault for place in places.known(session) for fault in _add(draft, vault, place, watch)]

@@ -7,7 +7,7 @@ is open, and the adapter is withheld until it is answered. Speaks no SQL of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from unlearn.cases import endings, lifecycle, planning, telling, withholding
 from unlearn.cases.rights import OPERATOR
 from unlearn.cases.store import adapters, corpora, jobs, journal, ledger, requests, salts
 from unlearn.cases.store.journal import Line
+from unlearn.cases.store.ledger import Fact
 from unlearn.cases.tables import Adapter, ApiKey, Endpoint, Job, Request
 from unlearn.errors import Conflict
 
@@ -102,6 +103,7 @@ def replay(session: Session, lines: Sequence[Line], hooks: Sequence[str], now: d
         _set(row, facts.fates[row.id])
     session.flush()
     journal.take_over(session, lines)
+    _note_lost(session, lines, known, now)
     _end_work(session, known.values(), facts.fences, now)
     _end_others(session, facts, hooks, now)
     _shred(session, facts.shredded)
@@ -191,6 +193,19 @@ def _end_work(session: Session, rows: Iterable[Request], fences: Mapping[str, in
         jobs.due_anew(session, row.id)
         if row.state not in requests.OPEN or row.held_at is not None:
             planning.withdraw(session, row, now)
+
+
+def _note_lost(session: Session, lines: Sequence[Line], known: Collection[str], now: datetime) -> None:
+    """Note the jobs that were planned since the backup: of them the ledger alone tells now, and new ones follow."""
+    had: dict[tuple[str, str], None] = {}
+    for line in lines:
+        for request_id in line.about if line.entry.action in ("job_planned", "job_joined", "job_left") else ():
+            had.pop((request_id, line.entry.facts["job"]), None)
+            if line.entry.action != "job_left" and request_id in known:
+                had[request_id, line.entry.facts["job"]] = None
+    there = {(id_, job.id) for id_ in {id_ for id_, _ in had} for job in jobs.of_request(session, id_)}
+    told = [Fact("job_lost", {"job": job, "request": id_}, [id_]) for id_, job in had if (id_, job) not in there]
+    ledger.append_many(session, now, told)
 
 
 def _end_others(session: Session, facts: Facts, hooks: Sequence[str], now: datetime) -> None:

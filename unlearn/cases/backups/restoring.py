@@ -30,7 +30,6 @@ from unlearn.cases.store.engine import Store
 from unlearn.cases.store.journal import Line
 from unlearn.cases.telling import hook_names
 from unlearn.errors import BadInput, Unavailable
-from unlearn.evidence.inspection import inspect
 from unlearn.evidence.ledger import Entry
 from unlearn.locks import hold
 from unlearn.settings import Settings
@@ -146,13 +145,13 @@ def _rebuild(draft: Path, settings: Settings, archive: Archive, since: Since, no
         store.migrate()
         with store.writing() as session:
             first = since.roots[0]
-            if inspect(ledger.all_entries(session), ledger.all_nodes(session), [first]).entries != first.size:
+            if ledger.inspected(session, [first]).entries != first.size:
                 raise BackupBroken("the backup's ledger has more entries than its manifest says")
             replayed = replay(session, since.lines, hook_names(settings), now)
             ledger.append(session, now, "restored", _fact(since, manifest.made_at, first.size))
             if since.source == "nothing":
                 _rename(session, now)
-            inspect(ledger.all_entries(session), ledger.all_nodes(session), since.roots)
+            ledger.inspected(session, since.roots)
     finally:
         store.close()
     return replayed

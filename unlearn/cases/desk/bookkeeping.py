@@ -14,7 +14,7 @@ from unlearn.errors import BadInput
 from unlearn.evidence import checkpoint as notes
 from unlearn.evidence.checkpoint import NoteBroken
 from unlearn.evidence.cosigning import with_lines
-from unlearn.evidence.inspection import Inspected, KnownRoot, inspect
+from unlearn.evidence.inspection import Inspected, KnownRoot
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
@@ -182,7 +182,7 @@ def inspect_within(
     for size, witness, line in checkpoints.every_line(session):
         _check_cosigned(size, checkpoints.of_size(session, size) or "", witness, line)
     known += [_known(name, note, keys or own) for name, note in published]
-    found = inspect(ledger.all_entries(session), ledger.all_nodes(session), known, on_entry)
+    found = ledger.inspected(session, known, on_entry)
     if known and not own:
         raise LedgerBroken("the ledger names no key, so that nobody signed its checkpoints", "checkpoint")
     return found

@@ -54,9 +54,12 @@ class Work(Data):
         waiting = jobs.requests_of(session, job.id)
         for request in waiting:
             requests.move(session, request.id, "in_progress", now)
+        claim = self._claim(session, job, waiting)
+        before = claim.adapter.current
         facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence, "version": job.base_version}
+        facts |= {"sha256": before.sha256, "config_sha256": before.config_sha256}
         self._enter(session, "attempt_started", facts, [request.id for request in waiting])
-        return self._claim(session, job, waiting)
+        return claim
 
     def _claim(self, session: Session, job: Job, waiting: Sequence[Request]) -> Claim:
         adapter = adapters.by_id(session, job.adapter_id)
@@ -141,6 +144,7 @@ class Work(Data):
             telling.deployed(session, adapter, self._hooks, now, previous=before)
             facts = {"job": job.id, "adapter": job.adapter_id, "version": number, "sha256": weights.sha256}
             facts |= {"config_sha256": weights.config_sha256}
+            facts |= {"superseded_sha256": adapters.superseded_sha256(session, job.adapter_id, number)}
             self._enter(session, "version_released", facts, claim.request_ids)
             gone = [request.id for _, request in jobs.shares(session, job.id) if request.subject_hash in erased]
             self._renew(session, job, renewal, gone, now)

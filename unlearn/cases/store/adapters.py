@@ -14,6 +14,7 @@ from unlearn.cases.rights import HERE
 from unlearn.cases.store import corpora
 from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request, SearchedList
 from unlearn.cases.views import AdapterView, JobState, VersionView
+from unlearn.evidence.ledger import versions_digest
 from unlearn.weights import AdapterFiles
 
 HOLDING = ("pending", "in_progress", "needs_review", "completed")
@@ -211,6 +212,12 @@ def lineage(session: Session, adapter_id: str, number: int) -> Iterator[AdapterV
         made_from = session.get_one(Job, version.job_id).base_version
         version = session.get_one(AdapterVersion, (adapter_id, made_from))
         yield version
+
+
+def superseded_sha256(session: Session, adapter_id: str, number: int) -> str:
+    """The digest of the versions that version `number` was made from, the newest first (`versions_digest`)."""
+    _, *before = lineage(session, adapter_id, number)
+    return versions_digest((version.number, version.sha256) for version in before)
 
 
 def held_subjects(session: Session, adapter: Adapter) -> frozenset[str]:

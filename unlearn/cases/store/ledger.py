@@ -20,6 +20,7 @@ from unlearn.cases.store.engine import LEDGER_LOCK, lock
 from unlearn.cases.store.rows import add_rows
 from unlearn.cases.tables import OF_KEYS, LedgerEntry, LedgerNode, LedgerSubject
 from unlearn.cases.views import rfc3339
+from unlearn.evidence.inspection import Inspected, KnownRoot, inspect
 from unlearn.evidence.ledger import Action, Entry, LedgerBroken, entry_leaf, new_entry
 from unlearn.evidence.merkle import HASH_BYTES, Node, completed, leaf_hash, node_hash, root_of
 from unlearn.evidence.numbering import numbered
@@ -240,6 +241,23 @@ def all_nodes(session: Session) -> Iterator[tuple[int, int, bytes]]:
     order = (LedgerNode.index + 1).bitwise_lshift(LedgerNode.level), LedgerNode.level
     query = select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).order_by(*order)
     yield from session.execute(query.execution_options(yield_per=1000))
+
+
+def all_subjects(session: Session) -> Iterator[tuple[int, str]]:
+    """Seq and request of every row of the look-up, in order of seq."""
+    query = select(LedgerSubject.seq, LedgerSubject.request_id).order_by(LedgerSubject.seq)
+    yield from session.execute(query.execution_options(yield_per=1000))
+
+
+def inspected(
+    session: Session, known: Sequence[KnownRoot] = (), on_entry: Callable[[int], None] = lambda count: None
+) -> Inspected:
+    """The whole ledger, inspected with its look-up.
+
+    Raises:
+        LedgerBroken: it does not hold.
+    """
+    return inspect(all_entries(session), all_nodes(session), known, on_entry, all_subjects(session))
 
 
 def entries_after(session: Session, seq: int, limit: int) -> list[Entry]:
