@@ -13,8 +13,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
@@ -246,7 +247,7 @@ def _shapes(file: Path) -> Shapes:
         raise ModelError(f"'{file}' is not a safetensors file: {error}") from None
 
 
-def _open(file: Path) -> BinaryIO:
+def _open(file: Path) -> BufferedReader:
     try:
         return file.open("rb")
     except PermissionError:
