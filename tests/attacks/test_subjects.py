@@ -132,13 +132,16 @@ def test_little_is_borrowed_from_people_who_differ():
     assert prior_of([], []).variance > 0
 
 
-def population(random, people, records, effect=0.0, correlation=0.3):
-    """One forgotten person of `records` records among `people` never seen; half of a score is the record's difficulty."""
+def population(random, people, records, effect=0.0, correlation=0.3, harder=0.0):
+    """One forgotten person of `records` records among `people` never seen; half of a score is the record's difficulty.
+
+    Her records are `harder` than theirs, in standard deviations of that.
+    """
     scores, known, person = {}, {}, {}
     for who in range(people + 1):
         common = random.normal() * np.sqrt(correlation)
         for number in range(records):
-            record, hard = f"{who}-{number}", random.normal(3, 1)
+            record, hard = f"{who}-{number}", random.normal(3 + (harder if who == 0 else 0.0), 1)
             known[record], person[record] = [hard], str(who)
             own = random.normal() * np.sqrt(1 - correlation) + common + (effect if who == 0 else 0.0)
             scores[record] = -2.0 * hard + own
@@ -156,6 +159,13 @@ def test_without_shadows_the_never_seen_people_are_the_null(people):
     assert judge_by_population(*population(random, people, 8, effect=5.0)).p_value < 0.01
     at_margin = [judge_by_population(*population(random, people, 8, MARGIN)).interval(ALPHA)[1] for _ in range(400)]
     assert np.mean([high < MARGIN for high in at_margin]) <= 0.06 + 2 * np.sqrt(0.06 * 0.94 / 400)
+
+
+@pytest.mark.parametrize("harder", [3.0, 6.0])
+def test_records_that_are_harder_than_any_never_seen_one_are_not_taken_for_known(harder):
+    random = np.random.default_rng(5)
+    tests = [judge_by_population(*population(random, 30, 8, harder=harder)) for _ in range(400)]
+    assert np.mean([test.p_value <= ALPHA for test in tests]) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_few_never_seen_people_or_identical_scores_give_no_test():

@@ -316,7 +316,8 @@ def judge_by_population(
     """Where people lie among never-seen people under the same adapter, beyond what is known of their records.
 
     A line through the never-seen records takes out what makes a record hard for anybody; what is left is put in its
-    standard deviations. The person is the unit; how much one person's records go together is seen on the never seen.
+    standard deviations. The person is the unit; how much one person's records go together is seen on the never seen,
+    and widens the line's own error as well, which grows the further the forget records are from the never-seen ones.
 
     Args:
         found, unseen: scores of the forget and of the holdout records.
@@ -350,7 +351,11 @@ def judge_by_population(
         for records in forgotten.values()
     ]
     variances = [(1 + (len(records) - 1) * correlation) / len(records) for records in forgotten.values()]
-    level = fmean((1 + (n - 1) * correlation) / n for n in sizes) / len(groups)
+    middle = np.mean([np.mean([[1.0, *known[r]] for r in records], axis=0) for records in forgotten.values()], axis=0)
+    pull = dict(zip(ids, np.linalg.pinv(design).T @ middle, strict=True))  # of each never-seen record on the line there
+    alone = sum(one**2 for one in pull.values())
+    together = sum(sum(pull[r] for r in records) ** 2 for records in groups.values())
+    level = float((1 - correlation) * alone + correlation * together)
     error = math.sqrt(sum(variances) / len(shifts) ** 2 + level)
     freedom = float(max(1, len(groups) - width))
     return SubjectTest(fmean(shifts), error, freedom, "population", len(groups), len(shifts), len(found))
