@@ -90,6 +90,10 @@ class GovernorPolicy(Part):
     seconds: float = Field(default=3600.0, gt=0, description="Longest that one rung may take.")
 
 
+MEAN_NLL = frozenset({"loss", "zlib", "reference"})
+"""Attacks that are a record's mean NLL, in other units or less what the base says."""
+
+
 class GatePolicy(Part):
     """What may be released."""
 
@@ -110,7 +114,8 @@ class GatePolicy(Part):
         Field(
             default=("loss", "min_k_plus_plus"),
             min_length=1,
-            description="Attacks that must each find nothing; the first is what erasing aims at, the second is not.",
+            description="Attacks that must each find nothing. One at least must be of another kind than 'loss', "
+            "'zlib' and 'reference', which all read the mean NLL that erasing moves.",
         )
     )
     blind_auc_margin: float = Field(
@@ -313,6 +318,11 @@ class Policy(Part):
 
     @model_validator(mode="after")
     def _budgets_fit_together(self) -> Self:
+        if MEAN_NLL.issuperset(attacks := self.gates.membership_attacks):
+            raise ValueError(
+                f"gates.membership_attacks names only {', '.join(map(repr, attacks))}, and erasing moves the mean "
+                "NLL that it reads; add one that reads something else, as 'min_k_plus_plus'"
+            )
         if self.gates.recovery_margin < self.gates.recovery:
             raise ValueError("gates.recovery_margin must not be below gates.recovery: nothing could pass and not fail")
         for number, rung in enumerate(self.ladder):
