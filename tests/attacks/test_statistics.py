@@ -2,7 +2,6 @@
 
 import math
 from itertools import combinations
-from statistics import fmean
 
 import numpy as np
 import pytest

@@ -20,7 +20,7 @@ from unlearn.guards import (
 )
 from unlearn.guards.base import Finding
 from unlearn.measurement import UNREADABLE, Expected, Group, Measurement, SubjectTest
-from unlearn.policy import Policy, parse_policy
+from unlearn.policy import Policy
 
 
 def group(nlls, people=None):
@@ -159,15 +159,13 @@ def test_without_shadows_a_holdout_that_reads_differently_passes_nobody():
     assert judge(0.0, null="shadows", blind=unlike).outcome == "pass"  # the shadows know these very people
 
 
-def test_each_method_of_the_ladder_gets_its_share_of_the_error():
-    def alpha(*methods, lineage=({"method": "calibrated"},), before=0):
-        policy = parse_policy({"ladder": [{"method": m} for m in methods]}, "p")
-        return GATES["membership"](policy, lineage, before).alpha
+def test_all_tries_for_a_person_together_keep_within_the_level():
+    def alpha(before, lineage=({"method": "calibrated"},)):
+        return GATES["membership"](Policy(), lineage, before).alpha
 
-    assert alpha("calibrated") == alpha("calibrated", "retrain") == 0.05
-    assert alpha("calibrated", "npo", "retrain") == 0.025
-    assert alpha("calibrated", "npo", "retrain", lineage=()) == 0.05  # an exact fit does not pass by chance
-    assert alpha("calibrated", "retrain", before=3) == 0.0125  # nor by being tried again
+    assert [alpha(before) for before in range(3)] == pytest.approx([0.05 / 2, 0.05 / 6, 0.05 / 12])
+    assert sum(alpha(before) for before in range(1000)) == pytest.approx(0.05 * 1000 / 1001)
+    assert alpha(5, lineage=()) == 0.05  # an exact fit does not pass by chance
 
 
 def alarmed(ids):

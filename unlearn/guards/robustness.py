@@ -37,7 +37,7 @@ class Recovery:
     Attributes:
         share: of a person's forgetting, or of everybody's on the mean with five people and more.
         interval: its 90 % interval: by how adapters differ that never saw the person, or never-seen people from one
-            another, and by how forgotten people do where it is their mean; None with fewer than three never-seen people.
+            another, and forgotten people where their mean counts; None with fewer than three never-seen people.
         null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 

@@ -218,7 +218,8 @@ def _ladder(report: Mapping[str, Any]) -> Tables:
     if report.get("attempts"):
         yield {
             "title": "The ladder",
-            "note": "Every method that was tried; levels of the tests are shared out among them.",
+            "note": "Every method that was tried. The k-th for the same people is tested at 1 / (k (k + 1)) of the "
+            "policy's level, so that all together keep within it; an exact fit at the whole.",
             "head": ["method", "verdict", "steps", "seconds", "why it ended"],
             "rows": [
                 [
