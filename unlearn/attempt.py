@@ -266,7 +266,8 @@ def attempt(
     gates = [make(case.policy, adapter.lineage, tries) for make in GATES.values()]
     findings = tuple(gate(prepared.before, after) for gate in gates)
     both = {name: (prepared.before.people[name], found) for name, found in after.people.items()}
-    stands = among_others(after.people, case.policy.gates.membership_attacks)
+    earlier = prepared.before.people if adapter.lineage else {}
+    stands = among_others(after.people, case.policy.gates.membership_attacks, earlier)
     own = {name: (*(gate(was, found) for gate in gates), stands[name]) for name, (was, found) in both.items()}
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took, own=own)
 
