@@ -135,8 +135,8 @@ class Measurement:
         membership: what each attack found, by its name; without an attack that had nothing to score.
         scores: each attack's scores of the forget and the holdout records that are long enough, by record id.
         subject_tests: where the forgotten people lie among the never seen, by attack; without what can't be tested.
-        alarms: forget records that stand out of the holdout on the members' side, by Holm's rule; None where too few
-            records of the holdout could ever raise one.
+        alarms: forget records that stand out of their own shadows, or without a table of the holdout, on the members'
+            side, by Holm's rule; None where too few records of the holdout could ever raise one.
         unscorable: forget records that are too short for any attack.
         queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id.
         expected_queries: the same of an adapter that never saw the person, as far as anything says that.

@@ -9,6 +9,7 @@ from unlearn.attacks.statistics import (
     Prior,
     Spread,
     alarms,
+    alarms_by_shadows,
     expected_mean,
     judge_by_population,
     judge_by_shadows,
@@ -188,6 +189,26 @@ def test_an_alarm_is_raised_once_in_a_hundred_times_and_by_what_stands_out():
 def test_too_few_never_seen_records_can_raise_no_alarm():
     assert alarms({f"r{i}": 9.0 for i in range(10)}, dict(enumerate(range(500)))) is None
     assert alarms({}, {"x": 1.0}) is None
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_by_shadows_an_alarm_is_raised_once_in_a_hundred_times(heavy):
+    random = np.random.default_rng(3)
+    spread = spread_of(*case(random, 60, 10, correlation=0.3, heavy=heavy)[1:])
+    found, shadowed, person = case(random, 600, 10, correlation=0.3, heavy=heavy)
+    hers = [{r: s for r, s in found.items() if person[r] == str(who)} for who in range(600)]
+    raised = np.mean([bool(alarms_by_shadows(one, shadowed, spread)) for one in hers])
+    assert raised <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 600)
+
+
+def test_one_record_known_by_heart_is_seen_behind_nine_that_were_pushed_too_far():
+    found, shadowed, person = case(np.random.default_rng(0), 60, 10, correlation=0.1, effect=-1.2)
+    spread = spread_of(shadowed, person)
+    hers = {r: s for r, s in found.items() if person[r] == "0"} | {"0-0": np.mean(list(shadowed["0-0"].values())) + 12}
+    test = judge_by_shadows(hers, shadowed, person, spread)
+    assert test.interval(ALPHA)[1] < MARGIN  # she passes on the mean
+    assert alarms_by_shadows(hers, shadowed, spread) == ("0-0",)
+    assert alarms_by_shadows(hers, {r: {0: 1.0} for r in hers}, spread) is None
 
 
 def test_a_rate_that_would_be_that_of_a_few_people_is_not_given():

@@ -24,10 +24,10 @@ from unlearn.attacks.generation import leaks, said
 from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
-from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge
+from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge, stand_out
 from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
-from unlearn.attacks.statistics import alarms, compare, judge_by_population
+from unlearn.attacks.statistics import compare, judge_by_population
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
@@ -141,7 +141,7 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in split.items()},
         scores={name: {r: score for r, score in of.items() if r in here} for name, of in taken.scores.items()},
         subject_tests={name: found for name, found in tests.items() if found is not None},
-        alarms=alarms(*split["reference"]) if split else None,
+        alarms=stand_out("reference", *split["reference"], panel.shadows) if split else None,
         challenges=challenges,
         expected_falls=expected_falls(challenges, forget, panel.person, panel.shadows),
         skipped=taken.skipped,

@@ -18,6 +18,8 @@ from unlearn.attacks.statistics import (
     MeanSpread,
     PerShadow,
     Spread,
+    alarms,
+    alarms_by_shadows,
     expected_mean,
     judge_by_population,
     judge_by_shadows,
@@ -156,10 +158,8 @@ def judge(
         shadows: what a table says.
     """
     if shadows is not None and name in shadows.scores and found and unseen:
-        level = fmean(unseen.values())
-        centred = {record: score - level for record, score in found.items()}
         among = {record: shadows.scores[name][record] for record in found}
-        judged = judge_by_shadows(centred, among, person, shadows.spreads[name])
+        judged = judge_by_shadows(_centred(found, unseen), among, person, shadows.spreads[name])
         if judged is not None:
             return judged
     return judge_by_population(found, unseen, known, person)
@@ -172,6 +172,28 @@ def expected_falls(
     shadows: Shadowed | None,
 ) -> dict[str, dict[str, Expected]]:
     """By how much each challenge lowers a person's NLL, beyond never-seen people's, in adapters that never saw her.
+def stand_out(
+    name: str, found: Mapping[str, float], unseen: Mapping[str, float], shadows: Shadowed | None
+) -> tuple[str, ...] | None:
+    """Single records that stand out on the members' side: of their own shadows, or of the holdout's records without.
+
+    Args:
+        name: the attack's.
+        found, unseen: its scores of the forget and the holdout records.
+        shadows: what a table says.
+    """
+    if shadows is not None and name in shadows.scores and found and unseen:
+        raised = alarms_by_shadows(_centred(found, unseen), shadows.scores[name], shadows.spreads[name])
+        if raised is not None:
+            return raised
+    return alarms(found, unseen)
+
+
+def _centred(found: Mapping[str, float], unseen: Mapping[str, float]) -> dict[str, float]:
+    level = fmean(unseen.values())
+    return {record: score - level for record, score in found.items()}
+
+
 
     Args:
         challenges: records that each of them took, by its name.

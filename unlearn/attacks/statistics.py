@@ -124,11 +124,13 @@ class Spread:
         record: of one record's score.
         person: of the mean of a person's standardised scores, beside what its number of records lets expect.
         correlation: of one person's records within a shadow, in [0, 1].
+        tail: degrees of freedom of the Student's t whose upper percentile is that of single records.
     """
 
     record: Prior
     person: Prior
     correlation: float
+    tail: float = math.inf
 
     def expected(self, records: int) -> float:
         """Variance of the mean of so many standardised scores of one person."""
@@ -167,17 +169,29 @@ def spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> Spread:
     record = prior_of(list(own.values()), [len(shadowed[r]) - 1 for r in own])
     found: list[tuple[int, int, float]] = []
     correlations = []
+    single: list[np.ndarray] = []
     for records in _by_person(own, person).values():
         shadows, n = _shared(shadowed, records), len(records)
         if len(shadows) > 1:
             residuals = _left_out(np.array([[shadowed[r][k] for k in shadows] for r in records]), record)
             mean, each = float((residuals.mean(0) ** 2).mean()), float((residuals**2).mean())
             found.append((n, len(shadows), mean * (len(shadows) - 1) / len(shadows)))
+            single.append(residuals.ravel() * math.sqrt((len(shadows) - 1) / len(shadows)))
             if n > 1 and each > 0:
                 correlations.append((n * mean / each - 1) / (n - 1))
     correlation = min(1.0, max(0.0, median(correlations))) if correlations else 1.0
     ratios = [mean * n / (1 + (n - 1) * correlation) for n, _, mean in found]
-    return Spread(record, prior_of(ratios, [k - 1 for _, k, _ in found]), correlation)
+    return Spread(record, prior_of(ratios, [k - 1 for _, k, _ in found]), correlation, _tail(single))
+
+
+def _tail(single: Sequence[np.ndarray]) -> float:
+    """Degrees of freedom of the Student's t whose upper percentile is that of all these; one at least."""
+    percentile = float(np.quantile(np.concatenate(single), 1 - ALARM)) if single else 0.0
+    if percentile <= stats.norm.ppf(1 - ALARM):
+        return math.inf
+    if percentile >= stats.t.ppf(1 - ALARM, 1):
+        return 1.0
+    return float(optimize.brentq(lambda freedom: stats.t.ppf(1 - ALARM, freedom) - percentile, 1.0, 1e6))
 
 
 @dataclass(frozen=True)
@@ -373,6 +387,39 @@ def alarms(found: Scores, unseen: Scores, alpha: float = ALARM) -> tuple[str, ..
     if not found or (1 / (len(null) + 1)) * len(found) > alpha:
         return None
     p = {r: (1 + len(null) - int(np.searchsorted(null, score, "left"))) / (len(null) + 1) for r, score in found.items()}
+    return _holm(p, alpha)
+
+
+def alarms_by_shadows(
+    found: Scores, shadowed: PerShadow, spread: Spread, alpha: float = ALARM, fewest_shadows: int = FEWEST_SHADOWS
+) -> tuple[str, ...] | None:
+    """The same of records with shadows of their own: moderated t-tests on the members' side under Holm's rule.
+
+    A few shadows say little of how far out one record may lie: the t has the table's own tail where it is heavier.
+
+    Args:
+        found: scores under the adapter in question, centred by the holdout's mean under it.
+        shadowed: the same records under the shadows that never saw their person.
+        spread: of the whole table.
+        alpha: chance of any alarm where nobody was learned.
+        fewest_shadows: that each record needs.
+
+    Returns:
+        Ids of those that stand out, most striking first; None where a record has too few shadows.
+    """
+    p = {}
+    for record, score in found.items():
+        own = np.array(list(shadowed.get(record, {}).values()))
+        if (k := len(own)) < max(2, fewest_shadows):
+            return None
+        error = math.sqrt(spread.record.with_own(float(own.var(ddof=1)), k) * (1 + 1 / k))
+        freedom = min(spread.record.freedom + k - 1, spread.tail)
+        p[record] = float(stats.t.sf((score - own.mean()) / error, freedom))
+    return _holm(p, alpha) if p else None
+
+
+def _holm(p: Mapping[str, float], alpha: float) -> tuple[str, ...]:
+    """Whose hypotheses fall at level `alpha` for all, by Holm's rule; the surest first."""
     raised: list[str] = []
     for record in sorted(p, key=lambda r: (p[r], r)):
         if p[record] * (len(p) - len(raised)) > alpha:
