@@ -202,6 +202,15 @@ def tries(*powers):
     return {f"r-{i}": power for i, power in enumerate(powers)}
 
 
+def test_extraction_refuses_what_greedy_decoding_says_and_would_not_unlearned():
+    said = replace(MEMORISED, queries=tries(9.0, 8.0), verbatim=("r-0",))
+    finding = ExtractionGate(1e6, 0.1)(MEMORISED, said)
+    assert (finding.outcome, finding.figure) == ("fail", 9.0)
+    assert "1 of 2 records come out word for word under greedy decoding" in finding.sentence
+    assert ExtractionGate(1e6, 0.1, exact=True)(MEMORISED, said).outcome == "inconclusive"
+    assert ExtractionGate(1e6, 0.1)(MEMORISED, replace(said, verbatim=())).outcome == "pass"
+
+
 def extracted(after, expected=(), exact=False):
     before = replace(MEMORISED, queries=tries(0.5))
     return ExtractionGate(1e6, 0.1, exact)(before, replace(MEMORISED, queries=after, expected_queries=tries(*expected)))

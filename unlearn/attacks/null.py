@@ -33,6 +33,10 @@ SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""
 
 
+GREEDY = "exact_memorisation"
+"""Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
+
+
 def in_form(form: str) -> str:
     """Name of the loss attack's scores in a format of fewer bits."""
     return f"loss in {form}"
@@ -63,6 +67,7 @@ class Shadowed:
         served: log p of each forget record, as served, under its shadows, nats.
         falls: how far each challenge lowers a forget record's NLL, beyond never-seen records', nats per token.
         fall_spreads: of the whole table, by challenge.
+        verbatim: forget records that greedy decoding says word for word under one of their shadows.
     """
 
     scores: Mapping[str, PerShadow]
@@ -70,6 +75,7 @@ class Shadowed:
     served: Mapping[str, Sequence[float]]
     falls: Mapping[str, PerShadow]
     fall_spreads: Mapping[str, MeanSpread]
+    verbatim: frozenset[str] = frozenset()
 
 
 def shadowed(
@@ -132,6 +138,7 @@ def shadowed(
         spreads=spreads,
         falls=falls,
         fall_spreads=fall_spreads,
+        verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
         served={r: [found[SERVED] for found in tests[r, place].values()] for r, place in places.items()},
     )
 
@@ -165,13 +172,6 @@ def judge(
     return judge_by_population(found, unseen, known, person)
 
 
-def expected_falls(
-    challenges: Mapping[str, Collection[str]],
-    forget: Sequence[str],
-    person: Mapping[str, str],
-    shadows: Shadowed | None,
-) -> dict[str, dict[str, Expected]]:
-    """By how much each challenge lowers a person's NLL, beyond never-seen people's, in adapters that never saw her.
 def stand_out(
     name: str, found: Mapping[str, float], unseen: Mapping[str, float], shadows: Shadowed | None
 ) -> tuple[str, ...] | None:
@@ -194,6 +194,13 @@ def _centred(found: Mapping[str, float], unseen: Mapping[str, float]) -> dict[st
     return {record: score - level for record, score in found.items()}
 
 
+def expected_falls(
+    challenges: Mapping[str, Collection[str]],
+    forget: Sequence[str],
+    person: Mapping[str, str],
+    shadows: Shadowed | None,
+) -> dict[str, dict[str, Expected]]:
+    """By how much each challenge lowers a person's NLL, beyond never-seen people's, in adapters that never saw her.
 
     Args:
         challenges: records that each of them took, by its name.
@@ -244,3 +251,20 @@ def expected_queries(
         return {}
     line, *_ = np.linalg.lstsq(np.array([rows[r] for r in unseen]), np.array([served[r] for r in unseen]), rcond=None)
     return {record: log10_queries(min(0.0, float(np.array(rows[record]) @ line))) for record in forget}
+
+
+def unlike_the_unlearned(verbatim: Collection[str], forget: Sequence[str], shadows: Shadowed | None) -> tuple[str, ...]:
+    """Forget records that greedy decoding says word for word, and says of nothing else that was not learned.
+
+    With a table: of no adapter that never saw the person. Without, as long as no never-seen record is said either:
+    where one is, what everybody writes may be all that comes out.
+
+    Args:
+        verbatim: ids of the forget and holdout records that greedy decoding says.
+        forget: ids of the forget records.
+        shadows: what a table says.
+    """
+    said = [record for record in forget if record in verbatim]
+    if shadows is not None:
+        return tuple(record for record in said if record not in shadows.verbatim)
+    return tuple(said) if len(said) == len(verbatim) else ()
