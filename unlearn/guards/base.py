@@ -97,7 +97,8 @@ SEEN = 0.05
 """p-value below which a test has seen people in the adapter as it was; else its silence says nothing."""
 
 LEFT = 0.5
-"""Share of where people lay before an erasing that may be left of them, however wide the margin."""
+"""Share of where people lay before an erasing that may be left in the attack that saw them best, however wide the
+margin: an adapter that was hardly changed, or knew them little, must not pass for one that forgot them."""
 
 
 def most_left(before: Measurement, attacks: Sequence[str]) -> dict[str, float]:
