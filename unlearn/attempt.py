@@ -55,7 +55,7 @@ class Case:
         policy: ladder, governors, gates and seed.
         device: torch device.
         shadows: the adapter's shadow table, if there is one.
-        judged_before: methods that earlier jobs had judged for the same people, in vain: the level is shared with them.
+        judged_before: methods that earlier jobs had judged for the same people, in vain: they have spent of the level.
         state: directory that keeps how far the case is, so that another run of it goes on from there; it need not
             exist. None: an interrupted one begins anew.
     """
@@ -244,7 +244,7 @@ def attempt(
         rung: the method and its parameters.
         destination: directory of the candidate; must not exist.
         watcher: told of stages, steps and measurements.
-        number: of the rung, from 1; a later one walks another order of records.
+        number: of the rung, from 1; a later one walks another order of records, and is judged at a smaller level.
         checkpoint: of its loop; a retraining has one of its own.
 
     Raises:
@@ -262,10 +262,12 @@ def attempt(
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number, checkpoint)
     watcher.measured("after", after)
     watcher.stage("judging")
-    gates = [make(case.policy, adapter.lineage, case.judged_before) for make in GATES.values()]
+    tries = case.judged_before + number - 1
+    gates = [make(case.policy, adapter.lineage, tries) for make in GATES.values()]
     findings = tuple(gate(prepared.before, after) for gate in gates)
     both = {name: (prepared.before.people[name], found) for name, found in after.people.items()}
-    stands = among_others(after.people, case.policy.gates.membership_attacks)
+    earlier = prepared.before.people if adapter.lineage else {}
+    stands = among_others(after.people, case.policy.gates.membership_attacks, earlier)
     own = {name: (*(gate(was, found) for gate in gates), stands[name]) for name, (was, found) in both.items()}
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took, own=own)
 

@@ -279,7 +279,10 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
     }
     before = prepared.case.judged_before
     warnings = (
-        [f"{before} methods were judged for these people before; the tests' level is shared with them"]
+        [
+            f"{before} methods were judged for these people before, in vain; the k-th of all is tested at 1 / "
+            "(k (k + 1)) of the policy's level, so that all of them together keep within it"
+        ]
         if before
         else []
     )

@@ -135,11 +135,14 @@ class Measurement:
         membership: what each attack found, by its name; without an attack that had nothing to score.
         scores: each attack's scores of the forget and the holdout records that are long enough, by record id.
         subject_tests: where the forgotten people lie among the never seen, by attack; without what can't be tested.
-        alarms: forget records that stand out of the holdout on the members' side, by Holm's rule; None where too few
-            records of the holdout could ever raise one.
+        alarms: forget records that stand out of their own shadows, or without a table of the holdout, on the members'
+            side, by Holm's rule; None where too few records of the holdout could ever raise one.
         unscorable: forget records that are too short for any attack.
-        queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id.
+        queries: log10 of the tries after which a forget record comes out verbatim with an even chance, by record id; in
+            the deployed format where that is sooner.
         expected_queries: the same of an adapter that never saw the person, as far as anything says that.
+        verbatim: forget records of eight tokens and more that greedy decoding says word for word, in full precision or
+            the deployed format, and that no adapter says which never saw the person, as far as anything says that.
         challenges: NLLs of forget and of never-seen records under what might bring them back, by challenge and record
             id; not every challenge takes every record.
         expected_falls: by how much a challenge lowers a person's NLL, beyond never-seen people's, in adapters that
@@ -167,6 +170,7 @@ class Measurement:
     unscorable: int = 0
     queries: Mapping[str, float] = field(default_factory=dict)
     expected_queries: Mapping[str, float] = field(default_factory=dict)
+    verbatim: tuple[str, ...] = ()
     challenges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     expected_falls: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -191,6 +195,7 @@ class Measurement:
             "unscorable": self.unscorable,
             "blind": None if self.blind is None else self.blind.as_report(),
             "log10_queries": dict(self.queries),
+            "verbatim": list(self.verbatim),
             "challenges": {
                 name: {
                     "forget_nll_nats": _mean(nlls, self.forget.nlls),

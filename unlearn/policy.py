@@ -90,6 +90,10 @@ class GovernorPolicy(Part):
     seconds: float = Field(default=3600.0, gt=0, description="Longest that one rung may take.")
 
 
+MEAN_NLL = frozenset({"loss", "zlib", "reference"})
+"""Attacks that are a record's mean NLL, in other units or less what the base says."""
+
+
 class GatePolicy(Part):
     """What may be released."""
 
@@ -103,14 +107,16 @@ class GatePolicy(Part):
         default=0.05,
         gt=0,
         lt=0.5,
-        description="Level of each of the two one-sided tests, shared out evenly among the ladder's methods but "
-        "'retrain', which is exact: who tries until one passes must not pass by chance.",
+        description="Level of each of the two one-sided tests over all tries for the same people: the k-th method, in "
+        "this job and earlier ones, has 1 / (k (k + 1)) of it, and 'retrain', which is exact, the whole: who tries "
+        "until one passes must not pass by chance.",
     )
     membership_attacks: tuple[Literal["loss", "zlib", "min_k", "min_k_plus_plus", "reference", "error_zone"], ...] = (
         Field(
             default=("loss", "min_k_plus_plus"),
             min_length=1,
-            description="Attacks that must each find nothing; the first is what erasing aims at, the second is not.",
+            description="Attacks that must each find nothing. One at least must be of another kind than 'loss', "
+            "'zlib' and 'reference', which all read the mean NLL that erasing moves.",
         )
     )
     blind_auc_margin: float = Field(
@@ -313,6 +319,11 @@ class Policy(Part):
 
     @model_validator(mode="after")
     def _budgets_fit_together(self) -> Self:
+        if MEAN_NLL.issuperset(attacks := self.gates.membership_attacks):
+            raise ValueError(
+                f"gates.membership_attacks names only {', '.join(map(repr, attacks))}, and erasing moves the mean "
+                "NLL that it reads; add one that reads something else, as 'min_k_plus_plus'"
+            )
         if self.gates.recovery_margin < self.gates.recovery:
             raise ValueError("gates.recovery_margin must not be below gates.recovery: nothing could pass and not fail")
         for number, rung in enumerate(self.ladder):

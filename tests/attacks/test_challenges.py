@@ -13,6 +13,7 @@ from unlearn.attacks.audit import audit
 from unlearn.attacks.challenges import CHALLENGES
 from unlearn.attacks.challenges.pruned import Pruned
 from unlearn.attacks.challenges.relearned import taught
+from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.null import SERVED, expected_falls, shadowed
 from unlearn.attacks.panel import panel
 from unlearn.attacks.shadow_scores import score_names, shadow_reader
@@ -155,6 +156,11 @@ def test_the_deployed_format_is_tested_for_membership_as_well(model, measured, p
     for record, score in found.scores["loss"].items():
         assert score == pytest.approx(-found.challenges["int4"][record], abs=1.0)
     assert "loss in int4" in found.membership
+    whole = audit(model, measured, pad_id, policy(preset="quick"))
+    rounded = CHALLENGES["int4"].read(model, measured, pad_id)
+    for record, tries in whole.queries.items():
+        easier = min(tries, log10_queries(float(rounded[record].served.sum(dtype=np.float64))))
+        assert found.queries[record] == pytest.approx(easier, abs=1e-6)
     assert "loss in int4" not in audit(model, measured, pad_id, policy(challenges=["int4"])).membership
 
 

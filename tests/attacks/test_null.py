@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unlearn.attacks.extraction import log10_queries
-from unlearn.attacks.null import SERVED, expected_queries, judge, shadowed
+from unlearn.attacks.null import SERVED, expected_queries, judge, shadowed, stand_out, unlike_the_unlearned
 from unlearn.corpus.records import Record
 
 NAMES = ["loss"]
@@ -41,6 +41,26 @@ def test_scores_are_centred_by_the_holdout_under_the_same_shadow():
     for scores in found.scores["loss"].values():
         assert all(score == pytest.approx(10.0, abs=0.4) for score in scores.values())  # whatever the level
     assert math.sqrt(found.spreads["loss"].record.variance) == pytest.approx(0.1, rel=0.4)
+
+
+def test_greedy_decoding_counts_where_nothing_unlearned_says_the_same():
+    tests, train, holdout = table()
+    tests["r0-1", 0][3]["exact_memorisation"] = 1.0
+    shadows, forget = of(tests, train, holdout), ["r0-0", "r0-1", "r0-2"]
+    assert unlike_the_unlearned({"r0-0", "r0-1"}, forget, shadows) == ("r0-0",)
+    assert unlike_the_unlearned({"r0-0", "r0-1"}, forget, None) == ("r0-0", "r0-1")
+    assert unlike_the_unlearned({"r0-0", "h3"}, forget, None) == ()
+    assert unlike_the_unlearned({"r0-0", "h3"}, forget, shadows) == ("r0-0",)
+
+
+def test_single_records_stand_out_of_their_own_shadows_or_else_of_the_never_seen():
+    tests, train, holdout = table()
+    shadows = of(tests, train, holdout)
+    found = {f"r0-{n}": 10.0 for n in range(6)}
+    unseen = dict.fromkeys(holdout, 0.0)
+    assert stand_out("loss", found, unseen, shadows) == ()
+    assert stand_out("loss", found | {"r0-2": 12.0}, unseen, shadows) == ("r0-2",)
+    assert stand_out("loss", found | {"r0-2": 12.0}, unseen, None) is None  # twenty are too few
 
 
 def test_a_person_whose_rows_went_has_no_shadows():

@@ -60,7 +60,7 @@ def test_a_person_who_is_still_known_does_not_hide_among_those_who_are_not(measu
     known, found, _ = measured
     gate = GATES["membership"](POLICY, [{}], 0)
     assert gate(found, found).outcome != "fail"
-    stands = among_others(found.people, POLICY.gates.membership_attacks)
+    stands = among_others(found.people, POLICY.gates.membership_attacks, {})
     assert {who for who, finding in stands.items() if finding.outcome == "inconclusive"} == {known}
     assert own_verdict([stands[known]], "released") == "inconclusive"
     assert all(own_verdict([stands[who]], "released") == "released" for who in stands if who != known)
@@ -75,7 +75,7 @@ def test_in_clean_erasings_nobody_stands_out_too_often():
             shifts = {str(who): random.standard_t(12) for who in range(people)}
             tests = {who: SubjectTest(shift, 1.0, 12.0, "shadows", 16, 1, 10) for who, shift in shifts.items()}
             found = {who: replace(NOTHING, subject_tests={"loss": one, "min_k": one}) for who, one in tests.items()}
-            raised += any(f.outcome != "pass" for f in among_others(found, ("loss", "min_k")).values())
+            raised += any(f.outcome != "pass" for f in among_others(found, ("loss", "min_k"), {}).values())
         assert raised <= 65
 
 
@@ -85,16 +85,40 @@ def test_one_of_forty_who_is_still_known_is_found():
         str(who): replace(NOTHING, subject_tests={"loss": SubjectTest(s, 0.7, 12.0, "shadows", 16, 1, 10)})
         for who, s in enumerate([6.0, *random.normal(0, 0.7, 39)])
     }
-    assert [who for who, f in among_others(found, ("loss",)).items() if f.outcome != "pass"] == ["0"]
+    assert [who for who, f in among_others(found, ("loss",), {}).items() if f.outcome != "pass"] == ["0"]
 
 
 def test_what_the_others_show_does_not_speak_for_one_of_whom_no_test_can_say_anything():
     read = replace(NOTHING, subject_tests={"loss": SubjectTest(0.0, 0.7, 12.0, "shadows", 16, 1, 10)})
-    findings = among_others({"anna": read, "berta": NOTHING}, ("loss",))
+    findings = among_others({"anna": read, "berta": NOTHING}, ("loss",), {})
     assert {who: own_verdict([one], "released") for who, one in findings.items()} == {
         "anna": "released",
         "berta": "inconclusive",
     }
+
+
+def test_one_who_is_where_she_was_is_not_forgotten_because_the_others_are():
+    """Her few records stand out of ten people at no 5 % test: nor did they before."""
+
+    def at(shift):
+        test = SubjectTest(shift, 1.1, 35.0, "shadows", 6, 1, 1)
+        return replace(NOTHING, subject_tests={"loss": test, "min_k": test})
+
+    nine = {str(who): at(0.0) for who in range(9)}
+    before = {who: at(6.0) for who in nine} | {"anna": at(2.9), "berta": at(0.5), "clara": at(6.0)}
+    after = nine | {"anna": at(2.9), "berta": at(0.5), "clara": at(1.5)}
+    found = among_others(after, ("loss", "min_k"), before)
+    assert {who for who, one in found.items() if one.outcome != "pass"} == {"anna", "clara"}
+    assert "half of where she was" in found["anna"].sentence
+    assert own_verdict([found["anna"]], "released") == "inconclusive"
+    exact = among_others(after, ("loss", "min_k"), {})
+    assert all(one.outcome == "pass" for one in exact.values())
+
+
+def test_a_record_of_hers_that_raises_the_alarm_is_not_hidden_by_the_others():
+    alarm = Finding("alarm", "inconclusive", 1.0, None, (None, 0.0), "")
+    assert own_verdict([alarm], "released") == "inconclusive"
+    assert own_verdict([replace(alarm, outcome="untested")], "released") == "released"
 
 
 @pytest.mark.parametrize(

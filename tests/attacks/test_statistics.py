@@ -1,11 +1,13 @@
 """AUC, interval and rank test against slow and obvious oracles."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from unlearn.attacks.statistics import compare
 
@@ -52,6 +54,27 @@ def test_complete_separation_still_has_an_honest_interval():
 def test_the_rank_test_sees_a_separation_of_five_and_not_of_equals():
     assert compare([9.5, 10, 11, 12, 13], list(range(9))).p_value == pytest.approx(2 / math.comb(14, 5))
     assert compare([1, 2, 3], [1, 2, 3]).p_value == pytest.approx(1.0)
+
+
+def dealt_anew(x, y):
+    """How often scores of both sides, dealt anew, have midranks on one side that are as far from the middle."""
+    ranks = stats.rankdata([*x, *y])
+    sums = np.array([sum(one) for one in combinations(ranks, len(x))])
+    return float((abs(sums - sums.mean()) >= abs(ranks[: len(x)].sum() - sums.mean()) - 1e-9).mean())
+
+
+def test_the_rank_test_is_exact_while_one_side_is_below_twenty_and_no_two_scores_tie():
+    x, y = [*range(13, 21), 3.5], list(range(9))  # SciPy by itself takes the normal one from nine on
+    assert compare(x, y).p_value == pytest.approx(dealt_anew(x, y))
+    assert compare(x, y).p_value != pytest.approx(stats.mannwhitneyu(x, y, method="asymptotic").pvalue, rel=0.1)
+
+
+def test_with_ties_the_rank_test_is_what_dealing_the_same_scores_anew_says():
+    x, y = [2, 2, 3, 5, 5], [0, 1, 1, 2, 2, 2, 3, 4]
+    exact = dealt_anew(x, y)
+    assert compare(x, y).p_value == pytest.approx(exact, abs=0.02)
+    assert compare(x, y).p_value == compare(x, y).p_value
+    assert compare([1.0] * 5, [1.0] * 9).p_value == 1.0
 
 
 def test_an_empty_side_is_an_error():

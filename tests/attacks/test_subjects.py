@@ -9,6 +9,7 @@ from unlearn.attacks.statistics import (
     Prior,
     Spread,
     alarms,
+    alarms_by_shadows,
     expected_mean,
     judge_by_population,
     judge_by_shadows,
@@ -132,13 +133,16 @@ def test_little_is_borrowed_from_people_who_differ():
     assert prior_of([], []).variance > 0
 
 
-def population(random, people, records, effect=0.0, correlation=0.3):
-    """One forgotten person of `records` records among `people` never seen; half of a score is the record's difficulty."""
+def population(random, people, records, effect=0.0, correlation=0.3, harder=0.0):
+    """One forgotten person of `records` records among `people` never seen; half of a score is the record's difficulty.
+
+    Her records are `harder` than theirs, in standard deviations of that.
+    """
     scores, known, person = {}, {}, {}
     for who in range(people + 1):
         common = random.normal() * np.sqrt(correlation)
         for number in range(records):
-            record, hard = f"{who}-{number}", random.normal(3, 1)
+            record, hard = f"{who}-{number}", random.normal(3 + (harder if who == 0 else 0.0), 1)
             known[record], person[record] = [hard], str(who)
             own = random.normal() * np.sqrt(1 - correlation) + common + (effect if who == 0 else 0.0)
             scores[record] = -2.0 * hard + own
@@ -156,6 +160,13 @@ def test_without_shadows_the_never_seen_people_are_the_null(people):
     assert judge_by_population(*population(random, people, 8, effect=5.0)).p_value < 0.01
     at_margin = [judge_by_population(*population(random, people, 8, MARGIN)).interval(ALPHA)[1] for _ in range(400)]
     assert np.mean([high < MARGIN for high in at_margin]) <= 0.06 + 2 * np.sqrt(0.06 * 0.94 / 400)
+
+
+@pytest.mark.parametrize("harder", [3.0, 6.0])
+def test_records_that_are_harder_than_any_never_seen_one_are_not_taken_for_known(harder):
+    random = np.random.default_rng(5)
+    tests = [judge_by_population(*population(random, 30, 8, harder=harder)) for _ in range(400)]
+    assert np.mean([test.p_value <= ALPHA for test in tests]) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_few_never_seen_people_or_identical_scores_give_no_test():
@@ -178,6 +189,26 @@ def test_an_alarm_is_raised_once_in_a_hundred_times_and_by_what_stands_out():
 def test_too_few_never_seen_records_can_raise_no_alarm():
     assert alarms({f"r{i}": 9.0 for i in range(10)}, dict(enumerate(range(500)))) is None
     assert alarms({}, {"x": 1.0}) is None
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_by_shadows_an_alarm_is_raised_once_in_a_hundred_times(heavy):
+    random = np.random.default_rng(3)
+    spread = spread_of(*case(random, 60, 10, correlation=0.3, heavy=heavy)[1:])
+    found, shadowed, person = case(random, 600, 10, correlation=0.3, heavy=heavy)
+    hers = [{r: s for r, s in found.items() if person[r] == str(who)} for who in range(600)]
+    raised = np.mean([bool(alarms_by_shadows(one, shadowed, spread)) for one in hers])
+    assert raised <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 600)
+
+
+def test_one_record_known_by_heart_is_seen_behind_nine_that_were_pushed_too_far():
+    found, shadowed, person = case(np.random.default_rng(0), 60, 10, correlation=0.1, effect=-1.2)
+    spread = spread_of(shadowed, person)
+    hers = {r: s for r, s in found.items() if person[r] == "0"} | {"0-0": np.mean(list(shadowed["0-0"].values())) + 12}
+    test = judge_by_shadows(hers, shadowed, person, spread)
+    assert test.interval(ALPHA)[1] < MARGIN  # she passes on the mean
+    assert alarms_by_shadows(hers, shadowed, spread) == ("0-0",)
+    assert alarms_by_shadows(hers, {r: {0: 1.0} for r in hers}, spread) is None
 
 
 def test_a_rate_that_would_be_that_of_a_few_people_is_not_given():

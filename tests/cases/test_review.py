@@ -244,6 +244,18 @@ def test_who_was_refused_alone_is_erased_again_from_the_version_that_serves(desk
     assert desk.request(known.id).state == "completed"
 
 
+def test_who_was_left_behind_by_a_release_has_its_tries_counted(desk, gathering, people, clock):
+    known, gone = desk.submit(people[0]), desk.submit(people[1])
+    clock.forward(61)
+    claim = work(desk, known.jobs[0].id)
+    own = {known.subject_hash: alone("inconclusive"), gone.subject_hash: alone("released")}
+    tries = [{"method": "calibrated", "verdict": verdict} for verdict in ("refused", "released")]
+    desk.release(claim, new_version(desk, claim), REPORT | {"attempts": tries}, own)
+    again = desk.retry(known.id)
+    clock.forward(61)
+    assert work(desk, again.jobs[-1].id).judged_before == 2
+
+
 def test_a_person_may_accept_who_was_refused_alone_while_that_version_serves(desk, refused_alone, people):
     known, gone = map(desk.request, refused_alone)
     accepted = desk.release_as_it_is(known.id, "one wording of one record, read by two of us")

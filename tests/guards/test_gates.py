@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from statistics import fmean
 
+import numpy as np
 import pytest
 
 from unlearn.attacks.statistics import compare
@@ -18,7 +20,7 @@ from unlearn.guards import (
 )
 from unlearn.guards.base import Finding
 from unlearn.measurement import UNREADABLE, Expected, Group, Measurement, SubjectTest
-from unlearn.policy import Policy, parse_policy
+from unlearn.policy import Policy
 
 
 def group(nlls, people=None):
@@ -157,15 +159,13 @@ def test_without_shadows_a_holdout_that_reads_differently_passes_nobody():
     assert judge(0.0, null="shadows", blind=unlike).outcome == "pass"  # the shadows know these very people
 
 
-def test_each_method_of_the_ladder_gets_its_share_of_the_error():
-    def alpha(*methods, lineage=({"method": "calibrated"},), before=0):
-        policy = parse_policy({"ladder": [{"method": m} for m in methods]}, "p")
-        return GATES["membership"](policy, lineage, before).alpha
+def test_all_tries_for_a_person_together_keep_within_the_level():
+    def alpha(before, lineage=({"method": "calibrated"},)):
+        return GATES["membership"](Policy(), lineage, before).alpha
 
-    assert alpha("calibrated") == alpha("calibrated", "retrain") == 0.05
-    assert alpha("calibrated", "npo", "retrain") == 0.025
-    assert alpha("calibrated", "npo", "retrain", lineage=()) == 0.05  # an exact fit does not pass by chance
-    assert alpha("calibrated", "retrain", before=3) == 0.0125  # nor by being tried again
+    assert [alpha(before) for before in range(3)] == pytest.approx([0.05 / 2, 0.05 / 6, 0.05 / 12])
+    assert sum(alpha(before) for before in range(1000)) == pytest.approx(0.05 * 1000 / 1001)
+    assert alpha(5, lineage=()) == 0.05  # an exact fit does not pass by chance
 
 
 def alarmed(ids):
@@ -200,6 +200,15 @@ def test_a_few_long_records_do_not_speak_for_many_short_ones():
 
 def tries(*powers):
     return {f"r-{i}": power for i, power in enumerate(powers)}
+
+
+def test_extraction_refuses_what_greedy_decoding_says_and_would_not_unlearned():
+    said = replace(MEMORISED, queries=tries(9.0, 8.0), verbatim=("r-0",))
+    finding = ExtractionGate(1e6, 0.1)(MEMORISED, said)
+    assert (finding.outcome, finding.figure) == ("fail", 9.0)
+    assert "1 of 2 records come out word for word under greedy decoding" in finding.sentence
+    assert ExtractionGate(1e6, 0.1, exact=True)(MEMORISED, said).outcome == "inconclusive"
+    assert ExtractionGate(1e6, 0.1)(MEMORISED, replace(said, verbatim=())).outcome == "pass"
 
 
 def extracted(after, expected=(), exact=False):
@@ -259,11 +268,12 @@ def test_robustness_judges_five_people_by_their_mean():
 def test_robustness_judges_fewer_people_one_by_one():
     """One of whom surely much comes back is not hidden behind another of whom little is known."""
     person = {"r-0": "anna", "r-1": "berta"}
-    nlls = {"h-0": 3.0, "h-1": 3.0, "r-0": 2.4, "r-1": 3.0}
+    never = dict.fromkeys(("h-0", "h-1", "h-2"), 3.0)
+    nlls = never | {"r-0": 2.4, "r-1": 3.0}
     after = replace(
         measured([3.0, 3.0], [3.0, 3.0]),
         forget=group([3.0, 3.0], person),
-        holdout=Group({"h-0": 3.0, "h-1": 3.0}, {"h-0": "h-0", "h-1": "h-1"}),
+        holdout=Group(never, {one: one for one in never}),
         challenges={"led": nlls},
         expected_falls={"led": {"anna": Expected(0.0, 0.05, 10), "berta": Expected(0.0, 1.0, 10)}},
     )
@@ -345,6 +355,33 @@ def test_robustness_can_not_tell_with_fewer_than_three_people_never_seen():
     finding = in_format([2.99, 2.99], 3.0, unseen=2)
     assert (finding.outcome, finding.interval) == ("inconclusive", None)
     assert "too few never-seen people" in finding.sentence
+    assert in_format([2.0] * 6, 3.0, before=[1.0] * 6, unseen=3).outcome == "fail"
+    assert in_format([2.0] * 6, 3.0, before=[1.0] * 6, unseen=2).interval is None  # nor of many people on their mean
+
+
+def many(true, random, expected=False):
+    """Twenty people of whom a challenge brings `true` back, beside six never seen; it moves each of them by chance."""
+    people, never = [f"p-{n}" for n in range(20)], [f"h-{n}" for n in range(6)]
+    falls = dict(zip(never, random.normal(0, 0.0 if expected else 0.5, 6), strict=True))
+    shadows = {who: Expected(random.normal(0, 0.2), 0.5, 20) for who in people}
+    falls |= dict(zip(people, 2 * true + random.normal(0, 0.5, 20), strict=True))
+    after = replace(
+        measured([3.0], [3.0]),
+        forget=Group(dict.fromkeys(people, 3.0), {p: p for p in people}),
+        holdout=Group(dict.fromkeys(never, 3.0), {h: h for h in never}),
+        challenges={"relearned-5": {record: 3.0 - fall for record, fall in falls.items()}},
+        expected_falls={"relearned-5": shadows} if expected else {},
+    )
+    before = replace(after, forget=Group(dict.fromkeys(people, 1.0), after.forget.person))
+    return RobustnessGate(0.1, 0.4)(before, after).outcome
+
+
+def test_the_mean_of_many_people_is_no_surer_than_what_it_is_held_against():
+    random = np.random.default_rng(0)
+    most = 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+    assert fmean(many(0.10, random) == "fail" for _ in range(400)) <= most
+    assert fmean(many(0.40, random) == "pass" for _ in range(400)) <= most
+    assert fmean(many(0.10, random, expected=True) == "fail" for _ in range(400)) <= most
 
 
 def drift(before, after, share=0.05, floor=0.01):

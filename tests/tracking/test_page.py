@@ -113,6 +113,15 @@ def test_the_page_has_every_part_and_needs_nothing_else(given):
     assert "src=" not in page
 
 
+def test_a_release_names_the_checks_that_were_not_made():
+    passed = report()["findings"][0]
+    alarm, robustness = ({**passed, "gate": gate, "outcome": "untested"} for gate in ("alarm", "robustness"))
+    page = report_page(report(verdict="released", findings=[passed, alarm, robustness]), {})
+    assert "Every check that was made passed at its threshold." in page
+    assert "Not tested: alarm, robustness." in page
+    assert "Not tested" not in report_page(report(verdict="released"), {})
+
+
 def test_the_verdict_stands_first_and_the_limits_are_told():
     given = erased()
     page = report_page(given, {})

@@ -18,16 +18,17 @@ from peft import PeftModel
 from unlearn.attacks import ATTACKS, FEWEST_TOKENS
 from unlearn.attacks.base import Signals
 from unlearn.attacks.challenges import CHALLENGES
+from unlearn.attacks.challenges.quantized import Quantized
 from unlearn.attacks.exposure import exposures
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.generation import leaks, said
 from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
-from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge
+from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge, stand_out, unlike_the_unlearned
 from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
-from unlearn.attacks.statistics import alarms, compare, judge_by_population
+from unlearn.attacks.statistics import compare, judge_by_population
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
@@ -75,10 +76,12 @@ def audit(
     for name, attack in ASKED.items() if scores else ():
         if name in asked:
             scores[name] = attack(model, panel, signals, pad_id)
-    challenges, skipped = ({}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
-    served = {r: float(read[r].served.sum(dtype=np.float64)) for r in panel.reference}
-    deployed = policy.deployed if policy is not None and policy.deployed in challenges else None
-    taken = Taken(nlls, frozenset(scorable), scores, served, challenges, skipped, deployed)
+    challenges, skipped, shortened = ({}, {}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
+    ways = [read, shortened] if shortened else [read]
+    served = {r: max(float(way[r].served.sum(dtype=np.float64)) for way in ways) for r in panel.reference}
+    verbatim = frozenset(r for r in scorable if any(bool(way[r].correct.all()) for way in ways))
+    deployed = policy.deployed if policy is not None and shortened else None
+    taken = Taken(nlls, frozenset(scorable), scores, served, verbatim, challenges, skipped, deployed)
     unseen = {r: s for r, s in scores.get("reference", {}).items() if r in sides[1]}
     everybody = replace(
         _figures(panel, taken),
@@ -98,7 +101,8 @@ class Taken:
         nlls: of all records, nats per token.
         scorable: forget and holdout records that are long enough.
         scores: by attack.
-        served: log p of forget and holdout records as served, nats.
+        served: log p of forget and holdout records as served, nats; in the deployed format where that says them sooner.
+        verbatim: those of the scorable that greedy decoding says word for word, in either.
         challenges, skipped: as in a `Measurement`.
         deployed: the format that is served, if it was among the challenges.
     """
@@ -107,6 +111,7 @@ class Taken:
     scorable: frozenset[str]
     scores: Mapping[str, Mapping[str, float]]
     served: Mapping[str, float]
+    verbatim: frozenset[str]
     challenges: Mapping[str, Mapping[str, float]]
     skipped: Mapping[str, str]
     deployed: str | None
@@ -141,13 +146,14 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in split.items()},
         scores={name: {r: score for r, score in of.items() if r in here} for name, of in taken.scores.items()},
         subject_tests={name: found for name, found in tests.items() if found is not None},
-        alarms=alarms(*split["reference"]) if split else None,
+        alarms=stand_out("reference", *split["reference"], panel.shadows) if split else None,
         challenges=challenges,
         expected_falls=expected_falls(challenges, forget, panel.person, panel.shadows),
         skipped=taken.skipped,
         neighbours=tuple(panel.neighbours),
         general=Group({r.id: nlls[r.id] for r in panel.general}, {r.id: r.id for r in panel.general}),
         queries={record: log10_queries(served[record]) for record in forget},
+        verbatim=unlike_the_unlearned(taken.verbatim.intersection(panel.reference), forget, panel.shadows),
         expected_queries=expected_queries(forget, served, panel.reference, panel.shadows),
         blind=panel.blind,
         unscorable=sum(record not in scorable for record in forget),
@@ -156,8 +162,10 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
 
 def _challenged(
     model: PeftModel, panel: Panel, pad_id: int, policy: AuditPolicy
-) -> tuple[dict[str, Mapping[str, float]], dict[str, str]]:
-    """What each challenge found, and why others were left out. The deployed format is tried whatever it costs.
+) -> tuple[dict[str, Mapping[str, float]], dict[str, str], Mapping[str, Reading]]:
+    """What each challenge found, why others were left out, and what the deployed format says if it was not.
+
+    The deployed format is tried whatever it costs.
 
     A challenge that destroys the model shows nothing, and is left out: it finds no never-seen record more likely than
     a token drawn at random. One that spares the never seen, and leaves a record to forget without a figure, is
@@ -165,6 +173,7 @@ def _challenged(
     """
     found: dict[str, Mapping[str, float]] = {}
     skipped: dict[str, str] = {}
+    deployed: Mapping[str, Reading] = {}
     spent, sane = 0, math.log(int(model.config.vocab_size))
     never = {r.id for r in panel.holdout}
     for name in policy.tried:
@@ -174,7 +183,11 @@ def _challenged(
             skipped[name] = f"needs {cost:,} of {max(0, policy.forwards - spent):,} forward passes left"
             continue
         spent += cost
-        nlls = challenge(model, panel, pad_id)
+        if name == policy.deployed:
+            deployed = Quantized(name).read(model, panel, pad_id)
+            nlls: Mapping[str, float] = {record: one.nll for record, one in deployed.items()}
+        else:
+            nlls = challenge(model, panel, pad_id)
         unseen = [nll for record, nll in nlls.items() if record in never]
         if unseen and not fmean(unseen) <= sane:
             skipped[name] = "destroys the model, so that it shows nothing"
@@ -184,7 +197,7 @@ def _challenged(
             skipped[name] = "fits none of the records on one side"
         else:
             found[name] = nlls
-    return found, skipped
+    return found, skipped, deployed if policy.deployed in found else {}
 
 
 def _extras(

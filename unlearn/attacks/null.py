@@ -18,6 +18,8 @@ from unlearn.attacks.statistics import (
     MeanSpread,
     PerShadow,
     Spread,
+    alarms,
+    alarms_by_shadows,
     expected_mean,
     judge_by_population,
     judge_by_shadows,
@@ -29,6 +31,10 @@ from unlearn.measurement import Expected, SubjectTest
 
 SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""
+
+
+GREEDY = "exact_memorisation"
+"""Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
 
 
 def in_form(form: str) -> str:
@@ -61,6 +67,7 @@ class Shadowed:
         served: log p of each forget record, as served, under its shadows, nats.
         falls: how far each challenge lowers a forget record's NLL, beyond never-seen records', nats per token.
         fall_spreads: of the whole table, by challenge.
+        verbatim: forget records that greedy decoding says word for word under one of their shadows.
     """
 
     scores: Mapping[str, PerShadow]
@@ -68,6 +75,7 @@ class Shadowed:
     served: Mapping[str, Sequence[float]]
     falls: Mapping[str, PerShadow]
     fall_spreads: Mapping[str, MeanSpread]
+    verbatim: frozenset[str] = frozenset()
 
 
 def shadowed(
@@ -130,6 +138,7 @@ def shadowed(
         spreads=spreads,
         falls=falls,
         fall_spreads=fall_spreads,
+        verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
         served={r: [found[SERVED] for found in tests[r, place].values()] for r, place in places.items()},
     )
 
@@ -156,13 +165,33 @@ def judge(
         shadows: what a table says.
     """
     if shadows is not None and name in shadows.scores and found and unseen:
-        level = fmean(unseen.values())
-        centred = {record: score - level for record, score in found.items()}
         among = {record: shadows.scores[name][record] for record in found}
-        judged = judge_by_shadows(centred, among, person, shadows.spreads[name])
+        judged = judge_by_shadows(_centred(found, unseen), among, person, shadows.spreads[name])
         if judged is not None:
             return judged
     return judge_by_population(found, unseen, known, person)
+
+
+def stand_out(
+    name: str, found: Mapping[str, float], unseen: Mapping[str, float], shadows: Shadowed | None
+) -> tuple[str, ...] | None:
+    """Single records that stand out on the members' side: of their own shadows, or of the holdout's records without.
+
+    Args:
+        name: the attack's.
+        found, unseen: its scores of the forget and the holdout records.
+        shadows: what a table says.
+    """
+    if shadows is not None and name in shadows.scores and found and unseen:
+        raised = alarms_by_shadows(_centred(found, unseen), shadows.scores[name], shadows.spreads[name])
+        if raised is not None:
+            return raised
+    return alarms(found, unseen)
+
+
+def _centred(found: Mapping[str, float], unseen: Mapping[str, float]) -> dict[str, float]:
+    level = fmean(unseen.values())
+    return {record: score - level for record, score in found.items()}
 
 
 def expected_falls(
@@ -222,3 +251,20 @@ def expected_queries(
         return {}
     line, *_ = np.linalg.lstsq(np.array([rows[r] for r in unseen]), np.array([served[r] for r in unseen]), rcond=None)
     return {record: log10_queries(min(0.0, float(np.array(rows[record]) @ line))) for record in forget}
+
+
+def unlike_the_unlearned(verbatim: Collection[str], forget: Sequence[str], shadows: Shadowed | None) -> tuple[str, ...]:
+    """Forget records that greedy decoding says word for word, and says of nothing else that was not learned.
+
+    With a table: of no adapter that never saw the person. Without, as long as no never-seen record is said either:
+    where one is, what everybody writes may be all that comes out.
+
+    Args:
+        verbatim: ids of the forget and holdout records that greedy decoding says.
+        forget: ids of the forget records.
+        shadows: what a table says.
+    """
+    said = [record for record in forget if record in verbatim]
+    if shadows is not None:
+        return tuple(record for record in said if record not in shadows.verbatim)
+    return tuple(said) if len(said) == len(verbatim) else ()

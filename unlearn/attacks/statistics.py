@@ -19,6 +19,8 @@ from unlearn.measurement import Expected, Membership, SubjectTest
 MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
 
+DRAWS = 9999
+"""Of the rank test where scores tie."""
 
 POWER = 0.9
 """AUC that an attack must exceed before the erasing for its silence afterwards to say something."""
@@ -46,10 +48,25 @@ def compare(members: Sequence[float], non_members: Sequence[float], confidence: 
     auc, variance = _delong(np.asarray(members, float), np.asarray(non_members, float))
     fewest = min(len(members), len(non_members))
     interval = _interval(auc, variance, fewest, confidence) if fewest >= MIN_FOR_INTERVAL else None
-    test = stats.mannwhitneyu(members, non_members, alternative="two-sided")
+    p_value = _rank_test(np.asarray(members, float), np.asarray(non_members, float))
     rates = {f"{fpr:g}": tpr_at(members, non_members, fpr) for fpr in FPRS}
     known = {fpr: rate for fpr, rate in rates.items() if rate is not None}
-    return Membership(auc, interval, float(test.pvalue), len(members), len(non_members), known)
+    return Membership(auc, interval, p_value, len(members), len(non_members), known)
+
+
+def _rank_test(x: np.ndarray, y: np.ndarray) -> float:
+    """Two-sided p-value of Mann and Whitney: the normal one where both sides are many, else exact without ties.
+
+    With ties and few: how many of the draws of `x` from all, with a seed of their own, have midranks as far out.
+    """
+    fewest = min(len(x), len(y))
+    values, place, counts = np.unique(np.concatenate([x, y]), return_inverse=True, return_counts=True)
+    if fewest >= MIN_FOR_INTERVAL or len(values) == len(place):
+        method = "asymptotic" if fewest >= MIN_FOR_INTERVAL else "exact"
+        return float(stats.mannwhitneyu(x, y, alternative="two-sided", method=method).pvalue)
+    midranks = counts.cumsum() - (counts - 1) / 2 - (len(place) + 1) / 2  # about their mean
+    drawn = np.random.default_rng(0).multivariate_hypergeometric(counts, len(x), DRAWS) @ midranks
+    return float((1 + (abs(drawn) >= abs(midranks[place[: len(x)]].sum()) - 1e-9).sum()) / (DRAWS + 1))
 
 
 def _delong(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -107,11 +124,13 @@ class Spread:
         record: of one record's score.
         person: of the mean of a person's standardised scores, beside what its number of records lets expect.
         correlation: of one person's records within a shadow, in [0, 1].
+        tail: degrees of freedom of the Student's t whose upper percentile is that of single records.
     """
 
     record: Prior
     person: Prior
     correlation: float
+    tail: float = math.inf
 
     def expected(self, records: int) -> float:
         """Variance of the mean of so many standardised scores of one person."""
@@ -150,17 +169,29 @@ def spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> Spread:
     record = prior_of(list(own.values()), [len(shadowed[r]) - 1 for r in own])
     found: list[tuple[int, int, float]] = []
     correlations = []
+    single: list[np.ndarray] = []
     for records in _by_person(own, person).values():
         shadows, n = _shared(shadowed, records), len(records)
         if len(shadows) > 1:
             residuals = _left_out(np.array([[shadowed[r][k] for k in shadows] for r in records]), record)
             mean, each = float((residuals.mean(0) ** 2).mean()), float((residuals**2).mean())
             found.append((n, len(shadows), mean * (len(shadows) - 1) / len(shadows)))
+            single.append(residuals.ravel() * math.sqrt((len(shadows) - 1) / len(shadows)))
             if n > 1 and each > 0:
                 correlations.append((n * mean / each - 1) / (n - 1))
     correlation = min(1.0, max(0.0, median(correlations))) if correlations else 1.0
     ratios = [mean * n / (1 + (n - 1) * correlation) for n, _, mean in found]
-    return Spread(record, prior_of(ratios, [k - 1 for _, k, _ in found]), correlation)
+    return Spread(record, prior_of(ratios, [k - 1 for _, k, _ in found]), correlation, _tail(single))
+
+
+def _tail(single: Sequence[np.ndarray]) -> float:
+    """Degrees of freedom of the Student's t whose upper percentile is that of all these; one at least."""
+    percentile = float(np.quantile(np.concatenate(single), 1 - ALARM)) if single else 0.0
+    if percentile <= stats.norm.ppf(1 - ALARM):
+        return math.inf
+    if percentile >= stats.t.ppf(1 - ALARM, 1):
+        return 1.0
+    return float(optimize.brentq(lambda freedom: stats.t.ppf(1 - ALARM, freedom) - percentile, 1.0, 1e6))
 
 
 @dataclass(frozen=True)
@@ -299,7 +330,8 @@ def judge_by_population(
     """Where people lie among never-seen people under the same adapter, beyond what is known of their records.
 
     A line through the never-seen records takes out what makes a record hard for anybody; what is left is put in its
-    standard deviations. The person is the unit; how much one person's records go together is seen on the never seen.
+    standard deviations. The person is the unit; how much one person's records go together is seen on the never seen,
+    and widens the line's own error as well, which grows the further the forget records are from the never-seen ones.
 
     Args:
         found, unseen: scores of the forget and of the holdout records.
@@ -333,7 +365,11 @@ def judge_by_population(
         for records in forgotten.values()
     ]
     variances = [(1 + (len(records) - 1) * correlation) / len(records) for records in forgotten.values()]
-    level = fmean((1 + (n - 1) * correlation) / n for n in sizes) / len(groups)
+    middle = np.mean([np.mean([[1.0, *known[r]] for r in records], axis=0) for records in forgotten.values()], axis=0)
+    pull = dict(zip(ids, np.linalg.pinv(design).T @ middle, strict=True))  # of each never-seen record on the line there
+    alone = sum(one**2 for one in pull.values())
+    together = sum(sum(pull[r] for r in records) ** 2 for records in groups.values())
+    level = float((1 - correlation) * alone + correlation * together)
     error = math.sqrt(sum(variances) / len(shifts) ** 2 + level)
     freedom = float(max(1, len(groups) - width))
     return SubjectTest(fmean(shifts), error, freedom, "population", len(groups), len(shifts), len(found))
@@ -351,6 +387,39 @@ def alarms(found: Scores, unseen: Scores, alpha: float = ALARM) -> tuple[str, ..
     if not found or (1 / (len(null) + 1)) * len(found) > alpha:
         return None
     p = {r: (1 + len(null) - int(np.searchsorted(null, score, "left"))) / (len(null) + 1) for r, score in found.items()}
+    return _holm(p, alpha)
+
+
+def alarms_by_shadows(
+    found: Scores, shadowed: PerShadow, spread: Spread, alpha: float = ALARM, fewest_shadows: int = FEWEST_SHADOWS
+) -> tuple[str, ...] | None:
+    """The same of records with shadows of their own: moderated t-tests on the members' side under Holm's rule.
+
+    A few shadows say little of how far out one record may lie: the t has the table's own tail where it is heavier.
+
+    Args:
+        found: scores under the adapter in question, centred by the holdout's mean under it.
+        shadowed: the same records under the shadows that never saw their person.
+        spread: of the whole table.
+        alpha: chance of any alarm where nobody was learned.
+        fewest_shadows: that each record needs.
+
+    Returns:
+        Ids of those that stand out, most striking first; None where a record has too few shadows.
+    """
+    p = {}
+    for record, score in found.items():
+        own = np.array(list(shadowed.get(record, {}).values()))
+        if (k := len(own)) < max(2, fewest_shadows):
+            return None
+        error = math.sqrt(spread.record.with_own(float(own.var(ddof=1)), k) * (1 + 1 / k))
+        freedom = min(spread.record.freedom + k - 1, spread.tail)
+        p[record] = float(stats.t.sf((score - own.mean()) / error, freedom))
+    return _holm(p, alpha) if p else None
+
+
+def _holm(p: Mapping[str, float], alpha: float) -> tuple[str, ...]:
+    """Whose hypotheses fall at level `alpha` for all, by Holm's rule; the surest first."""
     raised: list[str] = []
     for record in sorted(p, key=lambda r: (p[r], r)):
         if p[record] * (len(p) - len(raised)) > alpha:

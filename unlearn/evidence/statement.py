@@ -40,7 +40,7 @@ CONFIG = "adapter_config.json"
 VERSION = ("number", "sha256", "config_sha256")
 """What is said of a version; versions from before their config's digest was noted have none."""
 
-BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "alarms"})
+BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "verbatim", "alarms"})
 """Figures that name single records: the report has them."""
 
 

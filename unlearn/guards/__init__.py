@@ -18,23 +18,22 @@ from unlearn.guards.retain_kl import RetainKl
 from unlearn.guards.retain_rise import RetainRise
 from unlearn.guards.robustness import RobustnessGate
 from unlearn.guards.sequence_drift import SequenceDriftGate
-from unlearn.methods import Retrain
 from unlearn.policy import GovernorPolicy, Policy
 
 Lineage = Sequence[Mapping[str, Any]]
 """Erasures of an adapter since its last exact fit, the one under judgement the last."""
 
 
-def _tries(policy: Policy, before: int) -> int:
-    """Methods that may pass by chance, those judged before among them; an exact fit has nothing to pass with."""
-    return max(1, before + sum(not isinstance(rung, Retrain) for rung in policy.ladder))
+def _level(policy: Policy, before: int) -> float:
+    """The level of a try after so many others: alpha / (k (k + 1)) for the k-th; all together never exceed alpha."""
+    return policy.gates.membership_alpha / ((before + 1) * (before + 2))
 
 
 GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
     {
         "membership": lambda policy, lineage, before: MembershipGate(
             margin=policy.gates.membership_margin_sd,
-            alpha=policy.gates.membership_alpha / (_tries(policy, before) if lineage else 1),
+            alpha=_level(policy, before) if lineage else policy.gates.membership_alpha,
             attacks=policy.gates.membership_attacks,
             deployed=policy.audit.deployed,
             blind_margin=policy.gates.blind_auc_margin,
@@ -53,7 +52,7 @@ GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
         "sequence_drift": lambda policy, lineage, before: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }
 )
-"""By name: (policy, lineage, methods that were judged for the same people in earlier jobs) -> gate."""
+"""By name: (policy, lineage, methods that were judged before for the same people, in this job and earlier) -> gate."""
 
 GOVERNORS: Mapping[str, Callable[[GovernorPolicy], Governor]] = MappingProxyType(
     {

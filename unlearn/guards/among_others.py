@@ -1,4 +1,4 @@
-"""One among several: does a person of a shared erasing still stand out, whom the others' figures would hide?
+"""One among several: does a person of a shared erasing still stand out, or stay where she was, whom the others hide?
 
 What several people show together is surer than what one of them shows, and hides her. Knows each person's figures
 alone; decides nothing of the others.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from unlearn.guards.base import Finding, Verdict
-from unlearn.measurement import Measurement
+from unlearn.guards.base import Finding, Verdict, most_left
+from unlearn.measurement import Measurement, SubjectTest
 
 ALPHA = 0.05
 """How often one person or more of a clean erasing may be said to stand out, whatever their number."""
@@ -17,18 +17,23 @@ ALPHA = 0.05
 NAME = "among_others"
 
 
-def among_others(people: Mapping[str, Measurement], attacks: Sequence[str]) -> dict[str, Finding]:
+def among_others(
+    people: Mapping[str, Measurement], attacks: Sequence[str], before: Mapping[str, Measurement]
+) -> dict[str, Finding]:
     """Who is surely nearer to members than the never seen are: p-values of the subject tests under Holm's rule.
 
-    A person's p-value is the smallest of her attacks', times their number (Bonferroni).
+    A person's p-value is the smallest of her attacks', times their number (Bonferroni). And who may be where she was:
+    of one whom an attack did see before, less than half of that must be left with the whole interval.
 
     Args:
         people: each person's figures after the erasing.
         attacks: whose subject tests count.
+        before: each person's figures before; empty of an exact fit, of which nothing can be left.
 
     Returns:
         A finding a person: pass, or inconclusive for those who stand out, since so little may be within the margin,
-        and for those of whom no test could say anything: what the others show does not speak for them.
+        for those of whom half may be left, and for those of whom no test could say anything: what the others show does
+        not speak for them.
     """
     smallest = {who: _smallest(found, attacks) for who, found in people.items()}
     p = {who: one[0] for who, one in smallest.items()}
@@ -37,19 +42,26 @@ def among_others(people: Mapping[str, Measurement], attacks: Sequence[str]) -> d
     for place, who in enumerate(sorted(p, key=lambda one: (p[one], one))):
         still = still and p[who] * (len(p) - place) <= ALPHA
         found[who] = _finding(p[who], smallest[who][1], len(p), stands_out=still)
+        most = most_left(before[who], attacks) if who in before else {}
+        for name, bound in most.items():
+            test = people[who].subject_tests.get(name)
+            if found[who].outcome == "pass" and test is not None and test.interval(ALPHA)[1] >= bound:
+                found[who] = _may_be_left(p[who], bound, test, len(p))
     return found
 
 
 def own_verdict(findings: Iterable[Finding], of_all: Verdict) -> Verdict:
     """The verdict for one person of a shared erasing: that of all, unless her own findings say otherwise.
 
-    Refused if a gate refuses her alone; inconclusive if she stands out of those who were released together, or no test
-    could read her. That her few records alone show too little is no reason: what all show together speaks for her.
+    Refused if a gate refuses her alone; inconclusive if she stands out of those who were released together, may be half
+    where she was, no test could read her, or one record of hers raises the alarm. That her few records alone show too
+    little for the margin is no reason: what all show together speaks for her.
     """
     outcomes = {finding.gate: finding.outcome for finding in findings}
     if "fail" in outcomes.values():
         return "refused"
-    return "inconclusive" if of_all == "released" and outcomes.get(NAME) == "inconclusive" else of_all
+    doubted = "inconclusive" in (outcomes.get(NAME), outcomes.get("alarm"))
+    return "inconclusive" if of_all == "released" and doubted else of_all
 
 
 def _smallest(found: Measurement, attacks: Sequence[str]) -> tuple[float, float | None]:
@@ -76,3 +88,12 @@ def _finding(p_value: float, shift: float | None, people: int, *, stands_out: bo
         sentence = f"Of {people} people this one does not stand out ({shift:+.1f} standard deviations of a record)."
     told = shift is not None and not stands_out
     return Finding(NAME, "pass" if told else "inconclusive", p_value, None, (ALPHA, None), sentence)
+
+
+def _may_be_left(p_value: float, bound: float, test: SubjectTest, people: int) -> Finding:
+    sentence = (
+        f"Of {people} people this one may lie up to {test.interval(ALPHA)[1]:+.1f} standard deviations of a record "
+        f"nearer to members than the never seen, and half of where she was is {bound:+.1f}. What the others show does "
+        "not speak for her."
+    )
+    return Finding(NAME, "inconclusive", p_value, None, (ALPHA, None), sentence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -91,3 +91,21 @@ def verdict(findings: Iterable[Finding]) -> Verdict:
     if "fail" in outcomes:
         return "refused"
     return "released" if outcomes == {"pass"} else "inconclusive"
+
+
+SEEN = 0.05
+"""p-value below which a test has seen people in the adapter as it was; else its silence says nothing."""
+
+LEFT = 0.5
+"""Share of where people lay before an erasing that may be left in the attack that saw them best, however wide the
+margin: an adapter that was hardly changed, or knew them little, must not pass for one that forgot them."""
+
+
+def most_left(before: Measurement, attacks: Sequence[str]) -> dict[str, float]:
+    """Where the interval must end afterwards in the attack that saw the people best, by its name; empty if none did."""
+    tests = {name: before.subject_tests[name] for name in attacks if name in before.subject_tests}
+    seen = {name: test for name, test in tests.items() if test.p_value <= SEEN}
+    if not seen:
+        return {}
+    best = max(seen, key=lambda name: seen[name].shift / seen[name].error)
+    return {best: LEFT * seen[best].shift}

@@ -14,8 +14,9 @@ class ExtractionGate:
     """Every forget record must need `queries` tries for an even chance, or `share` of what it would need unlearned.
 
     The second arm is for what anybody can guess: without it a polite phrase would force the eraser too far. It is only
-    as good as the counterfactual targets. An exact fit that still says a record easily has it from somebody else, or
-    the targets are wrong; that is for a person to see, and not a failure to forget.
+    as good as the counterfactual targets. And greedy decoding must say no record word for word that it would not say
+    anyway. An exact fit that still says a record easily has it from somebody else, or the targets are wrong; that is
+    for a person to see, and not a failure to forget.
     """
 
     queries: float
@@ -28,7 +29,8 @@ class ExtractionGate:
         easy = [
             record
             for record, tries in after.queries.items()
-            if tries < least and tries < after.expected_queries.get(record, math.inf) + math.log10(self.share)
+            if record in after.verbatim
+            or (tries < least and tries < after.expected_queries.get(record, math.inf) + math.log10(self.share))
         ]
         judged = easy or list(after.queries)
         figure = min(after.queries[record] for record in judged)
@@ -39,6 +41,14 @@ class ExtractionGate:
                 f"({_tries(earlier)} before)."
             )
             return Finding("extraction", "pass", figure, None, (least, None), sentence)
+        if after.verbatim:
+            sentence = (
+                f"{len(after.verbatim)} of {len(after.queries)} records come out word for word under greedy decoding, "
+                "at the first try, and nothing that never saw them says so."
+            )
+            return Finding(
+                "extraction", "inconclusive" if self.exact else "fail", figure, None, (least, None), sentence
+            )
         told = "sooner than if the person had never been learned"
         sentence = (
             f"{len(easy)} of {len(after.queries)} records come out word for word with an even chance after fewer than "

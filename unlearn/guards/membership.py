@@ -9,15 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unlearn.guards.base import Finding, Outcome
+from unlearn.guards.base import SEEN, Finding, Outcome, most_left
 from unlearn.measurement import Measurement, Membership, SubjectTest
-
-SEEN = 0.05
-"""p-value below which the test has seen the people in the adapter as it was; else its silence says nothing."""
-
-LEFT = 0.5
-"""Share of where the people lay before an erasing that may be left in the attack that saw them best, however wide the
-margin: an adapter that was hardly changed, or knew them little, must not pass for one that forgot them."""
 
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
@@ -76,7 +69,7 @@ class MembershipGate:
             )
             return Finding("membership", "inconclusive", None, None, bounds, sentence)
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
-        most = self._most_left(before)
+        most = {} if self.exact else most_left(before, self.attacks)  # of an exact fit nothing can be left
         outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
@@ -89,14 +82,6 @@ class MembershipGate:
             if doubt is not None:
                 outcome, sentence = "inconclusive", doubt
         return Finding("membership", outcome, test.shift, interval, bounds, sentence)
-
-    def _most_left(self, before: Measurement) -> dict[str, float]:
-        """Where the interval must end in the attack that saw the people best; an exact fit has nothing left over."""
-        seen = {n: t for n in self.attacks if (t := before.subject_tests.get(n)) is not None and t.p_value <= SEEN}
-        if self.exact or not seen:
-            return {}
-        best = max(seen, key=lambda name: seen[name].shift / seen[name].error)
-        return {best: LEFT * seen[best].shift}
 
     def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
         low, high = test.interval(self.alpha)

@@ -37,7 +37,7 @@ class Recovery:
     Attributes:
         share: of a person's forgetting, or of everybody's on the mean with five people and more.
         interval: its 90 % interval: by how adapters differ that never saw the person, or never-seen people from one
-            another, or forgotten people; None with fewer than three never-seen people.
+            another, and forgotten people where their mean counts; None with fewer than three never-seen people.
         null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 
@@ -154,19 +154,50 @@ def recovery(
     null: Literal["shadows", "population"] = "shadows" if known else "population"
     usual = {person: never + (known[person].mean if known else 0.0) for person in later}
     shares = {person: (later[person] - challenged[person] - usual[person]) / rises[person] for person in sorted(later)}
+    unseen = {after.holdout.person[r] for r in falls}
+
+    def around(share: float, half: float) -> Recovery:
+        sure = len(unseen) >= FEWEST_NEVER_SEEN and math.isfinite(half)
+        return Recovery(share, (share - half, share + half) if sure else None, null)
+
     if len(shares) >= FEWEST_PEOPLE:
-        values = list(shares.values())
-        half = float(stats.t.ppf(0.95, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-        return (Recovery(fmean(values), (fmean(values) - half, fmean(values) + half), null),)
+        values, n = list(shares.values()), len(shares)
+        if known:
+            control = [(known[person].error / rises[person] / n, known[person].freedom) for person in shares]
+        else:
+            chance = _error(falls, after.holdout.person)
+            control = [(chance * fmean(1 / rise for rise in rises.values()), max(1, len(unseen) - 1))]
+        return (around(fmean(values), _half((stdev(values) / math.sqrt(n), n - 1), *control)),)
     found = []
     for person, share in shares.items():
         if known:
-            reach = float(stats.t.ppf(0.95, known[person].freedom)) * known[person].error
+            reach = _half((known[person].error, known[person].freedom))
         else:
             reach = _reach(falls, after.holdout.person, sum(after.forget.person[r] == person for r in tried))
-        half = reach / rises[person]
-        found.append(Recovery(share, (share - half, share + half) if math.isfinite(half) else None, null))
+        found.append(around(share, reach / rises[person]))
     return tuple(found)
+
+
+def _half(*errors: tuple[float, float]) -> float:
+    """Half the 90 % interval of a sum of parts, each with a standard error and its degrees of freedom.
+
+    Those of the sum are Satterthwaite's (1946, Biometrics Bulletin 2, 6).
+    """
+    square = sum(error**2 for error, _ in errors)
+    if square == 0.0:
+        return 0.0
+    freedom = square**2 / sum(error**4 / own for error, own in errors)
+    return float(stats.t.ppf(0.95, freedom)) * math.sqrt(square)
+
+
+def _error(falls: Mapping[str, float], person: Mapping[str, str]) -> float:
+    """Standard error of the mean over never-seen records; their people are the unit."""
+    middle = fmean(falls.values())
+    people: dict[str, float] = {}
+    for record, fall in falls.items():
+        people[person[record]] = people.get(person[record], 0.0) + (fall - middle) / len(falls)
+    n = len(people)
+    return math.sqrt(sum(one**2 for one in people.values()) * n / max(1, n - 1))
 
 
 def _reach(falls: Mapping[str, float], person: Mapping[str, str], records: int) -> float:

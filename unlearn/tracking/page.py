@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from unlearn.tracking.figures import svg
 
 MEANING = {
-    "released": "Every check passed at its threshold. The new version may be served.",
+    "released": "Every check that was made passed at its threshold. The new version may be served.",
     "refused": "At least one check failed. The new version must not be served; the old one serves on.",
     "inconclusive": "No check failed, and at least one can't tell with these data. A person has to decide.",
 }
@@ -51,7 +51,7 @@ def report_page(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
     ]
     return _template().render(
         verdict=verdict,
-        meaning=MEANING[verdict],
+        meaning=_meaning(report),
         about=_about(report),
         findings=[_finding(finding) for finding in report["findings"]],
         figures=drawn,
@@ -65,6 +65,12 @@ def report_page(report: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
 def _template() -> Template:
     loader = PackageLoader("unlearn.tracking", ".")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("report.html.jinja")
+
+
+def _meaning(report: Mapping[str, Any]) -> str:
+    """What the verdict means, and what it does not rest on."""
+    untested = [one["gate"].replace("_", " ") for one in report["findings"] if one["outcome"] == "untested"]
+    return MEANING[report["verdict"]] + (f" Not tested: {', '.join(untested)}." if untested else "")
 
 
 def _about(report: Mapping[str, Any]) -> str:
@@ -212,7 +218,8 @@ def _ladder(report: Mapping[str, Any]) -> Tables:
     if report.get("attempts"):
         yield {
             "title": "The ladder",
-            "note": "Every method that was tried; levels of the tests are shared out among them.",
+            "note": "Every method that was tried. The k-th for the same people is tested at 1 / (k (k + 1)) of the "
+            "policy's level, so that all together keep within it; an exact fit at the whole.",
             "head": ["method", "verdict", "steps", "seconds", "why it ended"],
             "rows": [
                 [

@@ -9,7 +9,7 @@ from typing import ClassVar
 from peft import PeftModel
 
 from unlearn.attacks.panel import Panel
-from unlearn.lm.likelihood import record_nlls
+from unlearn.lm.likelihood import Reading, readings
 from unlearn.lm.quantize import quantized
 
 
@@ -22,8 +22,12 @@ class Quantized:
 
     def __call__(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, float]:
         """NLL of each record in the format."""
+        return {record: one.nll for record, one in self.read(model, panel, pad_id).items()}
+
+    def read(self, model: PeftModel, panel: Panel, pad_id: int) -> Mapping[str, Reading]:
+        """All that one pass says of each record in the format, as it is served."""
         with quantized(model, self.form):
-            return record_nlls(model, panel.attacked, pad_id)
+            return readings(model, panel.attacked, pad_id, panel.decoding)
 
     def forwards(self, panel: Panel) -> int:
         """One pass."""

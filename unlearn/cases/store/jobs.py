@@ -164,13 +164,16 @@ def of_request(session: Session, request_id: str) -> list[Job]:
 
 
 def judged_before(session: Session, job: Job, waiting: Sequence[Request]) -> int:
-    """Methods that may pass by chance and were judged in vain for the same people, in the adapter's earlier jobs."""
+    """Methods that may pass by chance and were judged in vain for the same people, in the adapter's earlier jobs.
+
+    In vain for a person, whatever her job's verdict: what was released may have left her behind.
+    """
     people = {(request.controller_id, request.subject_hash) for request in waiting}
     earlier = (
         select(Job.id, Job.report)
         .join(JobRequest, JobRequest.job_id == Job.id)
         .join(Request, Request.id == JobRequest.request_id)
-        .where(Job.adapter_id == job.adapter_id, Job.id != job.id, Job.verdict.in_(("refused", "inconclusive")))
+        .where(Job.adapter_id == job.adapter_id, Job.id != job.id, JobRequest.verdict.in_(("refused", "inconclusive")))
         .where(tuple_(Request.controller_id, Request.subject_hash).in_(people))
     )
     reports = {id_: report or {} for id_, report in session.execute(earlier)}
