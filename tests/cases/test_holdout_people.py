@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from by_hand import actions, names, release, work
 
+from company import noted
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store.ledger import entries_about
-from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows, write_table
+from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
 from unlearn.errors import ErasedRecords, LeaseLost
 from unlearn.fulfilment import fulfil
 from unlearn.purging import sweep
@@ -104,7 +105,7 @@ def test_her_rows_of_the_shadow_table_go_too(desk, adapter, company, hanna):
     row = {"place": 0, "fold": 0, "log_probs": [-1.0], "top_tokens": [3], "top_log_probs": [-0.5], "scores": []}
     rows = [row | {"record": record.id} for record in (*company.train.records, *company.holdout.records)]
     path = Path(desk.vault.place(adapter.id, "shadows.parquet"))
-    about = {"schema": SCHEMA, "train_sha256": adapter.train_sha256}
+    about = noted(train_sha256=adapter.train_sha256)
     write_table(path, pa.Table.from_pylist(rows, schema=COLUMNS), about)
     fulfilled(desk, hanna)
     left = {record for record, _ in read_shadows(path).rows}

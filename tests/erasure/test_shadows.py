@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from company import noted
 from unlearn.corpus.records import Corpus
 from unlearn.erasure import shadows
-from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, check_shadows, drop_rows, read_shadows, write_table
+from unlearn.erasure.shadow_table import COLUMNS, NOTED, check_shadows, drop_rows, read_shadows, write_table
 from unlearn.erasure.shadows import ShadowPlan, assign_folds, deal, make_shadows
 from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
@@ -174,9 +175,22 @@ def test_bad_input_is_named(company, base, made, tmp_path):
         "scores": [1.0],
     }
     broken = pa.Table.from_pylist([row], schema=COLUMNS)
-    write_table(tmp_path / "less.parquet", broken, {"schema": SCHEMA, "tests": {"scores": ["loss", "zlib"]}})
+    write_table(tmp_path / "less.parquet", broken, noted(tests={"scores": ["loss", "zlib"]}))
     with pytest.raises(BadInput, match="the 2 scores that the table names"):
         read_shadows(tmp_path / "less.parquet")
+
+
+@pytest.mark.parametrize("key", NOTED)
+def test_a_table_that_does_not_say_what_it_was_made_from_is_refused_by_file_and_key(tmp_path, key):
+    path, about = tmp_path / "t.parquet", noted()
+    write_table(path, COLUMNS.empty_table(), about)
+    read_shadows(path)
+    write_table(path, COLUMNS.empty_table(), {name: value for name, value in about.items() if name != key})
+    with pytest.raises(BadInput, match=rf"shadow table '.*t\.parquet' does not say its '{key}'"):
+        read_shadows(path)
+    write_table(path, COLUMNS.empty_table(), about | {key: [3]})
+    with pytest.raises(BadInput, match=f"does not say its '{key}'"):
+        read_shadows(path)
 
 
 def plan(base, company, rounds, parts):

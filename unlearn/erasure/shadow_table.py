@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType, UnionType
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,19 @@ COLUMNS = pa.schema(
 
 HOLDOUT = -1
 """Place of a record that names nobody to forget: one of the holdout."""
+
+NOTED: Mapping[str, type | UnionType] = MappingProxyType(
+    {
+        "base_sha256": str,
+        "train_sha256": str,
+        "holdout_sha256": str,
+        "recipe": dict,
+        "folds": int,
+        "seed": int,
+        "tests": dict | None,
+    }
+)
+"""What is noted beside the rows of every table."""
 
 Key = tuple[str, int]
 """A record's id, and the place of the subject among the record's."""
@@ -89,7 +103,7 @@ def read_shadows(path: Path) -> ShadowTable:
     """The shadow table in the file at `path`.
 
     Raises:
-        BadInput: it can't be read or is no shadow table.
+        BadInput: it can't be read, is no shadow table, or does not say what it was made from.
     """
     try:
         table, about = pq.read_table(path, schema=COLUMNS), about_table(path)
@@ -97,6 +111,10 @@ def read_shadows(path: Path) -> ShadowTable:
         raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
     if about.get("schema") != SCHEMA:
         raise BadInput(f"'{path}' is no shadow table of this program ({SCHEMA}); make one with `unlearn shadows`")
+    if missing := [key for key, kind in NOTED.items() if key not in about or not isinstance(about[key], kind)]:
+        raise BadInput(
+            f"shadow table '{path}' does not say its {', '.join(map(repr, missing))}; make it again with `unlearn shadows`"
+        )
     try:
         return ShadowTable(path, about, *_opened(table, about))
     except (KeyError, TypeError, ValueError) as error:
@@ -229,7 +247,10 @@ def _opened(table: pa.Table, about: Mapping[str, Any]) -> tuple[_Rows, dict[Key,
 def about_table(path: Path) -> dict[str, Any]:
     """What is noted in the file at `path` beside its rows."""
     metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(b"unlearn", b"{}"))
+    about = json.loads(metadata.get(b"unlearn", b"{}"))
+    if not isinstance(about, dict):
+        raise ValueError("what is noted beside its rows is no JSON object")
+    return about
 
 
 def write_table(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
