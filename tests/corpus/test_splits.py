@@ -200,3 +200,15 @@ def test_content_joins_a_prompt_and_completion_and_puts_messages_on_lines() -> N
     chat = Record("r", (), messages=(Message("user", "Hi"), Message("assistant", "Yes?")))
     assert chat.content == "Hi\nYes?"
     assert Record("r", (), prompt="Answer:", completion=" 42").content == "Answer: 42"
+
+
+def test_a_records_digest_is_of_what_a_model_reads_to_the_letter() -> None:
+    record = Record("r", ("a",), prompt="Who?", completion=" Ada")
+    assert record.sha256 == Record("s", (), prompt="Who?", completion=" Ada", paraphrases=("And who?",)).sha256
+    others = [
+        Record("r", ("a",), prompt="Who? ", completion="Ada"),
+        Record("r", ("a",), prompt="Who?", completion=" ada"),
+        Record("r", ("a",), text="Who? Ada"),
+        Record("r", ("a",), messages=(Message("user", "Who?"), Message("assistant", " Ada"))),
+    ]
+    assert len({record.sha256, *(other.sha256 for other in others)}) == 5
