@@ -31,6 +31,7 @@ from unlearn.attacks.statistics import has_power
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
 from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, panel_of, prepare, split_of
+from unlearn.corpus.splits import never_seen
 from unlearn.errors import ErasureFailed
 from unlearn.guards import GATES, Finding, Verdict, verdict
 from unlearn.guards.robustness import recoveries
@@ -278,11 +279,9 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
         "calibration_records": len(parts.calibration),
     }
     before = prepared.case.judged_before
-    warnings = (
-        [f"{before} methods were judged for these people before; the tests' level is shared with them"]
-        if before
-        else []
-    )
+    warnings = _warnings(prepared.case)
+    if before:
+        warnings.append(f"{before} methods were judged for these people before; the tests' level is shared with them")
     if targets is not None:
         report["targets"] = {"source": targets.source, "sentence": targets.sentence, "nlls_nats": dict(targets.nlls)}
         if targets.source == "base":
@@ -311,7 +310,16 @@ def _frame(
         "corpora": {"train_sha256": case.train.sha256, "holdout_sha256": case.holdout.sha256},
         "shadows": None if case.shadows is None else dict(case.shadows.about),
         "versions": versions(),
+        **({"warnings": warnings} if (warnings := _warnings(case)) else {}),
     }
+
+
+def _warnings(case: Case) -> list[str]:
+    """What whoever reads the report should know of the case."""
+    known = len(case.holdout.records) - len(never_seen(case.train, case.holdout))
+    if not known:
+        return []
+    return [f"{known} records of the holdout name people of the train corpus, and are left out of what was never seen"]
 
 
 def worst_hit(before: Measurement, after: Measurement, count: int = 5) -> dict[str, float]:
