@@ -27,6 +27,7 @@ from scipy import stats
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit
+from unlearn.attacks.min_k import min_40
 from unlearn.attacks.statistics import has_power
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
@@ -181,7 +182,8 @@ def examine(
             pad_id = int(base.tokenizer.pad_token_id)
             found = audit(model, records, pad_id, case.policy.audit if tried else None, old)
             if control is not None and when != "before":
-                found = replace(found, truth_ratios=truth_ratios(model, records, pad_id))
+                ratios, auc = truth_ratios(model, records, pad_id), min_40(model, records, pad_id)
+                found = replace(found, truth_ratios=ratios, min_40_auc=auc)
             if when == "before":
                 old = Remembered(model, records, pad_id)
         watcher.measured(when, found)
@@ -231,7 +233,7 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
         neighbour in the holdout's order (its rank among never-seen NLLs) is within a tenth of the control's; forget
         quality as the p-value of a two-sample Kolmogorov-Smirnov test on the truth ratios (TOFU, arXiv 2401.06121), on
         the NLLs and on the Min-K %++ scores; PrivLeak (MUSE, arXiv 2407.06460): 100 (AUC -
-        AUC of the control) / AUC of the control, of non-members over members in Min-K %. Without what can't be had.
+        AUC of the control) / AUC of the control, of non-members over members in Min-40 %. Without what can't be had.
     """
     ids = sorted(found.forget.nlls)
     ours, theirs = [found.forget.nlls[i] for i in ids], [control.forget.nlls[i] for i in ids]
@@ -254,10 +256,9 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
             [m.scores["min_k_plus_plus"][i] for i in ids if i in m.scores["min_k_plus_plus"]] for m in (found, control)
         ]
         numbers["ks_p_value_min_k_plus_plus"] = float(stats.ks_2samp(*sides).pvalue)
-    if "min_k" in found.membership and "min_k" in control.membership:
-        mine, reference = (1 - m.membership["min_k"].auc for m in (found, control))
-        if reference > 0:
-            numbers["priv_leak"] = 100 * (mine - reference) / reference
+    if found.min_40_auc is not None and control.min_40_auc is not None and control.min_40_auc < 1:
+        mine, reference = 1 - found.min_40_auc, 1 - control.min_40_auc
+        numbers["priv_leak"] = 100 * (mine - reference) / reference
     return numbers
 
 
