@@ -203,7 +203,8 @@ def examine(
         "seconds": time.monotonic() - started,
     }
     if retrained:
-        report["warnings"] = ["judged as retrained without the people, as whoever asked for the audit says"]
+        said = "judged as retrained without the people, as whoever asked for the audit says"
+        report["warnings"] = [*report.get("warnings", []), said]
     if original is not None:
         report["adapter"]["before_sha256"] = original.sha256
     report["adapter"]["after_sha256"] = case.adapter.sha256
