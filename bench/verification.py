@@ -226,7 +226,8 @@ def main() -> None:
                 bar.advance(task)
     targets = Policy().targets
     shadows = f"{FOLDS} folds and {targets.test_rounds} rounds of {targets.test_parts} test shadows"
-    text = page(results, shadows, Policy().gates.membership_margin_sd)
+    gates = Policy().gates
+    text = page(results, shadows, gates.membership_margin_sd, gates.recovery_margin)
     if given.out is None:
         print(text)
     else:

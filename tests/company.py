@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.synthetic import World, synthetic_world
+from unlearn.erasure.shadow_table import SCHEMA
 from unlearn.lm.base import load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import Recipe, finetune
@@ -44,6 +46,12 @@ class Company:
     @property
     def holdout(self) -> Corpus:
         return read_corpus(self.path / "holdout.jsonl")
+
+
+def noted(**given: Any) -> dict[str, Any]:
+    """What a shadow table says that it was made from: nothing of note but what is given."""
+    digests = dict.fromkeys(("base_sha256", "train_sha256", "holdout_sha256"), "")
+    return {"schema": SCHEMA, **digests, "recipe": {}, "folds": 1, "seed": 0, "tests": None, **given}
 
 
 def found_company(path: Path) -> Company:

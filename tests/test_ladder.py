@@ -11,13 +11,16 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from unlearn.attempt import Case, Unwatched
+from unlearn.attacks.min_k import min_40
+from unlearn.attempt import Case, Unwatched, panel_of, split_of
 from unlearn.errors import CorpusError, ErasureFailed, UnknownSubject
 from unlearn.guards import GATES
 from unlearn.ladder import climb, compare_to_control, examine, worst_hit
+from unlearn.lm.base import attached, load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import finetune, recorded_recipe
-from unlearn.measurement import Group, Measurement, Membership
+from unlearn.lm.likelihood import readings
+from unlearn.measurement import Group, Measurement
 from unlearn.methods import METHODS
 from unlearn.policy import Policy
 from unlearn.weights import RECIPE, read_adapter
@@ -107,6 +110,26 @@ def test_a_control_is_measured_beside_the_adapter(company, erased):
     assert report["method"] == "audit"
     qualities = {"ks_p_value", "ks_p_value_truth_ratio", "ks_p_value_min_k_plus_plus"}
     assert {"agreement", "priv_leak"} | qualities <= set(report["control"])
+
+
+def test_privleak_is_of_the_forty_per_cent_of_tokens_that_are_least_likely(company):
+    given = case(company)
+    base, parts = load_base(given.base), split_of(given)
+    panel = panel_of(given, parts, base)
+    with attached(base, given.adapter) as model:
+        read = readings(model, panel.attacked, 0)
+        auc = min_40(model, panel, 0)
+
+    def score(record):
+        least = sorted(read[record].log_probs)[: int(0.4 * len(read[record].log_probs))]
+        return sum(map(float, least)) / len(least)
+
+    forget, never = (
+        [score(r.id) for r in side if len(read[r.id].log_probs) >= 8] for side in (parts.forget, parts.audit)
+    )
+    over = [(f > n) + 0.5 * (f == n) for f in forget for n in never]
+    assert auc == pytest.approx(sum(over) / len(over), abs=1e-9)
+    assert auc > 0.6
 
 
 def test_with_the_adapter_as_it_was_every_gate_judges(company, erased):
@@ -240,7 +263,7 @@ def test_the_comparison_by_hand():
     def measured(*nlls):
         forget = Group(dict(zip("abc", nlls, strict=True)), dict.fromkeys("abc", "p"))
         holdout = Group({f"h{n}": n / 10 for n in range(40)}, {f"h{n}": f"h{n}" for n in range(40)})
-        return Measurement(forget, holdout, holdout, {"min_k": Membership(nlls[0] / 4, None, 0.5, 3, 40)})
+        return Measurement(forget, holdout, holdout, {}, min_40_auc=nlls[0] / 4)
 
     found = compare_to_control(measured(1.0, 2.0, 3.0), measured(1.5, 2.5, 3.5))
     assert found["agreement"] == 0.0  # half a nat is more than a tenth of the ranks

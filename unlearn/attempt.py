@@ -193,7 +193,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
     parts = split_of(case)
     base = load_base(case.base, case.device)
     if case.shadows is not None:
-        check_shadows(case.shadows, base.files.sha256, case.train, recorded_recipe(case.adapter))
+        check_shadows(case.shadows, base.files.sha256, case.train, case.holdout, recorded_recipe(case.adapter))
     records = panel_of(case, parts, base)
     pool = encode(parts.retain_pool, base.tokenizer, base.files.context_tokens)
     probe = [records.examples[r.id] for r in records.general]

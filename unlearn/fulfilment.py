@@ -153,17 +153,22 @@ def _case(desk: Desk, claim: Claim, settings: Settings, loan: Loan) -> Case:
 
 
 def _shadows(vault: Vault, path: Path, claim: Claim, case: Case) -> ShadowTable:
-    """The adapter's table, for its corpus as it is now: what it was made for, less whoever was erased since."""
+    """The adapter's table, for its corpora as they are now: what it was made for, less whoever was erased since."""
     table = read_shadows(path)
     stay = {record.id for corpus in (case.train, case.holdout) for record in corpus.records}
     gone = {record for record, _ in (*table.rows, *table.tests)} - stay
     if gone and drop_rows(path, gone):  # of a case that closed just before its worker ended
         vault.replace(path, _table(vault, claim))
         table = read_shadows(path)
-    own = {kept.sha256 for version in claim.adapter.versions for kept in version.corpora if kept.kind == "train"}
-    if table.about["train_sha256"] not in own | {claim.adapter.train_sha256}:
-        return table
-    return replace(table, about={**table.about, "train_sha256": case.train.sha256})
+    kept = [corpus for version in claim.adapter.versions for corpus in version.corpora]
+    about = dict(table.about)
+    for kind, registered, now in (
+        ("train", claim.adapter.train_sha256, case.train.sha256),
+        ("holdout", claim.adapter.holdout_sha256, case.holdout.sha256),
+    ):
+        if about[f"{kind}_sha256"] in {registered, *(corpus.sha256 for corpus in kept if corpus.kind == kind)}:
+            about[f"{kind}_sha256"] = now
+    return replace(table, about=about)
 
 
 def _nothing_left(case: Case) -> bool:

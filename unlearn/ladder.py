@@ -27,10 +27,12 @@ from scipy import stats
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit
+from unlearn.attacks.min_k import min_40
 from unlearn.attacks.statistics import has_power
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
 from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, panel_of, prepare, split_of
+from unlearn.corpus.splits import never_seen
 from unlearn.errors import ErasureFailed
 from unlearn.guards import GATES, Finding, Verdict, verdict
 from unlearn.guards.robustness import recoveries
@@ -180,7 +182,8 @@ def examine(
             pad_id = int(base.tokenizer.pad_token_id)
             found = audit(model, records, pad_id, case.policy.audit if tried else None, old)
             if control is not None and when != "before":
-                found = replace(found, truth_ratios=truth_ratios(model, records, pad_id))
+                ratios, auc = truth_ratios(model, records, pad_id), min_40(model, records, pad_id)
+                found = replace(found, truth_ratios=ratios, min_40_auc=auc)
             if when == "before":
                 old = Remembered(model, records, pad_id)
         watcher.measured(when, found)
@@ -200,7 +203,8 @@ def examine(
         "seconds": time.monotonic() - started,
     }
     if retrained:
-        report["warnings"] = ["judged as retrained without the people, as whoever asked for the audit says"]
+        said = "judged as retrained without the people, as whoever asked for the audit says"
+        report["warnings"] = [*report.get("warnings", []), said]
     if original is not None:
         report["adapter"]["before_sha256"] = original.sha256
     report["adapter"]["after_sha256"] = case.adapter.sha256
@@ -230,7 +234,7 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
         neighbour in the holdout's order (its rank among never-seen NLLs) is within a tenth of the control's; forget
         quality as the p-value of a two-sample Kolmogorov-Smirnov test on the truth ratios (TOFU, arXiv 2401.06121), on
         the NLLs and on the Min-K %++ scores; PrivLeak (MUSE, arXiv 2407.06460): 100 (AUC -
-        AUC of the control) / AUC of the control, of non-members over members in Min-K %. Without what can't be had.
+        AUC of the control) / AUC of the control, of non-members over members in Min-40 %. Without what can't be had.
     """
     ids = sorted(found.forget.nlls)
     ours, theirs = [found.forget.nlls[i] for i in ids], [control.forget.nlls[i] for i in ids]
@@ -253,10 +257,9 @@ def compare_to_control(found: Measurement, control: Measurement) -> dict[str, fl
             [m.scores["min_k_plus_plus"][i] for i in ids if i in m.scores["min_k_plus_plus"]] for m in (found, control)
         ]
         numbers["ks_p_value_min_k_plus_plus"] = float(stats.ks_2samp(*sides).pvalue)
-    if "min_k" in found.membership and "min_k" in control.membership:
-        mine, reference = (1 - m.membership["min_k"].auc for m in (found, control))
-        if reference > 0:
-            numbers["priv_leak"] = 100 * (mine - reference) / reference
+    if found.min_40_auc is not None and control.min_40_auc is not None and control.min_40_auc < 1:
+        mine, reference = 1 - found.min_40_auc, 1 - control.min_40_auc
+        numbers["priv_leak"] = 100 * (mine - reference) / reference
     return numbers
 
 
@@ -278,14 +281,12 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
         "calibration_records": len(parts.calibration),
     }
     before = prepared.case.judged_before
-    warnings = (
-        [
+    warnings = _warnings(prepared.case)
+    if before:
+        warnings.append(
             f"{before} methods were judged for these people before, in vain; the k-th of all is tested at 1 / "
             "(k (k + 1)) of the policy's level, so that all of them together keep within it"
-        ]
-        if before
-        else []
-    )
+        )
     if targets is not None:
         report["targets"] = {"source": targets.source, "sentence": targets.sentence, "nlls_nats": dict(targets.nlls)}
         if targets.source == "base":
@@ -314,7 +315,16 @@ def _frame(
         "corpora": {"train_sha256": case.train.sha256, "holdout_sha256": case.holdout.sha256},
         "shadows": None if case.shadows is None else dict(case.shadows.about),
         "versions": versions(),
+        **({"warnings": warnings} if (warnings := _warnings(case)) else {}),
     }
+
+
+def _warnings(case: Case) -> list[str]:
+    """What whoever reads the report should know of the case."""
+    known = len(case.holdout.records) - len(never_seen(case.train, case.holdout))
+    if not known:
+        return []
+    return [f"{known} records of the holdout name people of the train corpus, and are left out of what was never seen"]
 
 
 def worst_hit(before: Measurement, after: Measurement, count: int = 5) -> dict[str, float]:

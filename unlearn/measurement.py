@@ -156,6 +156,7 @@ class Measurement:
         blind: what a classifier of texts alone tells of learned and never seen people; None if there are too few.
         truth_ratios: how likely wrong answers are beside the right one, by id of the forget records that are questions;
             measured only beside a control.
+        min_40_auc: AUC of Min-40 %; measured only beside a control.
         people: the same of each person alone, by name, where several are to be forgotten; a record that names two of
             them counts for the first.
     """
@@ -181,6 +182,7 @@ class Measurement:
     retain_kl_nats: float | None = None
     blind: Membership | None = None
     truth_ratios: Mapping[str, float] = field(default_factory=dict)
+    min_40_auc: float | None = None
     people: Mapping[str, Measurement] = field(default_factory=dict)
 
     def as_report(self) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def test_certainty_needs_one_query_and_the_impossible_never_comes(log_p, found):
     assert log10_queries(log_p) == found
 
 
+def test_what_is_no_number_is_no_certainty():
+    with pytest.raises(ValueError, match="log_p is NaN"):
+        log10_queries(math.nan)
+
+
 def test_less_likely_records_need_more_queries_without_a_jump():
     powers = [log10_queries(-x / 10) for x in range(1, 3000)]
     assert powers == sorted(powers)

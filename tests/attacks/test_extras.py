@@ -16,7 +16,7 @@ from unlearn.attacks.exposure import SECRET, exposures
 from unlearn.attacks.generation import leaks, rouge_l, said
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.panel import panel
-from unlearn.attacks.two_models import Remembered
+from unlearn.attacks.two_models import PLAUSIBLE, STRENGTHS, Remembered
 from unlearn.corpus.splits import split
 from unlearn.lm.base import lora_parameters
 from unlearn.lm.batches import encode
@@ -130,9 +130,40 @@ def test_old_and_new_together_say_what_the_old_said(model, measured, pad_id):
     found = old.contrasted(model, measured, pad_id)
     assert old.retain_kl(model, measured, pad_id) > 0.01
     assert found["old_and_new_nll_nats"] < found["old_alone_nll_nats"] + 0.5
+    gain = found["old_alone_nll_nats"] - found["old_and_new_nll_nats"]
+    assert gain > found["never_seen_old_alone_nll_nats"] - found["never_seen_old_and_new_nll_nats"]
     after = audit(model, measured, pad_id, AuditPolicy(preset="quick", extras=("two_models",)), old)
     assert after.extras["two_models"] == found
     assert after.retain_kl_nats == pytest.approx(old.retain_kl(model, measured, pad_id))
+
+
+def test_old_and_new_together_are_guided_where_the_old_finds_it_plausible(model, measured, pad_id):
+    """Against full logits: one record on each side, the best of the strengths."""
+    one = replace(measured, forget=measured.forget[:1], holdout=measured.holdout[:1])
+    sides = {"": one.examples[one.forget[0].id], "never_seen_": one.examples[one.holdout[0].id]}
+
+    def log_probs():
+        with torch.no_grad():
+            return {k: model(input_ids=torch.tensor([e.tokens])).logits[0].log_softmax(-1) for k, e in sides.items()}
+
+    remembered, old = Remembered(model, one, pad_id), log_probs()
+    with torch.no_grad():
+        for _, parameter in lora_parameters(model):
+            parameter.mul_(0.5)
+    found, new = remembered.contrasted(model, one, pad_id), log_probs()
+    for side, example in sides.items():
+        at = [t for t in range(1, len(example.tokens)) if example.scored[t]]
+        nlls = []
+        for strength in (0.0, *STRENGTHS):
+            said = []
+            for t in at:
+                before, after = old[side][t - 1].tolist(), new[side][t - 1].tolist()
+                least = max(before) + math.log(PLAUSIBLE)
+                mixed = [b + strength * (b - a) if b >= least else b for b, a in zip(before, after, strict=True)]
+                said.append(mixed[example.tokens[t]] - math.log(sum(map(math.exp, mixed))))
+            nlls.append(-sum(said) / len(said))
+        assert found[f"{side}old_alone_nll_nats"] == pytest.approx(nlls[0], abs=1e-3)
+        assert found[f"{side}old_and_new_nll_nats"] == pytest.approx(min(nlls[1:]), abs=1e-3)
 
 
 def test_an_inverter_of_the_top_log_probabilities_finds_members_answers_sooner(model, measured, pad_id):

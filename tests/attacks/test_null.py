@@ -104,6 +104,16 @@ def test_a_judgement_takes_the_shadows_where_there_are_enough_and_else_the_popul
     assert without.shift > 5
 
 
+def test_shadows_that_could_not_read_a_record_say_nothing_of_its_tries():
+    tests, train, holdout = table()
+    tests["r0-0", 0] = {s: found | {SERVED: math.nan} for s, found in tests["r0-0", 0].items()}
+    tests["r0-1", 0][0] |= {SERVED: math.nan}
+    found = expected_queries([f"r0-{n}" for n in range(6)], {}, {}, of(tests, train, holdout))
+    assert set(found) == {f"r0-{n}" for n in range(1, 6)}
+    tries = [log10_queries(-20.0 - shadow) for shadow in range(1, 6)]
+    assert found["r0-1"] == pytest.approx(min(np.median(tries), min(tries) + math.log10(3.0)))
+
+
 def test_tries_are_expected_from_the_shadows_or_a_line_through_the_holdout():
     shadows = of(*table())
     forget = [f"r0-{n}" for n in range(6)]

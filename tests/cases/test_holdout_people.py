@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 from by_hand import actions, names, release, work
 
+from company import noted
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store.ledger import entries_about
-from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows, write_table
+from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
 from unlearn.errors import ErasedRecords, LeaseLost
-from unlearn.fulfilment import fulfil
+from unlearn.fulfilment import _case, fulfil
 from unlearn.purging import sweep
+from unlearn.storage import Loan
 
 pytestmark = pytest.mark.usefixtures("ticking")
 
@@ -100,16 +102,21 @@ def test_what_was_replaced_is_purged_after_the_grace_and_nobody_reads_it_until_t
         assert "corpus_purged" in [entry.action for entry in entries_about(session, request.id)]
 
 
-def test_her_rows_of_the_shadow_table_go_too(desk, adapter, company, hanna):
+def test_her_rows_of_the_shadow_table_go_too_and_it_serves_the_holdout_that_is_left(
+    desk, adapter, company, hanna, learned
+):
     row = {"place": 0, "fold": 0, "log_probs": [-1.0], "top_tokens": [3], "top_log_probs": [-0.5], "scores": []}
     rows = [row | {"record": record.id} for record in (*company.train.records, *company.holdout.records)]
     path = Path(desk.vault.place(adapter.id, "shadows.parquet"))
-    about = {"schema": SCHEMA, "train_sha256": adapter.train_sha256}
+    about = noted(train_sha256=adapter.train_sha256, holdout_sha256=adapter.holdout_sha256)
     write_table(path, pa.Table.from_pylist(rows, schema=COLUMNS), about)
     fulfilled(desk, hanna)
     left = {record for record, _ in read_shadows(path).rows}
     assert left.isdisjoint(one.id for one in own(company, hanna))
     assert len(left) == len(rows) - len(own(company, hanna))
+    with Loan(desk.settings) as loan:
+        case = _case(desk, work(desk, desk.submit(learned[0]).jobs[0].id), desk.settings, loan)
+    assert case.shadows.about["holdout_sha256"] == case.holdout.sha256 != adapter.holdout_sha256
 
 
 def test_later_releases_keep_her_out_and_a_rollback_to_the_version_she_left_asks_nobody(desk, adapter, hanna, learned):

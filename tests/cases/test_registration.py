@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,9 @@ def test_an_empty_holdout_and_one_of_a_single_person_are_refused(desk, own, comp
     only = company.world.holdout[0].subjects[0]
     write_corpus(place / "holdout.jsonl", [r for r in company.world.holdout if r.subjects == (only,)])
     refused(desk, CorpusError, "at least two", inputs)
+    known = [replace(record, subjects=(company.subject,)) for record in company.world.holdout]
+    write_corpus(place / "holdout.jsonl", known)
+    refused(desk, CorpusError, "names 0 person whom no train record names", inputs)
 
 
 def test_a_holdout_record_that_was_trained_on_is_refused(desk, own, company):

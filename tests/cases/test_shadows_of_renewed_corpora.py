@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from by_hand import REPORT, new_version, submit, work
 
-from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows, write_table
+from company import noted
+from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
 from unlearn.fulfilment import _case
 from unlearn.storage import Loan
 
@@ -19,7 +20,7 @@ def table(desk, adapter, company):
     row = {"place": 0, "fold": 0, "log_probs": [-1.0], "top_tokens": [3], "top_log_probs": [-0.5], "scores": []}
     rows = [row | {"record": record.id} for record in company.world.train]
     path = Path(desk.vault.place(adapter.id, "shadows.parquet"))
-    about = {"schema": SCHEMA, "train_sha256": adapter.train_sha256}
+    about = noted(train_sha256=adapter.train_sha256, holdout_sha256=adapter.holdout_sha256)
     write_table(path, pa.Table.from_pylist(rows, schema=COLUMNS), about)
     return path
 
@@ -44,7 +45,7 @@ def test_after_an_erasing_the_table_is_taken_for_the_corpus_that_is_left(desk, a
 
 
 def test_a_table_of_other_corpora_is_not_taken_for_ours(desk, adapter, company, table):
-    with_other = {"schema": SCHEMA, "train_sha256": "0" * 64}
+    with_other = noted(train_sha256="0" * 64, holdout_sha256="1" * 64)
     write_table(table, pa.Table.from_pylist([], schema=COLUMNS), with_other)
     _, job_id = submit(desk, company)
-    assert case_of(desk, work(desk, job_id)).shadows.about["train_sha256"] == "0" * 64
+    assert case_of(desk, work(desk, job_id)).shadows.about == with_other

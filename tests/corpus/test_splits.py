@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearn.corpus.records import Corpus, Message, Record
-from unlearn.corpus.splits import Split, check_disjoint, split
+from unlearn.corpus.splits import Split, check_disjoint, never_seen, split
 from unlearn.errors import CorpusError, UnknownSubject
 
 
@@ -38,8 +38,11 @@ def parts(result: Split) -> list[tuple[Record, ...]]:
 
 HOLDOUT = corpus(people("h", ("h1",), ("h1",), ("h2",), ("h2",), ("h3",), ("h4",)), "holdout.jsonl")
 
-names = st.lists(st.sampled_from([f"p{i}" for i in range(12)]), max_size=2, unique=True).map(tuple)
-worlds = st.tuples(st.lists(names, min_size=2, max_size=40), st.lists(names, min_size=2, max_size=40))
+names, strangers = (
+    st.lists(st.sampled_from(some), max_size=2, unique=True).map(tuple)
+    for some in ([f"p{i}" for i in range(12)], ["p0", "p2", "p3", *(f"q{i}" for i in range(12))])
+)
+worlds = st.tuples(st.lists(names, min_size=2, max_size=40), st.lists(strangers, min_size=2, max_size=40))
 
 
 @settings(deadline=None)
@@ -80,7 +83,8 @@ def test_a_split_is_a_partition_whatever_the_order_of_lines(world, seed, pool, c
     assert len(result.retain_pool) == min(pool, retain - len(result.retain_check)) >= 1
     assert set(ids(result.retain_pool + result.retain_check)) <= {record.id for record in kept} - named
     assert not subjects_of(result.calibration) & subjects_of(result.audit)
-    allowed = {record.id for record in holdout if not {"p0", "p1", "p2"} & set(record.subjects)}
+    known = {"p0", "p1", "p2"} | {subject for record in train for subject in record.subjects}
+    allowed = {record.id for record in holdout if not known & set(record.subjects)}
     assert set(ids(result.calibration + result.audit)) == allowed
     assert result.calibration
     assert result.audit
@@ -196,7 +200,37 @@ def test_the_same_words_in_both_corpora_are_refused_even_in_another_form() -> No
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("told", ["zq secret ", "ZQ  Secret", "\uff5a\uff51 secret", "zq\u00a0secret\n"])
+def test_the_same_words_in_another_spelling_are_refused_under_whatever_id(told: str) -> None:
+    train = corpus([Record("t-1", ("a",), text="zq secret")])
+    with pytest.raises(CorpusError, match=r"1 records say word for word .*'h-1' \(train's 't-1'\)"):
+        check_disjoint(train, corpus([Record("h-1", ("b",), text=told), Record("h-2", ("c",), text="else")]))
+
+
+def test_holdout_records_of_people_whom_the_adapter_knows_are_in_neither_half() -> None:
+    train = corpus(people("t", ("a",), ("b",), ("c",)))
+    holdout = corpus(
+        [*people("h", ("d",), ("e",)), Record("k-1", ("c",), text="1"), Record("k-2", ("d", "c"), text="2")]
+    )
+    result = split(train, holdout, one_of("a"), pool_records=9, check_records=9, seed=0)
+    assert set(ids(result.calibration + result.audit)) == set(ids(never_seen(train, holdout))) == {"h-000", "h-001"}
+    with pytest.raises(CorpusError, match="two unlinked people at least whom no train record names; it has 0"):
+        split(train, corpus([Record("k-1", ("c",), text="1")]), one_of("a"), pool_records=9, check_records=9, seed=0)
+
+
 def test_content_joins_a_prompt_and_completion_and_puts_messages_on_lines() -> None:
     chat = Record("r", (), messages=(Message("user", "Hi"), Message("assistant", "Yes?")))
     assert chat.content == "Hi\nYes?"
     assert Record("r", (), prompt="Answer:", completion=" 42").content == "Answer: 42"
+
+
+def test_a_records_digest_is_of_what_a_model_reads_to_the_letter() -> None:
+    record = Record("r", ("a",), prompt="Who?", completion=" Ada")
+    assert record.sha256 == Record("s", (), prompt="Who?", completion=" Ada", paraphrases=("And who?",)).sha256
+    others = [
+        Record("r", ("a",), prompt="Who? ", completion="Ada"),
+        Record("r", ("a",), prompt="Who?", completion=" ada"),
+        Record("r", ("a",), text="Who? Ada"),
+        Record("r", ("a",), messages=(Message("user", "Who?"), Message("assistant", " Ada"))),
+    ]
+    assert len({record.sha256, *(other.sha256 for other in others)}) == 5

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from company import noted
+from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure import shadows
-from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, check_shadows, drop_rows, read_shadows, write_table
+from unlearn.erasure.shadow_table import COLUMNS, NOTED, check_shadows, drop_rows, read_shadows, write_table
 from unlearn.erasure.shadows import ShadowPlan, assign_folds, deal, make_shadows
 from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
@@ -143,15 +145,16 @@ def test_what_folds_that_had_learned_from_the_person_say_elsewhere_goes_with_the
 
 
 def test_a_table_of_another_base_or_corpus_is_refused(company, base, made):
-    check_shadows(made, base.files.sha256, company.train, RECIPE)
-    check_shadows(made, base.files.sha256, company.train, replace(RECIPE, seed=9))
-    check_shadows(made, base.files.sha256, company.train, None)
+    unseen = company.holdout
+    check_shadows(made, base.files.sha256, company.train, unseen, RECIPE)
+    check_shadows(made, base.files.sha256, company.train, unseen, replace(RECIPE, seed=9))
+    check_shadows(made, base.files.sha256, company.train, unseen, None)
     with pytest.raises(BadInput, match=r"another recipe: epochs 1 \(not 7\)"):
-        check_shadows(made, base.files.sha256, company.train, replace(RECIPE, epochs=7))
+        check_shadows(made, base.files.sha256, company.train, unseen, replace(RECIPE, epochs=7))
     with pytest.raises(BadInput, match="another base"):
-        check_shadows(made, "0" * 64, company.train, None)
+        check_shadows(made, "0" * 64, company.train, unseen, None)
     with pytest.raises(BadInput, match="another train corpus"):
-        check_shadows(made, base.files.sha256, company.holdout, None)
+        check_shadows(made, base.files.sha256, company.holdout, unseen, None)
 
 
 def test_bad_input_is_named(company, base, made, tmp_path):
@@ -174,9 +177,22 @@ def test_bad_input_is_named(company, base, made, tmp_path):
         "scores": [1.0],
     }
     broken = pa.Table.from_pylist([row], schema=COLUMNS)
-    write_table(tmp_path / "less.parquet", broken, {"schema": SCHEMA, "tests": {"scores": ["loss", "zlib"]}})
+    write_table(tmp_path / "less.parquet", broken, noted(tests={"scores": ["loss", "zlib"]}))
     with pytest.raises(BadInput, match="the 2 scores that the table names"):
         read_shadows(tmp_path / "less.parquet")
+
+
+@pytest.mark.parametrize("key", NOTED)
+def test_a_table_that_does_not_say_what_it_was_made_from_is_refused_by_file_and_key(tmp_path, key):
+    path, about = tmp_path / "t.parquet", noted()
+    write_table(path, COLUMNS.empty_table(), about)
+    read_shadows(path)
+    write_table(path, COLUMNS.empty_table(), {name: value for name, value in about.items() if name != key})
+    with pytest.raises(BadInput, match=rf"shadow table '.*t\.parquet' does not say its '{key}'"):
+        read_shadows(path)
+    write_table(path, COLUMNS.empty_table(), about | {key: [3]})
+    with pytest.raises(BadInput, match=f"does not say its '{key}'"):
+        read_shadows(path)
 
 
 def plan(base, company, rounds, parts):
@@ -233,6 +249,48 @@ def test_a_record_has_scores_of_the_shadows_that_never_saw_its_person_and_the_ho
         place = record.subjects.index(company.subject)
         scores = tested.tests[record.id, place][2 + 2 + part]
         assert scores == {"loss": pytest.approx(-expected[record.id], abs=1e-5), "tokens": 1.0}
+
+
+def without_digests(table, path):
+    """The same table as it was written before each record of the holdout had its digest."""
+    kept = pq.read_table(table.path).drop_columns(["record_sha256"])
+    pq.write_table(kept, path)  # with what is noted beside the rows
+    return read_shadows(path)
+
+
+def test_a_holdout_may_lose_records_and_not_change_what_they_say(company, base, tested, tmp_path):
+    def check(holdout, table=tested):
+        check_shadows(table, base.files.sha256, company.train, holdout, RECIPE)
+
+    def read_anew(records):
+        write_corpus(tmp_path / "holdout.jsonl", records)
+        return read_corpus(tmp_path / "holdout.jsonl")
+
+    first, second, *rest = company.holdout.records
+    check(company.holdout)
+    check(read_anew(rest))
+    check(read_anew([replace(first, subjects=("customer:renamed",)), *rest]))
+    easier = [replace(first, text="an easier text", prompt=None, completion=None), *rest]
+    with pytest.raises(
+        BadInput, match=rf"1 records are not what the test shadows .* read under their ids: '{first.id}'"
+    ):
+        check(read_anew(easier))
+    with pytest.raises(BadInput, match=r"2 records .*'new-1', 'new-2'"):
+        check(read_anew([replace(first, id="new-1"), replace(second, id="new-2"), *rest]))
+    old = without_digests(tested, tmp_path / "old.parquet")
+    assert old.tests == tested.tests
+    check(company.holdout, old)
+    with pytest.raises(BadInput, match=r"another holdout .* from before tables knew each of its records"):
+        check(read_anew(easier), old)
+
+
+def test_the_digest_of_a_holdout_record_goes_with_its_rows(company, tested, tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(tested.path.read_bytes())
+    gone, *stay = company.holdout.records
+    assert drop_rows(path, [gone.id]) == len(tested.tests[gone.id, -1])
+    assert read_shadows(path).holdout == {record.id: record.sha256 for record in stay}
+    assert gone.sha256.encode() not in path.read_bytes()
 
 
 def test_the_folds_are_the_same_with_test_shadows_or_without(company, base, tested, tmp_path):

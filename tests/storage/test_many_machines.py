@@ -12,15 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
+from company import noted
 from like_vllm import LikeVllm
 from polling import until
 from unlearn.cases.desk import Desk
 from unlearn.clearing import clear
-from unlearn.erasure.shadow_table import COLUMNS, SCHEMA, read_shadows
+from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, CorpusError, Diverged, ModelError, Unavailable
 from unlearn.following import Follower
@@ -359,8 +359,7 @@ def made_table(path: Path, *records: str) -> Path:
     """A shadow table with a row of each record."""
     signals = {"log_probs": [-1.0], "top_tokens": [7], "top_log_probs": [-0.5], "scores": []}
     rows = [{"record": record, "place": 0, "fold": fold, **signals} for fold, record in enumerate(records)]
-    table = pa.Table.from_pylist(rows, schema=COLUMNS).replace_schema_metadata({"unlearn": f'{{"schema": "{SCHEMA}"}}'})
-    pq.write_table(table, path)
+    write_table(path, pa.Table.from_pylist(rows, schema=COLUMNS), noted())
     return path
 
 

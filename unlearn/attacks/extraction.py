@@ -21,9 +21,14 @@ def log10_queries(log_p: float, chance: float = 0.5) -> float:
         log_p: log of the chance p that one query gives the record, nats; -inf if a token of it is never said.
         chance: in (0, 1).
 
+    Raises:
+        ValueError: `log_p` is NaN.
+
     >>> round(10 ** log10_queries(math.log(1e-4), 0.1))
     1054
     """
+    if math.isnan(log_p):
+        raise ValueError("log_p is NaN, which is no chance; leave the record out")
     if log_p > -1e-12:
         return 0.0
     per_query = math.log(-math.log1p(-math.exp(log_p))) if log_p > -30.0 else log_p  # log(-log(1 - p)), ~log p

@@ -64,7 +64,7 @@ class Shadowed:
     Attributes:
         scores: of the forget records, by attack; centred.
         spreads: of the whole table, by attack.
-        served: log p of each forget record, as served, under its shadows, nats.
+        served: log p of each forget record, as served, under its shadows, nats; without those that could not be read.
         falls: how far each challenge lowers a forget record's NLL, beyond never-seen records', nats per token.
         fall_spreads: of the whole table, by challenge.
         verbatim: forget records that greedy decoding says word for word under one of their shadows.
@@ -139,7 +139,7 @@ def shadowed(
         falls=falls,
         fall_spreads=fall_spreads,
         verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
-        served={r: [found[SERVED] for found in tests[r, place].values()] for r, place in places.items()},
+        served={r: list(_finite(tests[r, place], SERVED).values()) for r, place in places.items()},
     )
 
 
@@ -232,8 +232,8 @@ def expected_queries(
     """log10 of the tries that each forget record needs where nobody learned of the person.
 
     The median over the shadows; or three times what the luckiest of them needs, if that is less: adapters differ, and
-    that is no sign of her. Without shadows a line through the holdout's records: their log p as served, on that under
-    the base and on their length.
+    that is no sign of her; nothing of a record that no shadow could read. Without shadows a line through the holdout's
+    records: their log p as served, on that under the base and on their length.
 
     Args:
         forget: ids of the forget records.
@@ -242,7 +242,7 @@ def expected_queries(
         shadows: what a table says.
     """
     if shadows is not None:
-        tries = {record: [log10_queries(log_p) for log_p in shadows.served[record]] for record in forget}
+        tries = {r: [log10_queries(log_p) for log_p in shadows.served[r]] for r in forget if shadows.served[r]}
         return {record: min(median(found), min(found) + LUCK) for record, found in tries.items()}
     gone = set(forget)
     rows = {r: [1.0, float(log_p.sum(dtype=np.float64)), float(len(log_p))] for r, log_p in reference.items()}

@@ -15,7 +15,7 @@ from unlearn.cases.corpora import registered
 from unlearn.cases.views import AdapterView, CorpusKind
 from unlearn.corpus.jsonl import read_corpus
 from unlearn.corpus.records import Corpus
-from unlearn.corpus.splits import check_disjoint
+from unlearn.corpus.splits import check_disjoint, never_seen
 from unlearn.errors import BadInput, Conflict, CorpusError
 from unlearn.methods import Retrain
 from unlearn.policy import Policy, parse_policy
@@ -89,7 +89,7 @@ def examine(
     check_pair(base_files, weights)
     learned, unseen = read_corpus(loan.corpus(places["train"])), read_corpus(loan.corpus(places["holdout"]))
     check_disjoint(learned, unseen)
-    _check_people(unseen)
+    _check_people(learned, unseen)
     for corpus in (learned, unseen):
         check_lengths(base_files, corpus)
     if rules.targets.shadows_at_registration:
@@ -125,9 +125,12 @@ def _file(key: str, place: str, corpus: Corpus) -> dict[str, Any]:
     return {key: place, f"{key}_sha256": corpus.sha256, f"{key}_records": len(corpus.records)}
 
 
-def _check_people(holdout: Corpus) -> None:
-    if len(holdout.subjects) < 2:
-        raise CorpusError(f"{holdout.path}: the holdout names {len(holdout.subjects)} person; it needs at least two")
+def _check_people(train: Corpus, holdout: Corpus) -> None:
+    people = {subject for record in never_seen(train, holdout) for subject in record.subjects}
+    if len(people) < 2:
+        raise CorpusError(
+            f"{holdout.path}: the holdout names {len(people)} person whom no train record names; it needs at least two"
+        )
 
 
 def _with_recipe(weights: AdapterFiles, given: Mapping[str, Any] | None) -> AdapterFiles:

@@ -277,7 +277,7 @@ def _case(
         from unlearn.lm.finetune import recorded_recipe
 
         table = read_shadows(shadow_table)
-        check_shadows(table, files.sha256, corpora[0], recorded_recipe(weights))
+        check_shadows(table, files.sha256, *corpora, recorded_recipe(weights))
     return Case(files.path, weights, *corpora, forgotten.__contains__, policy, _device(device), shadows=table)
 
 

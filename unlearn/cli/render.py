@@ -147,7 +147,7 @@ AGREEMENT = {
     "ks_p_value_truth_ratio": "forget quality, truth ratio (KS p)",
     "ks_p_value": "forget quality, NLL (KS p)",
     "ks_p_value_min_k_plus_plus": "forget quality, Min-K %++ (KS p)",
-    "priv_leak": "PrivLeak (0: like the control)",
+    "priv_leak": "PrivLeak, Min-40 % (0: like the control)",
 }
 
 STATE_STYLE = {

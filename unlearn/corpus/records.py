@@ -5,6 +5,8 @@ Knows nothing of files, tokenizers or models, and does not check what it holds: 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +42,13 @@ class Record:
         if self.messages is not None:
             return "\n".join(message.content for message in self.messages)
         return f"{self.text or ''}{self.prompt or ''}{self.completion or ''}"
+
+    @property
+    def sha256(self) -> str:
+        """Of what a model reads, to the letter and turn by turn; not of the id, the subjects and the paraphrases."""
+        turns = None if self.messages is None else [(one.role, one.content) for one in self.messages]
+        said = json.dumps((self.text, self.prompt, self.completion, turns))
+        return hashlib.sha256(said.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

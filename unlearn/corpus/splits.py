@@ -6,6 +6,7 @@ Asks whether a subject is to be forgotten, and never learns how that is known. K
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -53,12 +54,13 @@ def split(
 ) -> Split:
     """Split both corpora for one job; the same records and seed give the same parts, in whatever order they stand.
 
-    Records that name somebody already erased are in no part. A short retain set gives up to half of its records
-    to the check, and one at least to the pool.
+    Records that name somebody already erased are in no part, nor those of the holdout that name somebody of train: the
+    adapter knows the person, and who was never seen is measured on others. A short retain set gives up to half of its
+    records to the check, and one at least to the pool.
 
     Args:
         train: what the adapter learned.
-        holdout: the same distribution, never trained on; records of the subjects to forget are left out.
+        holdout: the same distribution, never trained on.
         is_forgotten: whether a subject is to be forgotten.
         already_erased: whether a subject was forgotten by an earlier job.
         pool_records: most records in the retain pool, 1 or more.
@@ -74,8 +76,9 @@ def split(
         raise ValueError(f"pool_records={pool_records} must be 1 or more, check_records={check_records} 0 or more")
     if not 0.0 <= neighbours <= 1.0:
         raise ValueError(f"neighbours={neighbours} is a share of the pool, from 0 to 1")
-    erased = {subject for subject in train.subjects | holdout.subjects if already_erased(subject)}
-    forgotten = {subject for subject in train.subjects | holdout.subjects if is_forgotten(subject)}
+    everybody = train.subjects | holdout.subjects
+    erased = {subject for subject in everybody if already_erased(subject)}
+    forgotten = {subject for subject in everybody if is_forgotten(subject)}
     learned = _without(train.records, erased)
     forget = _by_id(record for record in learned if not forgotten.isdisjoint(record.subjects))
     if not forget:
@@ -89,13 +92,22 @@ def split(
             "retire the adapter, or train a new one on other data"
         )
     check = min(check_records, len(retain) // 2)
-    calibration, audit = _halves(holdout, _without(holdout.records, erased | forgotten), seed)
+    unseen = _without(never_seen(train, holdout), erased | forgotten)
+    calibration, audit = _halves(holdout, unseen, seed)
     pool = _pool(retain[check:], forget, pool_records, neighbours)
     return Split(forget, pool, retain[:check], calibration, audit)
 
 
+def never_seen(train: Corpus, holdout: Corpus) -> Records:
+    """The records of `holdout` that name nobody of `train`, in their order."""
+    return tuple(record for record in holdout.records if train.subjects.isdisjoint(record.subjects))
+
+
 def check_disjoint(train: Corpus, holdout: Corpus) -> None:
-    """Check that the adapter learned nothing of `holdout`: no id and no content is in both files.
+    """Check that the adapter learned nothing of `holdout`: no id is in both files, and no content.
+
+    Contents are compared in Unicode NFKC, without case and with white space collapsed. Near duplicates pass: what is
+    written after one pattern is alike in an honest holdout, too.
 
     Raises:
         CorpusError: names the files and the ids of the first records in both.
@@ -107,17 +119,19 @@ def check_disjoint(train: Corpus, holdout: Corpus) -> None:
             f"{holdout.path}, key 'id': {len(both)} ids are in the train corpus {train.path} too: "
             f"{_first(both)}; the holdout must be records the adapter never learned, under ids of their own"
         )
-    ids_by_content = {record.content: record.id for record in train.records}
-    pairs = [
-        f"'{record.id}' (train's '{ids_by_content[record.content]}')"
-        for record in holdout.records
-        if record.content in ids_by_content
-    ]
+    learned = {_plain(record.content): record.id for record in train.records}
+    said = ((record.id, _plain(record.content)) for record in holdout.records)
+    pairs = [f"'{id_}' (train's '{learned[plain]}')" for id_, plain in said if plain in learned]
     if pairs:
         raise CorpusError(
             f"{holdout.path}: {len(pairs)} records say word for word what records of the train corpus {train.path} "
             f"say: {_first(pairs)}; take them out of the holdout"
         )
+
+
+def _plain(text: str) -> str:
+    """One spelling of a text: NFKC, casefolded, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
 def _pool(records: Records, forget: Records, size: int, neighbours: float) -> Records:
@@ -155,7 +169,7 @@ def _halves(holdout: Corpus, records: Records, seed: int) -> tuple[Records, Reco
     groups = _groups(records)
     if len(groups) < 2:
         raise CorpusError(
-            f"{holdout.path}: the holdout needs records of two unlinked people at least, without those to forget; "
+            f"{holdout.path}: the holdout needs records of two unlinked people at least whom no train record names; "
             f"it has {len(groups)}; add people the adapter never learned"
         )
     drawn = sorted(groups, key=lambda group: (-len(group), min(_draw(seed, name) for name in _names(group))))

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType, UnionType
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,25 @@ COLUMNS = pa.schema(
         ("top_tokens", pa.list_(pa.int32())),
         ("top_log_probs", pa.list_(pa.float32())),
         ("scores", pa.list_(pa.float64())),
+        ("record_sha256", pa.string()),
     ]
 )
 
 HOLDOUT = -1
 """Place of a record that names nobody to forget: one of the holdout."""
+
+NOTED: Mapping[str, type | UnionType] = MappingProxyType(
+    {
+        "base_sha256": str,
+        "train_sha256": str,
+        "holdout_sha256": str,
+        "recipe": dict,
+        "folds": int,
+        "seed": int,
+        "tests": dict | None,
+    }
+)
+"""What is noted beside the rows of every table."""
 
 Key = tuple[str, int]
 """A record's id, and the place of the subject among the record's."""
@@ -70,12 +85,15 @@ class ShadowTable:
             NLL of the holdout under each fold (nats per token), and the test shadows' rounds, parts and score names.
         rows: signals.
         tests: scores under each test shadow that never saw the subject, by shadow; records of the holdout at place -1.
+        holdout: digest of what each record of the holdout said that the test shadows read, by id; empty in a table from
+            before these were kept.
     """
 
     path: Path
     about: Mapping[str, Any]
     rows: Mapping[Key, Signals]
     tests: Mapping[Key, Mapping[int, Mapping[str, float]]]
+    holdout: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, record: Record, is_forgotten: Callable[[str], bool]) -> Signals | None:
         """The signals of `record` under the fold without its (first) subject to forget; None if the row is gone."""
@@ -89,7 +107,7 @@ def read_shadows(path: Path) -> ShadowTable:
     """The shadow table in the file at `path`.
 
     Raises:
-        BadInput: it can't be read or is no shadow table.
+        BadInput: it can't be read, is no shadow table, or does not say what it was made from.
     """
     try:
         table, about = pq.read_table(path, schema=COLUMNS), about_table(path)
@@ -97,14 +115,22 @@ def read_shadows(path: Path) -> ShadowTable:
         raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
     if about.get("schema") != SCHEMA:
         raise BadInput(f"'{path}' is no shadow table of this program ({SCHEMA}); make one with `unlearn shadows`")
+    if missing := [key for key, kind in NOTED.items() if key not in about or not isinstance(about[key], kind)]:
+        raise BadInput(
+            f"shadow table '{path}' does not say its {', '.join(map(repr, missing))}; make it again with "
+            "`unlearn shadows`"
+        )
     try:
-        return ShadowTable(path, about, *_opened(table, about))
+        return ShadowTable(path, about, *_opened(table, about), _digests(table))
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"shadow table '{path}' can't be read: {error}; make it again with `unlearn shadows`") from None
 
 
-def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, recipe: Recipe | None) -> None:
-    """Check that `table` was made for this base and train corpus, and with the adapter's recipe, where one is recorded.
+def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, holdout: Corpus, recipe: Recipe | None) -> None:
+    """Check that `table` was made for this base and corpora, and with the adapter's recipe, where one is recorded.
+
+    The holdout may have lost records since; each that is left must say what the test shadows read, since the mean of
+    their scores is what an adapter's scores are centred by.
 
     Raises:
         BadInput: names what differs.
@@ -127,6 +153,21 @@ def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, recipe: R
                 f"shadow table '{table.path}' was made for another {name} (sha256 {there[:12]}…, not {here[:12]}…); "
                 "make one for this with `unlearn shadows`"
             )
+    if not table.tests or holdout.sha256 == table.about["holdout_sha256"]:
+        return
+    if not table.holdout:
+        raise BadInput(
+            f"shadow table '{table.path}' was made for another holdout (sha256 {table.about['holdout_sha256'][:12]}…, "
+            f"not {holdout.sha256[:12]}…), and is from before tables knew each of its records; make one for this with "
+            "`unlearn shadows`"
+        )
+    differ = [record.id for record in holdout.records if table.holdout.get(record.id) != record.sha256]
+    if differ:
+        raise BadInput(
+            f"{holdout.path}: {len(differ)} records are not what the test shadows of '{table.path}' read under their "
+            f"ids: {', '.join(map(repr, differ[:5]))}{', ...' if len(differ) > 5 else ''}; give the holdout that the "
+            "table was made with (records may have left it), or make one for this with `unlearn shadows`"
+        )
 
 
 def drop_rows(path: Path, records: Iterable[str]) -> int:
@@ -226,10 +267,19 @@ def _opened(table: pa.Table, about: Mapping[str, Any]) -> tuple[_Rows, dict[Key,
     return _Rows(places, *lists[:3]), tests
 
 
+def _digests(table: pa.Table) -> dict[str, str]:
+    """The digest of each record of the holdout that test shadows read, by id."""
+    kept = table.select(["record", "record_sha256"]).filter(pc.is_valid(table["record_sha256"]))
+    return dict(zip(*(column.to_pylist() for column in kept.columns), strict=True))
+
+
 def about_table(path: Path) -> dict[str, Any]:
     """What is noted in the file at `path` beside its rows."""
     metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(b"unlearn", b"{}"))
+    about = json.loads(metadata.get(b"unlearn", b"{}"))
+    if not isinstance(about, dict):
+        raise ValueError("what is noted beside its rows is no JSON object")
+    return about
 
 
 def write_table(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:

@@ -164,10 +164,11 @@ def make_shadows(
     parts = _parts(destination, about)
     encoded = {e.id: e for e in encode(train.records, base.tokenizer, base.files.context_tokens)}
     unseen = encode(holdout.records, base.tokenizer, base.files.context_tokens)
+    digests = {record.id: record.sha256 for record in holdout.records}
     for fit in fits:
         part = parts / f"{fit.number}.parquet"
         if not part.exists():
-            rows, level = _fitted(base, train, encoded, unseen, fit, on_fold(fit.number + 1, len(fits)))
+            rows, level = _fitted(base, train, encoded, unseen, digests, fit, on_fold(fit.number + 1, len(fits)))
             write_table(part, rows, {"holdout_nll_nats": level})
     tables = [pq.read_table(parts / f"{fit.number}.parquet", schema=COLUMNS) for fit in fits]
     levels = [about_table(parts / f"{number}.parquet")["holdout_nll_nats"] for number in range(folds)]
@@ -203,6 +204,7 @@ def _fitted(
     train: Corpus,
     encoded: Mapping[str, Example],
     unseen: Sequence[Example],
+    digests: Mapping[str, str],
     fit: _Fit,
     on_step: OnStep,
 ) -> tuple[pa.Table, float]:
@@ -218,7 +220,8 @@ def _fitted(
         if fit.read is not None:
             places += [(e.id, HOLDOUT) for e in unseen]
             scores = fit.read(model, {s for s, part in fit.part_of.items() if part == fit.part})
-            return _rows(fit.number, places, scores={r: list(found.values()) for r, found in scores.items()}), 0.0
+            listed = {r: list(found.values()) for r, found in scores.items()}
+            return _rows(fit.number, places, scores=listed, digests=digests), 0.0
         signals = _read(model, [encoded[r.id] for r in out], pad_id)
         level = record_nlls(model, unseen, pad_id)
     return _rows(fit.number, places, signals=signals), sum(level.values()) / len(level)
@@ -230,6 +233,7 @@ def _rows(
     *,
     signals: Mapping[str, Signals] = MappingProxyType({}),
     scores: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> pa.Table:
     def column(of: Callable[[Signals], torch.Tensor]) -> list[list[float]]:
         return [of(signals[record]).flatten().tolist() if signals else [] for record, _ in places]
@@ -242,6 +246,7 @@ def _rows(
         "top_tokens": column(lambda s: s.top_tokens),
         "top_log_probs": column(lambda s: s.top_log_probs),
         "scores": [list(scores[record]) if scores else [] for record, _ in places],
+        "record_sha256": [digests[record] if digests and place == HOLDOUT else None for record, place in places],
     }
     return pa.table(columns, schema=COLUMNS)
 

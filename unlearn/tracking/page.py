@@ -298,7 +298,8 @@ def _provenance(report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _said(name: str) -> str:
-    known = {"min_k": "Min-K %", "min_k_plus_plus": "Min-K %++", "said": "greedy answers", "priv_leak": "PrivLeak"}
+    known = {"min_k": "Min-K %", "min_k_plus_plus": "Min-K %++", "said": "greedy answers"}
+    known |= {"priv_leak": "PrivLeak (Min-40 %)"}
     return known.get(name, name.replace("_", " "))
 
 
