@@ -127,7 +127,10 @@ def cancel(id: Id, desk: TheDesk, relay: TheRelay, who: Who) -> RequestOut:
 
 @router.post("/{id}/hold", summary="Put a request under a legal hold", responses=answers(*CHANGED))
 def hold(id: Id, body: ReasonIn, desk: TheDesk, relay: TheRelay, who: Who) -> RequestOut:
-    """Nothing of the person is erased until the hold is lifted; the clock runs on. Scope: `review`."""
+    """Nothing of the person is erased until the hold is lifted, whichever of her requests asks; the clock runs on.
+
+    Scope: `review`.
+    """
     return _changed(relay, desk.put_on_hold(id, body.reason, who))
 
 

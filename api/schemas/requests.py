@@ -142,6 +142,9 @@ class RequestOut(Out):
     extension_reason: str | None
     held_at: datetime | None = Field(description="Since when it is under a legal hold.")
     hold_reason: str | None
+    held_by: str | None = Field(
+        description="A request of the same person under a legal hold, if it waits for that to be lifted."
+    )
     decision: dict[str, Any] | None = Field(description="What a person decided: kind, reason, ground, by, at.")
     created_at: datetime
     updated_at: datetime

@@ -158,7 +158,9 @@ def test_a_hold_on_somebody_who_was_never_erased_keeps_every_version(desk, adapt
     desk.put_on_hold(waiting.id, "court order 12/2026")
     clock.forward(31 * DAY)
     assert [p.number for p in desk.due_purges() if p.number] == []
-    desk.cancel(waiting.id)
+    desk.cancel(waiting.id)  # which ends no hold
+    assert [p.number for p in desk.due_purges() if p.number] == []
+    desk.lift_hold(waiting.id)
     assert [p.number for p in desk.due_purges() if p.number] == [1]
 
 

@@ -72,7 +72,7 @@ class Life(RuleBasedStateMachine):
             assert still_open
             assert still_open[0] in str(refused)
         else:
-            assert request.state == ("pending" if request.jobs else "completed")
+            assert request.state == ("pending" if request.jobs or request.held_by else "completed")
         self.clock.forward(1)
 
     @precondition(lambda self: self._jobs())
@@ -118,7 +118,7 @@ class Life(RuleBasedStateMachine):
                 lambda: self.desk.put_on_hold(before.id, "court"),
                 before.state in OPEN | {"needs_review"} and not before.held_at,
             ),
-            "lift": (lambda: self.desk.lift_hold(before.id), before.held_at is not None and before.state in OPEN),
+            "lift": (lambda: self.desk.lift_hold(before.id), before.held_at is not None),
             "extend": (
                 lambda: self.desk.extend(before.id, "many"),
                 before.state in OPEN | {"needs_review"} and not before.extended_at,
@@ -168,16 +168,16 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def a_request_is_what_its_jobs_are(self) -> None:
+        held = {request.subject_hash for request in self.desk.requests() if request.held_at is not None}
         for request in self.desk.requests():
             last = {job.adapter: job for job in request.jobs}
             waits = any(job.state in ("queued", "running") for job in request.jobs)
-            assert waits == (request.state in OPEN and request.held_at is None)
+            assert waits == (request.state in OPEN and request.subject_hash not in held)
+            assert (request.held_by is not None) == (request.state == "pending" and request.subject_hash in held)
             released = all(job.verdict == "released" for job in last.values())
             if request.state in ("completed", "needs_review"):
                 assert request.state == ("completed" if released else "needs_review")
             assert (request.completed_at is not None) == (request.state == "completed")
-            if request.state in ("cancelled", "rejected"):
-                assert request.held_at is None or request.state == "cancelled" or request.decision
             assert (request.decision or {}).get("kind") == "rejected" or request.state != "rejected"
 
     @invariant()
@@ -205,7 +205,7 @@ class Life(RuleBasedStateMachine):
     def _drain(self) -> None:
         """Workers that come when the doorbell rings, and nothing else, bring every request to its end."""
         for request in self.desk.requests():
-            if request.held_at is not None and request.state in OPEN:
+            if request.held_at is not None:
                 self.desk.lift_hold(request.id)
         for _ in range(200):
             self.clock.forward(RING_AGAIN.total_seconds() + 91)

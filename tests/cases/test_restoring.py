@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from by_hand import REFUSED, actions, keys, work
-from drill import NOTHING, content, finish, forget, gapless, journal_of, salted, small_files, tree
+from drill import NOTHING, beside, content, finish, forget, gapless, journal_of, salted, small_files, tree
 
 from unlearn.cases.backups import Asked, restore
 from unlearn.cases.desk import Desk
@@ -141,6 +141,40 @@ def test_what_people_decided_since_stays_decided(desk, adapter, people, safe, el
     assert salted(again, new) == salted(desk, new)  # the ledger calls them what it called them
     again.cancel(new.id)
     assert gapless(again) == 5
+    again.close()
+
+
+def test_a_hold_of_since_keeps_an_older_request_of_the_same_person_and_its_lifting_lets_it_go(
+    desk, company, inputs, people, safe, tmp_path, clock
+):
+    held, lifted = (desk.submit(person) for person in people[:2])  # nobody knows them yet
+    desk.put_on_hold(lifted.id, "court order")
+    desk.register_adapter("bot", **inputs)
+    kept, gone = (desk.submit(person) for person in people[:2])
+    path = desk.backup(safe).path
+    desk.put_on_hold(held.id, "another order")
+    desk.lift_hold(lifted.id)
+    elsewhere = beside(tmp_path / "elsewhere", desk, company)
+    restore(elsewhere, path, journal_of(desk, tmp_path), clock())
+    again = Desk(elsewhere, clock)
+    assert [again.request(kept.id).held_by, again.request(gone.id).held_by] == [held.id, None]
+    assert [job.state for job in again.request(kept.id).jobs] == ["cancelled"]
+    assert [job.state for job in again.request(gone.id).jobs] == ["queued"]
+    again.close()
+
+
+def test_a_deletion_that_is_to_be_done_again_waits_for_a_hold_on_its_person(
+    desk, adapter, people, safe, elsewhere, tmp_path, clock
+):
+    path = desk.backup(safe).path
+    done = forget(desk, people[0])
+    desk.put_on_hold(done.id, "court order")
+    restore(elsewhere, path, journal_of(desk, tmp_path), clock())
+    again = Desk(elsewhere, clock)
+    request = again.request(done.id)
+    assert (request.state, request.jobs, again.adapter("bot").awaits) == ("pending", (), (done.id,))
+    again.lift_hold(done.id)
+    assert [job.state for job in again.request(done.id).jobs] == ["queued"]
     again.close()
 
 

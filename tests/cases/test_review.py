@@ -12,6 +12,7 @@ from by_hand import REFUSED, REPORT, actions, names, new_version, release, work
 
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
+from unlearn.cases.tables import Request
 from unlearn.cases.views import Own
 from unlearn.corpus.records import Record
 from unlearn.errors import BadInput, Conflict, LeaseLost, NotFound, PolicyError
@@ -66,6 +67,68 @@ def test_a_hold_keeps_everything_and_lifting_it_plans_anew(desk, adapter, people
     assert [job.state for job in lifted.jobs] == ["cancelled", "queued"]
     with pytest.raises(Conflict, match="not held"):
         desk.lift_hold(request.id)
+
+
+def test_a_hold_is_on_the_person_so_that_a_later_request_of_hers_waits_for_its_lifting(desk, inputs, people):
+    unknown = desk.submit(people[0])
+    assert unknown.state == "completed"
+    desk.put_on_hold(unknown.id, "court order 12/2026")
+    desk.register_adapter("bot", **inputs)
+    later, other = desk.submit(people[0]), desk.submit(people[1])
+    assert (later.state, later.jobs, later.held_by) == ("pending", (), unknown.id)
+    assert (other.held_by, len(other.jobs)) == (None, 1)
+    assert desk.claim_first("w").request_ids == (other.id,)
+    assert desk.claim_first("v") is None
+    desk.lift_hold(unknown.id)
+    lifted = desk.request(later.id)
+    assert (lifted.held_by, [job.state for job in lifted.jobs]) == (None, ["queued"])
+
+
+def test_a_hold_on_an_old_request_takes_the_new_one_from_its_worker_until_every_hold_is_lifted(desk, inputs, people):
+    first = desk.submit(people[0])
+    desk.register_adapter("bot", **inputs)
+    second = desk.submit(people[0])
+    claim = work(desk, second.jobs[0].id)
+    desk.put_on_hold(first.id, "court order 12/2026")
+    with pytest.raises(LeaseLost):
+        desk.heartbeat(claim)
+    desk.put_on_hold(second.id, "another order")
+    desk.cancel(second.id)  # which ends no hold
+    third = desk.submit(people[0])
+    desk.lift_hold(first.id)
+    assert (third.held_by, desk.request(third.id).held_by) == (first.id, second.id)
+    desk.lift_hold(second.id)
+    assert [job.state for job in desk.request(third.id).jobs] == ["queued"]
+
+
+def test_neither_a_retry_nor_a_release_nor_a_rollback_erases_a_person_under_a_hold(desk, adapter, people):
+    refused = desk.submit(people[0])
+    candidate = held_back(desk, work(desk, refused.jobs[0].id))
+    assert candidate is not None
+    with desk.store.writing() as session:  # of another request, long ago
+        session.get_one(Request, refused.id).held_at = desk._clock()
+    with pytest.raises(Conflict, match="under a legal hold"):
+        desk.release_as_it_is(refused.id, "small")
+    waiting = desk.retry(refused.id)
+    assert (waiting.state, waiting.held_by, [job.state for job in waiting.jobs]) == ("pending", refused.id, ["done"])
+    desk.lift_hold(refused.id)
+    release(desk, work(desk, desk.request(refused.id).jobs[-1].id))
+    desk.put_on_hold(refused.id, "court")
+    desk.roll_back("bot", 1, reopen=True)
+    reopened = desk.request(refused.id)
+    assert (reopened.state, [job.state for job in reopened.jobs]) == ("pending", ["done", "done"])
+    desk.lift_hold(refused.id)
+    assert desk.request(refused.id).jobs[-1].state == "queued"
+
+
+def test_a_job_that_was_planned_in_the_very_moment_of_a_hold_is_not_begun(desk, adapter, people):
+    request, other = desk.submit(people[0]), desk.submit(people[1])
+    with desk.store.writing() as session:  # by a transaction that did not see the job
+        session.get_one(Request, request.id).held_at = desk._clock()
+    assert desk.claim_first("w") is None
+    assert [job.state for job in desk.request(request.id).jobs] == ["cancelled"]
+    assert other.jobs[0].id in {job for _, job in desk.doorbells()}
+    assert desk.claim_first("w").request_ids == (other.id,)
 
 
 @pytest.mark.parametrize("reason", ["court\0order", "\x1b[2J", "half a \ud800 pair"])

@@ -113,6 +113,7 @@ class _Known:
         now: the moment of all of them.
         zone: in whose calendar they are due.
         busy: subjects with an open request, and its id.
+        held: subjects under a legal hold, and a request that says so.
         called: external ids, with the request's id and its subject.
         answered: Idempotency-Keys, with the body's digest and the requests' ids.
         learned: what adapters learned of each subject.
@@ -124,6 +125,7 @@ class _Known:
     now: datetime
     zone: tzinfo
     busy: dict[Pair, str]
+    held: dict[Pair, str]
     called: dict[Pair, tuple[str, str]]
     answered: dict[Pair, tuple[str, list[str]]]
     learned: dict[Pair, list[Learned]]
@@ -147,6 +149,7 @@ def accept(
         now,
         zone,
         requests.open_for(session, whose),
+        requests.held(session, whose),
         requests.called(session, [pair for question in questions for pair in question.names]),
         keys.answered(session, [(q.by.controller, q.idempotency_key) for q in questions if q.idempotency_key]),
         adapters.that_learned(session, whose),
@@ -220,9 +223,13 @@ def _request(one: Submission, by: Actor, now: datetime, zone: tzinfo) -> Request
 
 
 def _take(session: Session, known: _Known, request: Request) -> None:
-    """Take a request in: pending if it needs a job, completed if nobody knows its subject."""
+    """Take a request in: pending if it needs a job, completed if nobody knows its subject.
+
+    That of a subject under a legal hold is pending and needs none until the hold is lifted.
+    """
     pair = request.controller_id, request.subject_hash
-    if known.plan.add(session, request, known.learned[pair], known.now):
+    held = pair in known.held
+    if known.plan.add(session, request, () if held else known.learned[pair], known.now) or held:
         request.state = "pending"
         known.busy[pair] = request.id
     else:

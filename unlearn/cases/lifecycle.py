@@ -68,7 +68,7 @@ def roll_back(
             requests.move(session, request.id, "pending", now)
             telling.remind_anew(request)
             ledger.append(session, now, "request_reopened", {"request": request.id, "by": by.name}, [request.id])
-        if request.state in requests.OPEN and request.held_at is None:
+        if request.state in requests.OPEN:
             planning.plan(session, request, now)
 
 

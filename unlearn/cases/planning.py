@@ -104,17 +104,21 @@ def plan(session: Session, request: Request, now: datetime, policy: dict[str, An
     """Plan the erasing of a request's subject from every adapter that still knows it.
 
     A request for which no adapter has anything (left) to forget is completed; the ledger says which were searched.
-    One that waited for a decision and now waits for a job is pending again.
+    One that waited for a decision and now waits for a job is pending again. Of a subject under a legal hold nothing is
+    planned: her request is pending until `resume`.
 
     Args:
         session: of a writing transaction.
-        request: open and not held.
+        request: open, or waiting for a decision.
         now: the moment.
         policy: in the place of each adapter's own; such a job is shared with nobody.
     """
+    whose = request.controller_id, request.subject_hash
+    if requests.held(session, [whose]):
+        requests.move(session, request.id, "pending", now)
+        return
     had = jobs.of_request(session, request.id)
     waiting = {job.adapter_id for job in had if job.state in ("queued", "running")}
-    whose = request.controller_id, request.subject_hash
     learned = adapters.that_learned(session, [whose])[whose]
     planned = Plan()
     busy = planned.add(session, request, learned, now, policy, waiting) or bool(waiting)
@@ -159,6 +163,25 @@ def _listed(searched: tuple[Serving, ...]) -> tuple[str, str]:
 
 def _named(searched: tuple[Serving, ...]) -> list[Any]:
     return [{"adapter": one.adapter_id, "version": one.number, "sha256": one.sha256} for one in searched]
+
+
+def suspend(session: Session, whose: tuple[str, str], now: datetime) -> None:
+    """Let a subject's open request wait, out of every job, since she is under a legal hold."""
+    for request in _open(session, whose):
+        withdraw(session, request, now)
+        requests.move(session, request.id, "pending", now)
+
+
+def resume(session: Session, whose: tuple[str, str], now: datetime) -> None:
+    """Plan a subject's open request after a hold was lifted, unless another one holds her."""
+    for request in _open(session, whose):
+        plan(session, request, now)
+
+
+def _open(session: Session, whose: tuple[str, str]) -> list[Request]:
+    """At most one."""
+    session.flush()
+    return [session.get_one(Request, id_) for id_ in requests.open_for(session, [whose]).values()]
 
 
 def withdraw(session: Session, request: Request, now: datetime) -> None:

@@ -63,7 +63,8 @@ def cancel_unstarted(session: Session, request: Request, by: Actor, now: datetim
 def hold(session: Session, request: Request, reason: str, by: Actor, now: datetime) -> None:
     """Put a request under a legal hold: nothing of the subject may be erased. The clock runs on.
 
-    Of a completed one, what still knows the subject in quarantine is kept from being purged.
+    The hold is the subject's: her open request waits whichever is held, one that comes later as well, and what still
+    knows her in quarantine is kept from being purged.
 
     Raises:
         Conflict: it is held already, or was cancelled or rejected.
@@ -71,26 +72,24 @@ def hold(session: Session, request: Request, reason: str, by: Actor, now: dateti
     _check(request, ("pending", "in_progress", "needs_review", "completed"), "held")
     if request.held_at is not None:
         raise Conflict(f"request {request.id} is held already; lift the hold first")
-    if request.state != "completed":
-        planning.withdraw(session, request, now)
+    planning.suspend(session, _whose(request), now)
+    if request.state == "needs_review" and not requests.open_for(session, [_whose(request)]):
         requests.move(session, request.id, "pending", now)
     request.held_at, request.hold_reason = now, checked_reason(reason)
     _enter(session, request, "request_held", by, now)
 
 
 def lift(session: Session, request: Request, by: Actor, now: datetime) -> None:
-    """Lift a legal hold: the request's jobs are planned anew, if it waits for any.
+    """Lift a legal hold: if no other holds the subject, the jobs of her open request are planned anew.
 
     Raises:
-        Conflict: it is not held, or was cancelled or rejected meanwhile.
+        Conflict: it is not held.
     """
-    _check(request, ("pending", "completed"), "let go on")
     if request.held_at is None:
         raise Conflict(f"request {request.id} is not held")
     request.held_at, request.hold_reason = None, None
     _enter(session, request, "request_hold_lifted", by, now)
-    if request.state == "pending":
-        planning.plan(session, request, now)
+    planning.resume(session, _whose(request), now)
 
 
 def extend(session: Session, request: Request, reason: str, zone: tzinfo, by: Actor, now: datetime) -> None:
@@ -115,7 +114,7 @@ def retry(session: Session, request: Request, policy: dict[str, Any] | None, by:
     """Try again what the guards did not release or what broke, with another policy if one is given.
 
     Raises:
-        Conflict: it does not wait for a decision, or is held.
+        Conflict: it does not wait for a decision.
     """
     _check(request, ("needs_review",), "tried again")
     requests.move(session, request.id, "pending", now)
@@ -147,9 +146,11 @@ def candidates(session: Session, request: Request) -> list[Job]:
     Either nothing was released, and the job's candidate waits; or the version serves, for the sake of others.
 
     Raises:
-        Conflict: the request waits for no decision, or a job has no candidate.
+        Conflict: the request waits for no decision, its subject is under a legal hold, or a job has no candidate.
     """
     _check(request, ("needs_review",), "released as it is")
+    for other in requests.held(session, [_whose(request)]).values():
+        raise Conflict(f"request {other} of this subject is under a legal hold; lift that first")
     last = {job.adapter_id: job for job in jobs.of_request(session, request.id)}
     held = [job for job in last.values() if not jobs.share(session, job.id, request.id).erased]
     for job in held:
@@ -175,6 +176,10 @@ def released(session: Session, request: Request, held: Sequence[Job], reason: st
     about = {request.id, *(other.id for job in held for other in jobs.requests_of(session, job.id))}
     facts = {"request": request.id, "by": by.name}
     ledger.append(session, now, "request_released_by_decision", facts, sorted(about))
+
+
+def _whose(request: Request) -> tuple[str, str]:
+    return request.controller_id, request.subject_hash
 
 
 def _decision(kind: str, reason: str | None, ground: str | None, by: Actor, now: datetime) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ACTIVE = text("state = 'running'")
 OPEN = text("state IN ('pending', 'in_progress')")
+HELD = text("held_at IS NOT NULL")
 WAITING = text("state = 'waiting'")
 OF_KEYS = text("action IN ('ledger_key_added', 'ledger_key_retired')")
 
@@ -180,6 +181,7 @@ class Request(Table):
             sqlite_where=OPEN,
             postgresql_where=OPEN,
         ),
+        Index("held_requests", "controller_id", "subject_hash", sqlite_where=HELD, postgresql_where=HELD),
         Index("requests_by_arrival", "controller_id", "created_at", "id"),
         Index("requests_by_due_date", "controller_id", "due_at", "id"),
         Index("one_request_of_an_external_id", "controller_id", "external_id", unique=True),

@@ -152,7 +152,8 @@ class RequestView:
     """One deletion request; the subject is there as a keyed hash alone.
 
     `received_at` is when the controller got it, `created_at` when we did, and said so: our answer confirms its receipt.
-    `decision` is what a person decided of it.
+    `held_by` is a request of the same subject under a legal hold, which may be this one, while it waits for that to be
+    lifted. `decision` is what a person decided of it.
     """
 
     id: str
@@ -168,6 +169,7 @@ class RequestView:
     extension_reason: str | None
     held_at: datetime | None
     hold_reason: str | None
+    held_by: str | None
     decision: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime

@@ -169,7 +169,7 @@ def requests_table(requests: Iterable[dict[str, Any]]) -> RenderableType:
         jobs = request["jobs"]
         table.add_row(
             request["id"],
-            Text.assemble(_state(request["state"]), " held" if request["held_at"] else ""),
+            Text.assemble(_state(request["state"]), " held" if request["held_at"] or request["held_by"] else ""),
             _due(request),
             ", ".join(job["adapter"] for job in jobs),
             ", ".join(job["verdict"] or job["state"] for job in jobs),
@@ -183,6 +183,8 @@ def request_view(request: dict[str, Any], reports: list[dict[str, Any]]) -> Rend
     head = Text.assemble(request["id"], "  ", _state(request["state"]), f"  received {received}  due ", _due(request))
     if held:
         head.append(f"\non hold since {held[:10]}: {request['hold_reason']}", style="yellow")
+    elif request["held_by"]:
+        head.append(f"\nwaits until the legal hold of {request['held_by']} is lifted", style="yellow")
     if request["decision"]:
         decided = request["decision"]
         why = ", ".join(filter(None, (decided["ground"], decided["reason"])))

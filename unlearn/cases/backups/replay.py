@@ -109,8 +109,7 @@ def replay(session: Session, lines: Sequence[Line], hooks: Sequence[str], now: d
     _shred(session, facts.shredded)
     reapplied = _reapply(session, facts, now)
     for row in known.values():
-        if row.state in requests.OPEN and row.held_at is None:
-            planning.plan(session, row, now)
+        planning.resume(session, (row.controller_id, row.subject_hash), now)  # hers may be one from before, held then
     withheld = _serve(session, reapplied, hooks, now)
     lost = tuple(name for id_, name in facts.registered.items() if session.get(Adapter, id_) is None)
     return Replayed(len(added), sum(map(len, reapplied.values())), withheld, lost)
@@ -179,7 +178,7 @@ def _set(row: Request, fate: Fate) -> None:
 
 
 def _end_work(session: Session, rows: Iterable[Request], fences: Mapping[str, int], now: datetime) -> None:
-    """Nobody works on anything any more, and nothing waits to be done for requests that ended or are held.
+    """Nobody works on anything any more, and nothing waits to be done for requests that ended or for people held.
 
     What is done again gets a fence of its own, since files of the first time may still lie about.
     """
@@ -191,8 +190,10 @@ def _end_work(session: Session, rows: Iterable[Request], fences: Mapping[str, in
         endings.interrupt(session, job, now)
     for row in rows:
         jobs.due_anew(session, row.id)
-        if row.state not in requests.OPEN or row.held_at is not None:
+        if row.state not in requests.OPEN:
             planning.withdraw(session, row, now)
+        if row.held_at is not None:
+            planning.suspend(session, (row.controller_id, row.subject_hash), now)
 
 
 def _note_lost(session: Session, lines: Sequence[Line], known: Collection[str], now: datetime) -> None:
@@ -256,8 +257,7 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
             telling.remind_anew(again)
         told = {"adapter": adapter_id, "request": again.id, "entry": line.entry.seq}
         ledger.append(session, now, "deletion_reapplied", told, [again.id])
-        if again.held_at is None:
-            planning.plan(session, again, now)
+        planning.plan(session, again, now)
         found.setdefault(adapter_id, set()).add(again.id)
     return found
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from sqlalchemy.orm import Session
 
-from unlearn.cases import clock, endings, telling, withholding
+from unlearn.cases import clock, endings, planning, telling, withholding
 from unlearn.cases.desk.core import lost
 from unlearn.cases.desk.data import Data, Renewal
 from unlearn.cases.store import adapters, errands, fingerprints, jobs, keys, requests, turns
@@ -49,9 +49,14 @@ class Work(Data):
             job = turns.claim_first(session, owner, self._lease(now), now, self.settings.max_attempts)
             return None if job is None else self._begun(session, job, now)
 
-    def _begun(self, session: Session, job: Job, now: datetime) -> Claim:
-        """Note that the job's requests are in progress."""
+    def _begun(self, session: Session, job: Job, now: datetime) -> Claim | None:
+        """Note that the job's requests are in progress; None if a hold came in just while one of them was planned."""
         waiting = jobs.requests_of(session, job.id)
+        held = requests.held(session, [(request.controller_id, request.subject_hash) for request in waiting])
+        if held:
+            for whose in held:
+                planning.suspend(session, whose, now)
+            return None
         for request in waiting:
             requests.move(session, request.id, "in_progress", now)
         claim = self._claim(session, job, waiting)

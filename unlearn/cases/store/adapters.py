@@ -17,9 +17,6 @@ from unlearn.cases.views import AdapterView, JobState, VersionView
 from unlearn.evidence.ledger import versions_digest
 from unlearn.weights import AdapterFiles
 
-HOLDING = ("pending", "in_progress", "needs_review", "completed")
-"""States in which a legal hold holds; whoever cancels or rejects a request ends its hold."""
-
 
 def add(
     session: Session, row: Mapping[str, Any], weights: AdapterFiles, subjects: Mapping[str, int], now: datetime
@@ -229,7 +226,6 @@ def held_subjects(session: Session, adapter: Adapter) -> frozenset[str]:
                 AdapterSubject.adapter_id == adapter.id,
                 Request.controller_id == adapter.controller_id,
                 Request.held_at.is_not(None),
-                Request.state.in_(HOLDING),
             )
         )
     )

@@ -53,7 +53,7 @@ def jobs(session: Session, before: datetime) -> list[Job]:
         Request.id == JobRequest.request_id,
         or_(
             and_(Request.state.in_(UNDECIDED), ~newer),
-            and_(Request.held_at.is_not(None), Request.state.in_(adapters.HOLDING)),
+            Request.held_at.is_not(None),
         ),
     )
     query = select(Job).where(

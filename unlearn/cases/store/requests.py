@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
 from unlearn.cases.store import errands
 from unlearn.cases.store.rows import add_rows
+from unlearn.cases.tables import HELD as IS_HELD
 from unlearn.cases.tables import OPEN as IS_OPEN
 from unlearn.cases.tables import Adapter, Job, JobRequest, Request
 from unlearn.cases.views import UNANSWERED, JobState, JobSummary, Progress, RequestState, RequestView
@@ -79,6 +80,11 @@ WHOSE = Request.controller_id.in_(bindparam("controllers", expanding=True))
 BUSY = select(Request.controller_id, Request.subject_hash, Request.id).where(
     WHOSE, Request.subject_hash.in_(bindparam("subjects", expanding=True)), IS_OPEN
 )
+HELD = (
+    select(Request.controller_id, Request.subject_hash, Request.id)
+    .where(WHOSE, Request.subject_hash.in_(bindparam("subjects", expanding=True)), IS_HELD)
+    .order_by(Request.held_at.desc(), Request.id)
+)
 CALLED = select(Request.controller_id, Request.external_id, Request.id, Request.subject_hash).where(
     WHOSE, Request.external_id.in_(bindparam("names", expanding=True))
 )
@@ -92,9 +98,21 @@ def add_many(session: Session, made: Iterable[Request]) -> None:
 
 def open_for(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Of these pairs of controller and subject, those with an open request, and its id."""
+    return _of(session, BUSY, whose)
+
+
+def held(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Of these pairs of controller and subject, those under a legal hold, and the request that was held first.
+
+    The hold is the subject's: it counts whatever becomes of the request that it was put on.
+    """
+    return _of(session, HELD, whose)
+
+
+def _of(session: Session, query: Executable, whose: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     asked = set(whose)
     given = {"controllers": sorted({one for one, _ in asked}), "subjects": sorted({one for _, one in asked})}
-    found = {(controller, subject): id_ for controller, subject, id_ in session.connection().execute(BUSY, given)}
+    found = {(controller, subject): id_ for controller, subject, id_ in session.connection().execute(query, given)}
     return {pair: id_ for pair, id_ in found.items() if pair in asked}
 
 
@@ -224,10 +242,17 @@ SUMMARIES = (
 
 
 def views(session: Session, rows: Iterable[Request]) -> list[RequestView]:
-    """The requests with their jobs."""
+    """The requests with their jobs, and with the hold that those wait for which have none to do."""
     rows = list(rows)
     jobs = _summaries(session, [row.id for row in rows])
-    return [view(row, jobs.get(row.id, ())) for row in rows]
+    idle = [row for row in rows if row.state == "pending" and not any(map(_is_open, jobs.get(row.id, ())))]
+    holds = held(session, [(row.controller_id, row.subject_hash) for row in idle]) if idle else {}
+    waiting = {row.id: holds.get((row.controller_id, row.subject_hash)) for row in idle}
+    return [view(row, jobs.get(row.id, ()), waiting.get(row.id)) for row in rows]
+
+
+def _is_open(job: JobSummary) -> bool:
+    return job.state in ("queued", "running")
 
 
 def _summaries(session: Session, request_ids: Sequence[str]) -> dict[str, list[JobSummary]]:
@@ -240,8 +265,8 @@ def _summaries(session: Session, request_ids: Sequence[str]) -> dict[str, list[J
     return jobs
 
 
-def view(row: Request, jobs: Sequence[JobSummary] = ()) -> RequestView:
-    """The request with these jobs."""
+def view(row: Request, jobs: Sequence[JobSummary] = (), held_by: str | None = None) -> RequestView:
+    """The request with these jobs, and the held request for whose lifting it waits."""
     return RequestView(
         id=row.id,
         external_id=row.external_id,
@@ -256,6 +281,7 @@ def view(row: Request, jobs: Sequence[JobSummary] = ()) -> RequestView:
         extension_reason=row.extension_reason,
         held_at=row.held_at,
         hold_reason=row.hold_reason,
+        held_by=held_by,
         decision=row.decision,
         created_at=row.created_at,
         updated_at=row.updated_at,
