@@ -37,7 +37,8 @@ from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
 from unlearn.storage import Handover, Loan, Vault
 from unlearn.tracking.review import write_review
-from unlearn.tracking.runs import Run, open_run
+from unlearn.tracking.runs import open_run
+from unlearn.tracking.view import View
 from unlearn.weights import read_base
 
 log = logging.getLogger(__name__)
@@ -79,11 +80,10 @@ def fulfil(job_id: str, *, desk: Desk, settings: Settings, owner: str) -> None:
 def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
     workshop = settings.home / "jobs" / claim.job_id / f"f{claim.fence}"
     handover = Handover(desk.vault, _state(claim, settings), claim.job_id, claim.fence)
-    run: Run | None = None
+    run = _run(desk, claim, settings)
     try:
         with Heart(desk, claim, settings.heartbeat_seconds) as heart, Loan(settings) as loan, handover:
-            run = _open_run(claim, settings)
-            desk.started_run(claim, run.id)
+            _describe(run, claim)
             follower = Follower(desk, claim, heart, run)
             if claim.kind == "shadows":
                 _make_shadows(desk, claim, settings, loan, follower, run)
@@ -103,6 +103,8 @@ def _carry_out(claim: Claim, desk: Desk, settings: Settings) -> None:
     except (BadInput, ErasureFailed) as error:
         if _fail(desk, claim, run, str(error), final=True):
             handover.remove()
+    except Unavailable as error:
+        _put_off(desk, claim, run, settings, str(error))
     except Exception as error:
         # The message may hold anything; the log keeps the trace, the database only the kind.
         log.exception("job %s: attempt %d failed", claim.job_id, claim.attempt)
@@ -217,7 +219,7 @@ def _drop(vault: Vault, claim: Claim, case: Case, is_gone: Callable[[str], bool]
             vault.replace(table, _table(vault, claim))
 
 
-def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, follower: Follower, run: Run) -> None:
+def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, follower: Follower, run: View) -> None:
     """Fit the folds and keep their signals; folds that an earlier worker finished here are not fitted again.
 
     Raises:
@@ -334,14 +336,22 @@ def _give_back(desk: Desk, claim: Claim) -> None:
         log.warning("job %s: could not be handed back; its lease will run out", claim.job_id)
 
 
-def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool) -> bool:
+def _put_off(desk: Desk, claim: Claim, run: View, settings: Settings, reason: str) -> None:
+    """Leave the job for later, since something was away: that is no fault of the attempt's."""
+    log.warning("job %s: put off: %s", claim.job_id, reason)
+    run.finish(failed=True)
+    try:
+        _outlasting(lambda: desk.put_off(claim, reason), settings.lease_seconds)
+    except LeaseLost:
+        log.warning("job %s: lease lost before it was put off", claim.job_id)
+    except Unavailable as error:
+        log.warning("job %s: could not be put off, its lease will run out: %s", claim.job_id, error)
+
+
+def _fail(desk: Desk, claim: Claim, run: View, reason: str, *, final: bool) -> bool:
     """End an attempt that broke; whether the database took it."""
     log.error("job %s: attempt %d failed: %s", claim.job_id, claim.attempt, reason)
-    if run is not None:
-        try:
-            run.finish(failed=True)
-        except Exception:
-            log.exception("job %s: MLflow run %s could not be closed", claim.job_id, run.id)
+    run.finish(failed=True)
     try:
         desk.fail(claim, reason, final=final)
         return True
@@ -352,21 +362,29 @@ def _fail(desk: Desk, claim: Claim, run: Run | None, reason: str, *, final: bool
     return False
 
 
-def _open_run(claim: Claim, settings: Settings) -> Run:
+def _run(desk: Desk, claim: Claim, settings: Settings) -> View:
+    """The job's run, not yet opened; once it is, the database has its id before anything is told."""
     tags = {
         "unlearn.request": ",".join(claim.request_ids),
         "unlearn.adapter": claim.adapter.name,
         "unlearn.job": claim.job_id,
         "unlearn.attempt": str(claim.attempt),
     }
-    run = open_run(
-        settings.effective_mlflow_uri,
-        settings.mlflow_experiment,
-        settings.home / "mlartifacts",
-        f"{claim.adapter.name} {claim.job_id}",
-        tags,
+    return View(
+        partial(
+            open_run,
+            settings.effective_mlflow_uri,
+            settings.mlflow_experiment,
+            settings.home / "mlartifacts",
+            f"{claim.adapter.name} {claim.job_id}",
+            tags,
+        ),
         claim.mlflow_run_id,
+        lambda run_id: desk.started_run(claim, run_id),
     )
+
+
+def _describe(run: View, claim: Claim) -> None:
     policy = _policy(claim)
     run.params(
         {
@@ -377,7 +395,6 @@ def _open_run(claim: Claim, settings: Settings) -> Run:
             "adapter_sha256": claim.adapter.current.sha256,
         }
     )
-    return run
 
 
 def _flat(data: dict[str, Any]) -> dict[str, Any]:
@@ -392,7 +409,7 @@ def _flat(data: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _record(run: Run, outcome: Outcome) -> None:
+def _record(run: View, outcome: Outcome) -> None:
     """Everything a reviewer opens: verdict, report, figure, the candidate itself."""
     run.tag({"unlearn.verdict": outcome.verdict, "unlearn.adapter_sha256": outcome.adapter.sha256})
     run.params({"records_forgotten": outcome.report["records_forgotten"], "method": outcome.report["method"]})

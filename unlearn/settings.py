@@ -219,7 +219,12 @@ class Settings(BaseSettings):
         ge=60,
         description="Seconds after which an attempt of a job is killed; the same for API, workers and maintenance.",
     )
-    max_attempts: int = Field(default=3, ge=1, description="How often a job may be started before a person decides.")
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="How often a job may be started before a person decides; one that something was away for counts "
+        "once in three hours.",
+    )
 
     def __init__(self, **given: Any) -> None:
         """Read the environment; `given` goes before it.

@@ -82,12 +82,62 @@ def test_attempts_are_bounded_and_then_a_person_decides(desk, adapter, company, 
     assert desk.request(request.id).state == "needs_review"
 
 
-def test_a_failure_that_is_not_final_goes_back_to_the_queue_with_a_doorbell(desk, adapter, company):
+def test_a_failure_that_is_not_final_goes_back_to_the_queue_and_is_rung_for_after_a_pause(
+    desk, adapter, company, clock
+):
     _, job_id = submit(desk, company)
     desk.rung([outbox_id for outbox_id, _ in desk.doorbells()])
     desk.fail(work(desk, job_id), "the disk was full", final=False)
     assert (desk.job(job_id).state, desk.job(job_id).error) == ("queued", "the disk was full")
+    clock.forward(20)
+    assert (desk.sweep(), desk.claim_first("w2")) == (0, None)
+    clock.forward(20)
+    assert desk.sweep() == 1
     assert [job for _, job in desk.doorbells()] == [job_id]
+    assert desk.claim_first("w2").attempt == 2
+
+
+def test_what_is_away_puts_a_job_off_for_ever_longer_and_counts_once_in_hours(desk, adapter, company, clock):
+    request, job_id = submit(desk, company)
+    began, pauses, attempts = clock.now, [], []
+    while (job := desk.job(job_id)).state != "failed":
+        asked = clock.now
+        while (claim := desk.claim_first("w")) is None:
+            clock.forward(1)
+        pauses.append((clock.now - asked).total_seconds())
+        attempts.append(job.attempt)
+        desk.put_off(claim, "the object store can't be reached")
+    assert pauses[1] <= 13
+    assert pauses[2] >= 7
+    assert 450 <= max(pauses) <= 751
+    assert attempts == sorted(attempts)
+    assert set(attempts) == {0, 1, 2}
+    assert 9 < (clock.now - began).total_seconds() / 3600 < 10
+    assert len(pauses) < 100
+    assert desk.request(request.id).state == "needs_review"
+
+
+def test_a_paused_job_keeps_no_other_of_its_adapter_waiting_and_nobody_joins_it(desk, inputs, people, clock):
+    desk.register_adapter("bot", **inputs, policy={"schedule": {"coalescing_seconds": 60}})
+    first = desk.submit(people[0])
+    clock.forward(61)
+    desk.put_off(desk.claim_first("w"), "the object store can't be reached")
+    second = desk.submit(people[1])
+    assert second.jobs[0].id != first.jobs[0].id
+    clock.forward(61)
+    desk.put_off(desk.claim_first("w"), "the object store can't be reached")
+    assert desk.claim_first("w").request_ids == (second.id,)
+
+
+def test_an_erasing_waits_for_a_shadow_table_that_pauses(desk, inputs, people, clock):
+    desk.register_adapter("bot", **inputs, policy={"targets": {"shadows_at_registration": True}})
+    desk.submit(people[0])
+    making = desk.claim_first("w")
+    assert making.kind == "shadows"
+    desk.put_off(making, "the object store can't be reached")
+    assert desk.claim_first("w") is None
+    clock.forward(20)
+    assert desk.claim_first("w").job_id == making.job_id
 
 
 def test_a_final_failure_ends_the_job_at_once(desk, adapter, company):

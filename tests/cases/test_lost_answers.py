@@ -112,12 +112,42 @@ def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
     brief = settings.model_copy(update={"lease_seconds": 0.01})
     monkeypatch.setattr("unlearn.fulfilment.AGAIN_SECONDS", 0.02)
     faltering(desk, monkeypatch, "release", *[CUT] * 9, after=False)
-    faltering(desk, monkeypatch, "fail", CUT, after=False)
+    faltering(desk, monkeypatch, "put_off", *[CUT] * 9, after=False)
     fulfil(job_id, desk=desk, settings=brief, owner="w1")
     assert desk.job(job_id).state == "running"
     clock.forward(91)
     desk.sweep()
     assert desk.job(job_id).state == "queued"
+
+
+def test_what_is_away_for_a_moment_puts_a_job_off_and_costs_no_attempt(
+    desk, settings, adapter, company, attempted, monkeypatch, clock
+):
+    request, job_id = submit(desk, company)
+    with monkeypatch.context() as patch:
+        patch.setattr("unlearn.fulfilment._case", lambda *_: (_ for _ in ()).throw(Unavailable("the store is away")))
+        desk.rung([outbox for outbox, _ in desk.doorbells()])
+        fulfil(job_id, desk=desk, settings=settings, owner="w1")
+    assert desk.doorbells() == []
+    assert (desk.job(job_id).state, desk.job(job_id).attempt, desk.job(job_id).error) == (
+        "queued",
+        0,
+        "the store is away",
+    )
+    fulfil(job_id, desk=desk, settings=settings, owner="w1")  # too early: it finds nothing to claim
+    clock.forward(20)
+    desk.sweep()
+    assert [job for _, job in desk.doorbells()] == [job_id]
+    fulfil(job_id, desk=desk, settings=settings, owner="w1")
+    assert (desk.request(request.id).state, desk.job(job_id).attempt) == ("completed", 1)
+
+
+def test_an_attempt_goes_on_without_mlflow(desk, settings, adapter, company, attempted):
+    request, job_id = submit(desk, company)
+    nowhere = settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:1"})
+    fulfil(job_id, desk=desk, settings=nowhere, owner="w1")
+    assert (desk.request(request.id).state, desk.job(job_id).attempt) == ("completed", 1)
+    assert desk.job(job_id).mlflow_run_id is None
 
 
 @pytest.mark.parametrize("after", [True, False], ids=["took it", "did not take it"])

@@ -348,11 +348,13 @@ def test_a_store_that_is_away_delays_a_job_and_spoils_none(machine, inputs, peop
     def away(*_given, **_more):
         raise Unavailable("the object store can't be used")
 
+    api.rung([outbox for outbox, _ in api.doorbells()])
     with monkeypatch.context() as patch:
         patch.setattr(objects, "read", away)
         fulfil(request.jobs[0].id, desk=worker, settings=worker.settings, owner="w")
     job = api.job(request.jobs[0].id)
-    assert (job.state, job.attempt) == ("queued", 1)
+    assert (job.state, job.attempt, job.error) == ("queued", 0, "the object store can't be used")
+    assert api.doorbells() == []  # it pauses
 
 
 def made_table(path: Path, *records: str) -> Path:

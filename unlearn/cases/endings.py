@@ -5,8 +5,9 @@ Speaks no SQL of its own and decides nothing about leases.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,6 +17,12 @@ from unlearn.cases.store import jobs, ledger, requests, turns
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import Own
 from unlearn.evidence.ledger import findings_digest, report_digest
+
+PATIENCE = timedelta(hours=3)
+"""How long something that an attempt needs may be away until that counts as one attempt."""
+
+SHORTEST, LONGEST = timedelta(seconds=10), timedelta(minutes=10)
+"""Of the pauses before another attempt."""
 
 
 def judge(
@@ -67,26 +74,66 @@ def _outcomes(findings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"findings": {finding["gate"]: finding["outcome"] for finding in findings}}
 
 
-def break_off(session: Session, job: Job, reason: str, now: datetime, *, over: bool) -> None:
-    """End an attempt without a verdict: the job goes back to the queue, or has failed when it is `over`."""
+def break_off(
+    session: Session, job: Job, reason: str, now: datetime, *, over: bool, pause: timedelta = timedelta()
+) -> None:
+    """End an attempt without a verdict: the job goes back to the queue, or has failed when it is `over`.
+
+    Another attempt begins after the pause.
+    """
     request_ids = [request.id for request in jobs.requests_of(session, job.id)]
     facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence, "final": over}
     ledger.append(session, now, "attempt_failed", facts, request_ids)
+    job.away_since = None
     jobs.end(session, job, "failed" if over else "queued", now, error=reason)
     if over:
         settle(session, job, request_ids, now)
+    elif pause:
+        _later(session, job, pause, now)
     else:
         jobs.ring(session, job.id, now)
 
 
+def put_off(session: Session, job: Job, reason: str, now: datetime, *, over: bool) -> None:
+    """End an attempt because something that it needs was away: the job goes back to the queue for a while.
+
+    The longer it is away, the longer the pauses. The attempt counts only once that has gone on for `PATIENCE`; when the
+    job is `over` by then, it has failed.
+    """
+    job.away_since = job.away_since or now
+    away = now - job.away_since
+    if away > PATIENCE:
+        break_off(session, job, reason, now, over=over, pause=pause_of(LONGEST))
+        return
+    _interrupted(session, job, now)
+    jobs.end(session, job, "queued", now, error=reason)
+    _later(session, job, pause_of(away), now)
+
+
+def pause_of(about: timedelta) -> timedelta:
+    """A pause of about so long, within its bounds; by chance, so that many jobs do not come back at one moment."""
+    return min(max(about, SHORTEST), LONGEST) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+def _later(session: Session, job: Job, pause: timedelta, now: datetime) -> None:
+    """Let the job be ready after a pause, when the sweep rings for it; the adapter's others go on."""
+    job.ready_at = now + pause
+    session.flush()
+    turns.ring_next(session, job.adapter_id, now)
+
+
 def interrupt(session: Session, job: Job, now: datetime) -> None:
     """End an attempt that somebody stopped: the job goes back to the queue, and the attempt does not count."""
+    _interrupted(session, job, now)
+    jobs.end(session, job, "queued", now)
+    jobs.ring(session, job.id, now)
+
+
+def _interrupted(session: Session, job: Job, now: datetime) -> None:
     request_ids = [request.id for request in jobs.requests_of(session, job.id)]
     facts = {"job": job.id, "attempt": job.attempt, "fence": job.fence}
     ledger.append(session, now, "attempt_interrupted", facts, request_ids)
     job.attempt -= 1
-    jobs.end(session, job, "queued", now)
-    jobs.ring(session, job.id, now)
 
 
 def settle(session: Session, job: Job, request_ids: Sequence[str], now: datetime) -> None:

@@ -213,8 +213,9 @@ class Request(Table):
 class Job(Table):
     """One piece of work on one adapter, an erasing or the making of its shadow table; one at a time runs on it.
 
-    `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it. `policy` is used in
-    the place of the adapter's; `candidate` is the directory of weights that the guards did not release. `stages` are
+    `due_at` is that of its most urgent request; before `ready_at` it waits for requests to join it, or for another
+    attempt. `away_since` is when something that its attempts need was first found away. `policy` is used in the place
+    of the adapter's; `candidate` is the directory of weights that the guards did not release. `stages` are
     the seconds that its attempts spent in each stage they left, `stage_since` is when the present one began. `erased`
     says which records left which corpus, by id. From `purging_at` on, what it left behind is being purged.
     """
@@ -236,6 +237,7 @@ class Job(Table):
     base_version: Mapped[int | None] = mapped_column(Integer)
     due_at: Mapped[datetime | None]
     ready_at: Mapped[datetime | None]
+    away_since: Mapped[datetime | None]
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     candidate: Mapped[str | None] = mapped_column(Text)
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)

@@ -39,9 +39,9 @@ class Run:
         for start in range(0, len(params), MOST_PARAMS):
             self.client.log_batch(self.id, params=params[start : start + MOST_PARAMS])
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at `step`."""
-        now = int(time.time() * 1000)
+    def metrics(self, values: Mapping[str, float], step: int = 0, at: float | None = None) -> None:
+        """Log metrics at `step`, of the moment `at` (seconds since 1970), or of now."""
+        now = int((time.time() if at is None else at) * 1000)
         self.client.log_batch(self.id, metrics=[Metric(key, float(v), now, step) for key, v in values.items()])
 
     def curve(self, name: str) -> dict[int, float]:

@@ -240,11 +240,18 @@ class Work(Data):
             endings.settle(session, job, claim.request_ids, now)
 
     def fail(self, claim: Claim, reason: str, *, final: bool) -> None:
-        """End an attempt that broke: back to the queue, or for good when `final` or when all attempts are spent."""
+        """End an attempt that broke: back to the queue, for a while, or for good if `final` or all are spent."""
         with self.store.writing() as session:
             job = self._held(session, claim)
             over = final or self._spent(job)
-            endings.break_off(session, job, reason, self._clock(), over=over)
+            pause = endings.pause_of(endings.SHORTEST * 3**job.attempt)
+            endings.break_off(session, job, reason, self._clock(), over=over, pause=pause)
+
+    def put_off(self, claim: Claim, reason: str) -> None:
+        """End an attempt for which a part of the service was away; it counts only once that has gone on for hours."""
+        with self.store.writing() as session:
+            job = self._held(session, claim)
+            endings.put_off(session, job, reason, self._clock(), over=self._spent(job))
 
     def give_back(self, claim: Claim) -> None:
         """Put a job back whose worker is told to stop: it did not break, so that the attempt does not count."""

@@ -70,7 +70,7 @@ def gathering(session: Session, adapter_id: str, now: datetime) -> Job | None:
         Job.kind == "erasure",
         Job.state == "queued",
         Job.ready_at > now,
-        Job.attempt == 0,
+        Job.fence == 0,
         Job.policy.is_(None),
     )
     return session.scalars(query.order_by(Job.created_at, Job.id).limit(1).with_for_update(key_share=True)).first()

@@ -95,8 +95,10 @@ def ring_next(session: Session, adapter_id: str, now: datetime) -> None:
 
 
 def unheard(session: Session, before: datetime, now: datetime) -> list[str]:
-    """Ids of ready jobs, each the next of an idle adapter, with no doorbell waiting or sent since `before`."""
-    heard = exists().where(Doorbell.job_id == Job.id, or_(Doorbell.sent_at.is_(None), Doorbell.sent_at > before))
+    """Ids of ready jobs, each the next of an idle adapter, with no doorbell waiting, or sent since `before` and since
+    the job is ready."""
+    lately = and_(Doorbell.sent_at > before, or_(Job.ready_at.is_(None), Doorbell.sent_at >= Job.ready_at))
+    heard = exists().where(Doorbell.job_id == Job.id, or_(Doorbell.sent_at.is_(None), lately))
     return list(session.scalars(select(Job.id).where(_ready(now), _idle(), ~_more_urgent(now), ~heard)))
 
 
@@ -106,7 +108,7 @@ def _next(session: Session, adapter_id: str, now: datetime) -> str | None:
 
 
 def _ready(now: datetime, job: type[Job] = Job) -> ColumnElement[bool]:
-    """Whether it is queued and gathers no more."""
+    """Whether it is queued, gathers no more and does not pause."""
     return and_(job.state == "queued", or_(job.ready_at.is_(None), job.ready_at <= now))
 
 
@@ -122,10 +124,11 @@ def _idle() -> ColumnElement[bool]:
 
 
 def _more_urgent(now: datetime) -> ColumnElement[bool]:
-    """Whether another job of the adapter is ready and comes first."""
+    """Whether another job of the adapter is ready and comes first, or makes the shadow table after a pause."""
     other = aliased(Job)
     first = tuple_(*_order(other)) < tuple_(*_order())
-    return exists().where(other.adapter_id == Job.adapter_id, _ready(now, other), first)
+    comes = or_(_ready(now, other), and_(other.state == "queued", other.kind == "shadows"))
+    return exists().where(other.adapter_id == Job.adapter_id, comes, first)
 
 
 def _order(job: type[Job] = Job) -> tuple[SQLColumnExpression[Any], ...]:
