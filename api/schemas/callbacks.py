@@ -54,7 +54,9 @@ class MessageOut(Out):
 
     id: str = Field(description="The same on every attempt (`webhook-id`).", examples=["msg_51c0e1d2b3a4958677869504"])
     kind: Literal["callback", "opendsr", "deploy"]
-    target: str = Field(description="The address's id, or the hook's name.")
+    target: str = Field(
+        description="The address's id, the hook's name, or the host and a digest of one that came with a request."
+    )
     event: str = Field(examples=["request.completed"])
     about: str = Field(description="Id of the request or the adapter.")
     state: ErrandState

@@ -17,6 +17,8 @@ from polling import until
 from servers import Answer, Server
 from unlearn.cases import telling
 from unlearn.cases.desk import Desk
+from unlearn.cases.desk.requests import Wish
+from unlearn.cases.ids import new_id
 from unlearn.cases.sealing import seal, unseal
 from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.deploy import Vllm
@@ -144,6 +146,27 @@ def test_only_an_address_of_the_company_that_takes_messages_gets_a_new_secret(de
     desk.disable_endpoint(view.id)
     with pytest.raises(Conflict, match="add it again"):
         desk.rotate_secret(view.id)
+
+
+def test_what_the_receiver_of_one_company_answers_keeps_no_other_company_or_address_waiting(desk):
+    alpha, beta = (
+        desk.authenticate(desk.create_key(name, ["requests:write"], controller=name)[1]) for name in ("alpha", "beta")
+    )
+
+    def ask(by, place):
+        told = (f"https://hooks.saas.example/{place}",)
+        desk.submit_once(Wish("email:x@example.org", external_id=new_id("ext"), callback_urls=told), by=by)
+
+    ask(alpha, "wrong")
+    failed = desk.take_errand()
+    desk.errand_failed(failed, "the receiver answered 404", retry_after=7200)
+    assert failed.target.startswith("hooks.saas.example#")
+    assert "wrong" not in failed.target
+    ask(beta, "wrong")
+    ask(alpha, "right")
+    ask(alpha, "wrong")
+    assert [desk.take_errand().target == failed.target for _ in range(2)] == [True, False]
+    assert desk.take_errand() is None
 
 
 def test_a_failed_message_is_sent_again_under_its_id_and_then_given_up(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, case, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from unlearn.cases.ids import new_id
@@ -64,9 +65,14 @@ def tell_many(session: Session, requests: Sequence[Request], event: str, now: da
                 "request_status": OPENDSR_STATUS[cast("RequestState", request.state)],
                 "expected_completion_time": rfc3339(request.due_at),
             }
-            host = urlsplit(url).netloc[:LONGEST_TARGET]
-            _add(session, request.controller_id, "opendsr", host, event, request.id, told, now)
+            _add(session, request.controller_id, "opendsr", _named(url), event, request.id, told, now)
     session.flush()
+
+
+def _named(url: str) -> str:
+    """What stands for an address that came with a request: its host, and a digest that tells its addresses apart."""
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return f"{urlsplit(url).netloc[: LONGEST_TARGET - 13]}#{digest}"
 
 
 def deploy(
@@ -114,16 +120,19 @@ def _add(
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """What could be run now: an address is left alone while an attempt is under way there, and after a failed one.
 
+    What the receiver of one company answers keeps no other company waiting; hooks are all companies'.
     A failed deployment keeps no other waiting, since what a server refuses may be about that one adapter. An attempt
     that is under way has said nothing yet, so that its errand has no error.
     """
-    busy = select(Errand.kind, Errand.target).where(
+    whose = case((Errand.kind == "deploy", ""), else_=Errand.controller_id)
+    place = whose, Errand.kind, Errand.target
+    busy = select(*place).where(
         Errand.state == "waiting",
         Errand.next_at > now,
         Errand.attempts > 0,
         or_(Errand.kind != "deploy", Errand.last_error.is_(None)),
     )
-    return Errand.state == "waiting", Errand.next_at <= now, tuple_(Errand.kind, Errand.target).not_in(busy)
+    return Errand.state == "waiting", Errand.next_at <= now, tuple_(*place).not_in(busy)
 
 
 def next_due(session: Session, now: datetime) -> str | None:
