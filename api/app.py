@@ -6,10 +6,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import adapters, callbacks, explained, health, jobs, keys, ledger, metrics, opendsr, register, requests
 from api.access import Access
+from api.dependencies import known_query
 from api.opendsr_answers import Signed
 from api.problems import Gate, install
 from api.traces import Spans
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=life,
         redirect_slashes=False,  # it would lead to whatever host and scheme the client's headers name
+        dependencies=[Depends(known_query)],
     )
     for part in (requests, adapters, register, ledger, jobs, callbacks, keys, metrics, opendsr, health, explained):
         app.include_router(part.router)

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.access import exchange
@@ -16,6 +17,32 @@ from workers.relay import Relay
 
 
 # All of these are coroutines, since FastAPI takes a plain function to a thread of its pool and back.
+async def known_query(request: Request) -> None:
+    """Refuse query parameters that the address does not take, or that come twice: a typo would widen a list unseen.
+
+    Raises:
+        RequestValidationError: names those there are, and nothing that was sent.
+        Unauthenticated: nobody known asks, where a key is needed.
+    """
+    if not request.scope["query_string"]:
+        return
+    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    names = [one["name"] for one in described.get("parameters", ()) if one["in"] == "query"]
+    given = [name for name, _ in request.query_params.multi_items()]
+    faults = [
+        {"type": "repeated_parameter", "loc": ("query", name), "msg": "it is given more than once; give it once"}
+        for name in names
+        if given.count(name) > 1
+    ]
+    if not set(given) <= set(names):
+        there = f"there are {', '.join(names)}" if names else "there are none"
+        faults.append({"type": "unknown_parameter", "loc": ("query",), "msg": f"a parameter is unknown; {there}"})
+    if faults and described.get("security"):
+        await _who(request, await _bearer(request))
+    if faults:
+        raise RequestValidationError(faults)
+
+
 async def _desk(request: Request) -> Desk:
     return cast("Desk", request.app.state.desk)
 

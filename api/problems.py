@@ -58,7 +58,7 @@ def answers(*statuses: int, keyed: bool = True) -> dict[int | str, dict[str, Any
         keyed: whether it takes an API key or a token, whose issuer may be out of reach.
     """
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    all_of_them = sorted({*statuses, 500, *({401, 503} if keyed else ())})
+    all_of_them = sorted({*statuses, 422, 500, *({401, 503} if keyed else ())})
     return {s: {"description": HTTPStatus(s).phrase, "model": Problem, "content": content} for s in all_of_them}
 
 

@@ -269,6 +269,30 @@ def test_health_is_the_process_and_readiness_names_what_is_missing(api):
     assert "broker" in problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/v1/requests?due_befor=2026-01-01T00:00:00Z", "query"),
+        ("/v1/requests?state=pending&state=completed", "query/state"),
+        ("/v1/requests?state=pending&customer%3Ac-0001=1", "query"),
+        ("/v1/adapters?name=bot", "query"),
+        ("/v1/register?from=2026-01-01&from_=x", "query"),
+        ("/healthz?verbose", "query"),
+    ],
+)
+def test_a_query_parameter_that_is_unknown_or_given_twice_is_refused_by_its_place(api, path, pointer):
+    problem = is_problem(api.get(path), 422, "bad-input")
+    assert [fault["pointer"] for fault in problem["errors"]] == [pointer]
+    assert "c-0001" not in str(problem)
+    assert "befor=" not in str(problem)
+
+
+def test_query_parameters_that_an_address_takes_are_taken_also_by_their_alias(api):
+    assert api.get("/v1/requests?state=pending&limit=3&held=false").status_code == 200
+    assert api.get("/v1/register?from=2026-01-01&to=2026-02-01&format=jsonl").status_code == 200
+    assert api.get("/v1/requests?").status_code == 200
+
+
 def test_the_openapi_document_has_an_example_and_its_problems_for_every_endpoint(api):
     document = api.get("/openapi.json").json()
     assert document["paths"]  # which they are: test_scopes

@@ -72,6 +72,9 @@ RIGHTS = {
 }
 """Which scopes are let in beside `admin`, and a body that is well formed."""
 
+SIZES = {"/v1/ledger/proof/{seq}": {"size": 1}, "/v1/ledger/consistency": {"old": 0, "new": 1}}
+"""What must be in an address's query."""
+
 OPEN_TO_ALL = {
     "/healthz",
     "/readyz",
@@ -86,8 +89,7 @@ def ask(api, method, path, body, token=None, **names):
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     given = {"json": body} if body is not None else {}
     place = {"id": "nothing", "name": "nothing", "subject_request_id": GUID, "seq": 1} | names
-    sizes = {"size": 1, "old": 0, "new": 1}
-    return api.request(method, path.format(**place), headers=headers, params=sizes, **given)
+    return api.request(method, path.format(**place), headers=headers, params=SIZES.get(path), **given)
 
 
 def kind_of(answer):
@@ -109,6 +111,11 @@ def test_nobody_gets_in_without_a_good_key(api, method, path):
         assert answer.status_code == 401
         assert kind_of(answer) == "unauthenticated"
         assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_nobody_without_a_key_learns_which_parameters_there_are(api):
+    del api.headers["Authorization"]
+    assert kind_of(api.get("/v1/requests?bogus=1")) == "unauthenticated"
 
 
 @pytest.fixture
