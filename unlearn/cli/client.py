@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from unlearn.settings import Settings
 
 OPEN = frozenset({"pending", "in_progress"})
 POLL_SECONDS = 0.25
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+KEY = re.compile(r"[!-~]+")
+"""Of an API key, or of an issuer's token."""
 
 
 class Client:
@@ -32,7 +36,7 @@ class Client:
             raise BadInput(f"'{url}' is not a URL: {error}") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise BadInput(f"'{url}' is not the URL of a service; give one such as http://127.0.0.1:8000")
-        headers = {"Authorization": f"Bearer {key}"} if (key := key or _own_key()) else {}
+        headers = {"Authorization": f"Bearer {_checked(key)}"} if (key := key or _own_key()) else {}
         self._http = httpx.Client(base_url=parsed, timeout=timeout, trust_env=False, headers=headers)
         self.url = url
 
@@ -44,11 +48,11 @@ class Client:
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON at `path`."""
-        return self._send("GET", path, params=_given(params)).json()
+        return self._json(self._send("GET", path, params=_given(params)))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Send `body` as JSON; the JSON that comes back."""
-        return self._send("POST", path, json=body).json()
+        return self._json(self._send("POST", path, json=body))
 
     def download(self, path: str) -> bytes:
         """The bytes at `path`."""
@@ -59,7 +63,7 @@ class Client:
         draft = out.with_name(f".{out.name}.part")
         try:
             with self._http.stream("GET", path, params=_given(params)) as response, draft.open("wb") as file:
-                if response.is_error:
+                if not response.is_success:
                     response.read()
                     raise _error(response)
                 for chunk in response.iter_bytes():
@@ -98,9 +102,15 @@ class Client:
             response = self._http.request(method, path, **given)
         except httpx.HTTPError as error:
             raise self._silent(error) from None
-        if response.is_error:
+        if not response.is_success:
             raise _error(response)
         return response
+
+    def _json(self, response: httpx.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError:
+            raise BadInput(f"what answers at {self.url} does not speak JSON; is this the service's URL?") from None
 
     def _silent(self, error: httpx.HTTPError) -> Unavailable:
         return Unavailable(
@@ -113,12 +123,25 @@ def _given(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}
 
 
+def known_as(text: str) -> str:
+    """An id of a request as it was given, which becomes part of an address; BadInput if it is none."""
+    if not ID.fullmatch(text):
+        raise BadInput("the request's id must be letters, digits, '_' and '-', such as req_0b1c2d3e4f5061728394a5b6")
+    return text
+
+
 def parse_subject(subject: str) -> dict[str, str]:
     """ "type:value" as the API takes it; BadInput if it is spelled otherwise."""
     kind, colon, value = subject.partition(":")
     if not colon or not kind.strip() or not value.strip():
         raise BadInput("the subject must be type:value, such as customer:c-0017")
     return {"type": kind, "value": value}
+
+
+def _checked(key: str) -> str:
+    if not KEY.fullmatch(key):
+        raise BadInput("the API key holds characters that no key has; check UNLEARN_API_KEY, or make one anew")
+    return key
 
 
 def _own_key() -> str | None:

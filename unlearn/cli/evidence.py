@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unlearn.cli.client import Client
+from unlearn.cli.client import Client, known_as
 from unlearn.errors import BadInput, UnlearnError
 
 HERE = "http://127.0.0.1:8000"
@@ -41,7 +41,7 @@ def export(
     if request is not None:
         if adapter is not None:
             raise BadInput("--adapter is for a period; a request's export has all of its adapters")
-        save(url, f"/v1/requests/{request}/export", {}, out or Path(f"{request}.zip"), as_json)
+        save(url, f"/v1/requests/{known_as(request)}/export", {}, out or Path(f"{request}.zip"), as_json)
         return
     path = out or Path("register.csv")
     if path.suffix not in REGISTERS:

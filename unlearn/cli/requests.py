@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from unlearn.cli.client import Client, parse_subject
+from unlearn.cli.client import Client, known_as, parse_subject
 from unlearn.cli.evidence import save
 
 app = typer.Typer(help="Deletion requests of a running service.", no_args_is_help=True)
@@ -17,7 +18,7 @@ app = typer.Typer(help="Deletion requests of a running service.", no_args_is_hel
 Url = Annotated[str, typer.Option("--url", envvar="UNLEARN_URL", help="Where the service answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow it to its end; exits with 3 if a person must decide.")]
-Id = Annotated[str, typer.Argument(help="The request's id.", metavar="REQUEST")]
+Id = Annotated[str, typer.Argument(help="The request's id.", metavar="REQUEST", callback=known_as)]
 Subject = Annotated[str, typer.Argument(help="Whom to forget: type:value, such as customer:c-0017.")]
 Reason = Annotated[str, typer.Option(help="Why, in writing; it is kept, so name nobody.")]
 HERE = "http://127.0.0.1:8000"
@@ -72,7 +73,7 @@ def listing(
     subject: Annotated[str | None, typer.Option(help="Only this person's: type:value.")] = None,
     adapter: Annotated[str | None, typer.Option(help="Only with a job on this adapter.")] = None,
     overdue: Annotated[bool, typer.Option("--overdue", help="Only what should have been answered by now.")] = False,
-    due_within: Annotated[int | None, typer.Option(min=0, help="Only what is due within so many days.")] = None,
+    due_within: Annotated[int | None, typer.Option(min=0, max=3650, help="Only what is due in so many days.")] = None,
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Only under a legal hold, or not.")] = None,
     urgent: Annotated[bool, typer.Option("--urgent", help="The most urgent first, not the newest.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
@@ -96,7 +97,12 @@ def listing(
         return
     show(requests_table(page["items"]) if page["items"] else "no requests")
     if page["next"]:
-        show(f"[dim]more: unlearn request list --after {page['next']}[/]")
+        given = {"--state": state, "--subject": subject, "--adapter": adapter, "--due-within": due_within}
+        given |= {"--limit": limit, "--url": None if url == HERE else url, "--after": page["next"]}
+        said = {"--overdue": overdue, "--held": held, "--not-held": held is False, "--urgent": urgent}
+        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        words += [name for name, value in said.items() if value]
+        typer.secho(f"more: {shlex.join(['unlearn', 'request', 'list', *words])}", dim=True)
 
 
 @app.command()
