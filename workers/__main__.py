@@ -1,8 +1,8 @@
 """`python -m workers`: one worker on the queue of jobs, until told to stop.
 
 The same as `celery -A workers.tasks worker -Q gpu`, without Celery's search for modules in the current directory.
-SIGTERM ends it within seconds, whatever runs: the message goes back to the broker, the lease in the database runs out,
-and the job is done by whoever claims it next.
+SIGTERM ends it within seconds, whatever runs: the job is handed back in the database at once, or where that does not
+answer its lease runs out; the message goes back to the broker, and whoever claims the job next goes on with it.
 """
 
 from __future__ import annotations
