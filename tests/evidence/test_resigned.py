@@ -134,10 +134,38 @@ def test_of_the_pdf_it_is_said_that_it_was_not_compared():
     assert said(WHOLE, "certificate")[0].endswith("certificate.pdf: not compared; the HTML is")
 
 
-def test_what_another_version_made_is_not_compared_and_that_is_said():
+def test_what_an_older_version_made_is_not_compared_and_that_is_said():
     other = unpack(WHOLE) | {"certificate.html": b"other words"}
-    text, made = said(resigned(other, renderer=RENDERER + 1), "certificate")
-    assert (made, "made by another version" in text, "read the statement" in text) == (False, True, True)
+    text, made = said(resigned(other, renderer=RENDERER - 1), "certificate")
+    assert (made, f"an older version ({RENDERER - 1}" in text, "read the statement" in text) == (False, True, True)
+
+
+@pytest.mark.parametrize("version", [RENDERER + 1, 10**9])
+def test_what_a_newer_version_made_takes_a_newer_program(version):
+    check, message = refused(edited(WHOLE, renderer=version))
+    assert (check, "verify with a newer program" in message) == ("certificate", True)
+
+
+@pytest.mark.parametrize("version", [None, 0, -1, 1.0, True, "1", [1]])
+def test_what_is_no_version_makes_nothing(version):
+    check, message = refused(edited(WHOLE, renderer=version))
+    assert (check, "no version of a certificate" in message) == ("certificate", True)
+
+
+def test_of_an_older_version_issuer_date_and_the_names_of_files_are_checked():
+    issued = predicate_of(WHOLE)["issued"]
+    for change in ({"by": "The Data Protection Authority"}, {"at": "1999"}, {"key": "x"}):
+        message = refused(edited(WHOLE, renderer=1, issued=issued | change))[1]
+        assert "not issued by this ledger" in message
+    files = unpack(WHOLE)
+    added = refused(resigned(files | {"certificate-annex.html": b"x"}, renderer=1))
+    assert added == (
+        "certificate",
+        "'certificate-annex.html' is no file that a bundle of this request has: somebody added it",
+    )
+    less = {name: data for name, data in files.items() if name != "jobs/job_1/trace.csv"}
+    for version in (1, RENDERER):
+        assert "'jobs/job_1/trace.csv' is missing" in refused(resigned(less, renderer=version))[1]
 
 
 def without(data: bytes, *fields: str) -> bytes:
@@ -159,6 +187,9 @@ def test_a_bundle_of_before_verifies_and_a_newer_one_does_not_pass_for_it():
     assert (made, "older version" in text) == (False, True)
     assert "too old to say" in said(old, "story")[0]
     assert refused(without(WHOLE, "renderer"))[0] == "certificate"
+    issued = predicate_of(WHOLE)["issued"] | {"by": "The Data Protection Authority"}
+    assert refused(edited(old, issued=issued))[0] == "certificate"
+    assert refused(resigned(unpack(old) | {"new.txt": b""}))[0] == "certificate"
 
 
 def test_the_words_of_this_version_are_the_ones_it_had():

@@ -5,8 +5,9 @@ They are made anew and compared byte by byte; what is in no entry and follows fr
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from unlearn.evidence.agreement import Files, reports_of
@@ -14,7 +15,7 @@ from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF,
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified, laid_out
-from unlearn.evidence.rendered import rendered
+from unlearn.evidence.rendered import names, rendered
 from unlearn.evidence.signing import PublicKey
 
 Json = Mapping[str, Any]
@@ -43,30 +44,54 @@ def check_certificate(files: Files, predicate: Json, entries: Sequence[Entry], s
         signer: of the statement.
 
     Returns:
-        What is to be said, and whether the files were compared: those that another version made are not.
+        What is to be said, and whether the files were compared: of those that an older version made, their names alone.
 
     Raises:
-        NotVerified: something is not as this version makes it; names the file.
+        NotVerified: something is not as its version makes it, or that one is newer than this program's.
     """
-    version = predicate.get("renderer")
-    if version != RENDERER:
-        if version is None and "controller" in about_request(entries)[0].facts:
-            raise _no("the statement does not name the version of its certificate, though its first entry is newer")
-        named = "an older version" if version is None else f"another version ({version}; this program makes {RENDERER})"
-        return f"certificate and tables were made by {named}, not compared; read the statement", False
+    version = _version(predicate, entries)
     last = about_request(entries)[-1].at
-    if predicate["issued"] != {"by": predicate["ledger"]["origin"], "at": last, "key": signer.key_id.hex()}:
+    issued = {"by": predicate["ledger"]["origin"], "at": last, "key": signer.key_id.hex()}
+    if (version or "issued" in predicate) and predicate["issued"] != issued:
         raise _no(f"it is not issued by this ledger under the key that signed, as of its last entry, {last}")
-    made = rendered(predicate, reports_of(files, predicate))
+    reports = reports_of(files, predicate)
+    _check_names(files, predicate, names(reports))
+    if version != RENDERER:
+        named = f"an older version ({version or 'unnamed'}; this program makes {RENDERER})"
+        return f"certificate and tables were made by {named}, not compared; read the statement", False
+    made = rendered(predicate, reports)
     for name, data in made.items():
-        if files.get(name) != data:
+        if files[name] != data:
             raise _no(f"'{name}' is not what the statement and the reports make: it was changed or replaced")
+    return f"{len(made)} files are what the statement and the reports make; {PDF}: not compared; the HTML is", True
+
+
+def _version(predicate: Json, entries: Sequence[Entry]) -> int:
+    """Which version made the certificate, at most this one's; 0 for those from before they named themselves."""
+    if "renderer" not in predicate:
+        if "controller" in about_request(entries)[0].facts:
+            raise _no("the statement does not name the version of its certificate, though its first entry is newer")
+        return 0
+    version = predicate["renderer"]
+    if type(version) is not int or version < 1:
+        raise _no(f"{json.dumps(version)[:40]} is no version of a certificate")
+    if version > RENDERER:
+        raise _no(
+            f"certificate and tables are said to be made by version {version}, and this program makes {RENDERER}: it "
+            "can't tell whether they are true; verify with a newer program (`unlearn --version`)"
+        )
+    return version
+
+
+def _check_names(files: Files, predicate: Json, made: Set[str]) -> None:
+    """Check that the files are those of a bundle of this request, whatever is in them."""
+    for name in sorted(made - set(files)):
+        raise _no(f"'{name}' is missing, which every bundle of this request has")
     jobs = {job["id"] for job in predicate["jobs"]}
-    for name in sorted(set(files) - set(made) - FIXED):
+    for name in sorted(set(files) - made - FIXED):
         found = OTHERS.fullmatch(name)
         if found is None or found[2] not in (None, *jobs):
             raise _no(f"'{name}' is no file that a bundle of this request has: somebody added it")
-    return f"{len(made)} files are what the statement and the reports make; {PDF}: not compared; the HTML is", True
 
 
 def _no(message: str) -> NotVerified:

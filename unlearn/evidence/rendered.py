@@ -7,7 +7,7 @@ The PDF is not among them: its bytes depend on the library that draws it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -17,6 +17,15 @@ from unlearn.evidence.layout import CERTIFICATE, README, SCRIPT
 from unlearn.evidence.sheets import sheet
 
 Json = Mapping[str, Any]
+
+
+TABLES = ("metrics.csv", "metrics.json", "trace.csv")
+"""Made of a job's report."""
+
+
+def names(jobs: Iterable[str]) -> set[str]:
+    """Of the files that are made, by any version; `jobs` are those that have a report."""
+    return {README, SCRIPT, CERTIFICATE, *(f"jobs/{job_id}/{table}" for job_id in jobs for table in TABLES)}
 
 
 def rendered(predicate: Json, reports: Mapping[str, Json]) -> dict[str, bytes]:
@@ -34,11 +43,12 @@ def rendered(predicate: Json, reports: Mapping[str, Json]) -> dict[str, bytes]:
     }
     for job_id, report in reports.items():
         figures = _figures(report)
-        files |= {
-            f"jobs/{job_id}/metrics.csv": sheet(figures).encode(),
-            f"jobs/{job_id}/metrics.json": pretty({row["metric"]: row for row in figures}),
-            f"jobs/{job_id}/trace.csv": sheet([_step_first(row) for row in report.get("trace", [])]).encode(),
-        }
+        tables = (
+            sheet(figures).encode(),
+            pretty({row["metric"]: row for row in figures}),
+            sheet([_step_first(row) for row in report.get("trace", [])]).encode(),
+        )
+        files |= {f"jobs/{job_id}/{table}": data for table, data in zip(TABLES, tables, strict=True)}
     return files
 
 
