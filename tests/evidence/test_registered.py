@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dossiers import REGISTER, TAKEN, Ledger, bundle, sealed_register, signer, trusted
+from dossiers import ABOUT, FACTS, REGISTER, TAKEN, Ledger, bundle, sealed_register, signer, trusted
 from unlearn.evidence.anchored import Published
 from unlearn.evidence.checkpoint import cosign_note
 from unlearn.evidence.container import unpack
@@ -21,6 +21,9 @@ ALL = [
     *("signature", "register", "checkpoint", "inclusion", "times", "key"),
     *("consistency", "witness", "entry", "word"),
 ]
+
+
+LEDGER = Ledger([*FACTS, ("register_made", TAKEN)], about=ABOUT)
 
 
 @pytest.fixture
@@ -115,14 +118,20 @@ def test_an_export_that_the_ledger_has_no_entry_of_is_refused(register):
 
 
 def test_a_published_checkpoint_and_a_witness_count_as_they_do_for_a_bundle(register):
-    names = [check.name for check in checks(register, published=Published(Ledger().checkpoint(5))) if check.made]
-    assert "consistency" in names
+    def consistency(size):
+        return [
+            check.made
+            for check in checks(register, published=Published(LEDGER.checkpoint(size)))
+            if check.name == "consistency"
+        ]
+
+    assert (consistency(11), consistency(5)) == ([True], [False])
     rewritten = Ledger([("key_created", {"key": "0"})] * 11)
     assert refused(register, published=Published(rewritten.checkpoint(5)))[0] == "consistency"
     assert refused(register, witnesses=[ALICE.public])[0] == "witness"
-    note = cosign_note(Ledger().checkpoint(5), ALICE, SEEN)
-    seen = checks(register, published=Published(note), witnesses=[ALICE.public])
-    assert "witness" in [check.name for check in seen if check.made]
+    seen = {size: Published(cosign_note(LEDGER.checkpoint(size), ALICE, SEEN)) for size in (5, 11)}
+    assert "witness" in [one.name for one in checks(register, published=seen[11], witnesses=[ALICE.public]) if one.made]
+    assert "saw the ledger when it had 5 entries" in refused(register, published=seen[5], witnesses=[ALICE.public])[1]
 
 
 def test_an_entry_from_after_now_is_told(register):

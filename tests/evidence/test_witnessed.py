@@ -9,7 +9,7 @@ import pytest
 
 from dossiers import Ledger, bundle, dossier, signer, trusted
 from unlearn.evidence.anchored import Published
-from unlearn.evidence.checkpoint import NoteBroken, claimed, cosign_note
+from unlearn.evidence.checkpoint import NoteBroken, cosign_note
 from unlearn.evidence.cosigning import cosignatures, lines_in, with_lines, witness_key
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.signing import COSIGNATURE, LedgerKeyError, signer_of
@@ -77,10 +77,24 @@ def test_a_line_of_another_checkpoint_is_no_cosignature_of_this_one():
         cosignatures(NOTE + moved, [ALICE.public])
 
 
-def test_a_published_checkpoint_that_the_bundle_goes_on_from_will_do():
-    older = Published(signed(Ledger().checkpoint(5), ALICE))
-    assert claimed(older.note).size == 5
-    assert "saw 5 entries" in said(NOTE, [ALICE], older).said
+def test_a_published_checkpoint_that_the_bundle_goes_on_from_will_do_if_it_has_the_last_entry():
+    ledger = Ledger()
+    made = dossier(ledger, 10, earlier={size: ledger.since(size, 10) for size in (2, 8, 9)})
+
+    def told(size):
+        published = Published(signed(ledger.checkpoint(size), ALICE))
+        return [one for one in verify(bundle(made), trusted(), published, witnesses=[ALICE.public]) if one.made]
+
+    assert "saw 9 entries" in next(one.said for one in told(9) if one.name == "witness")
+    for size in (2, 8):
+        with pytest.raises(NotVerified, match=f"had {size} entries, and the last one here is entry 9") as failed:
+            told(size)
+        assert failed.value.check == "witness"
+
+
+def test_a_witness_who_saw_the_bundles_own_checkpoint_need_not_have_seen_the_published_one():
+    older = Published(signed(Ledger().checkpoint(5), BOB))
+    assert "saw 9 entries" in said(signed(NOTE, ALICE), [ALICE], older).said
 
 
 def test_a_ledgers_key_is_no_witnesss():

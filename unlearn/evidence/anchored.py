@@ -173,8 +173,14 @@ def in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Se
 
 
 @laid_out("consistency")
-def consistent(files: Files, checkpoint: Checkpoint, known: Sequence[PublicKey], published: Published | None) -> Check:
-    """Check that the ledger goes on from the published checkpoint, or comes before it."""
+def consistent(
+    files: Files,
+    checkpoint: Checkpoint,
+    known: Sequence[PublicKey],
+    published: Published | None,
+    entries: Sequence[Entry],
+) -> Check:
+    """Check that the ledger goes on from the published checkpoint, or before it; tell which entries that one lacks."""
     if published is None:
         unknown = (
             "no published checkpoint was given: whether the keeper of the key rewrote the whole ledger is not known"
@@ -192,7 +198,15 @@ def consistent(files: Files, checkpoint: Checkpoint, known: Sequence[PublicKey],
         check_consistency(old.size, new.size, old.root, new.root, path)
     except ProofBroken as error:
         raise NotVerified("consistency", f"the ledger was rewritten, or there are two of it: {error}") from None
-    return Check("consistency", f"the same ledger as the published checkpoint of {other.size} entries")
+    newer = [entry.seq for entry in entries if entry.seq > other.size]
+    if not newer:
+        return Check("consistency", f"the same ledger as the published checkpoint of {other.size} entries")
+    which = f"entries {newer[0]} to {newer[-1]} are" if len(newer) > 1 else f"entry {newer[0]} is"
+    late = (
+        f"the published checkpoint, of {other.size} entries, is older than what is to be shown: {which} newer than it, "
+        "and whether the keeper of the key rewrote them is not known; give one that was published later"
+    )
+    return Check("consistency", late, made=False)
 
 
 def _path(
@@ -216,11 +230,13 @@ def _path(
 
 
 @laid_out("witness")
-def witnessed(note: str, published: Published | None, witnesses: Sequence[PublicKey]) -> Check:
-    """Check that each witness signed the checkpoint, or the published one."""
+def witnessed(
+    note: str, published: Published | None, witnesses: Sequence[PublicKey], entries: Sequence[Entry]
+) -> Check:
+    """Check that each witness signed the checkpoint, or the published one if that has the last of the entries."""
     if witnesses:
         notes = [note] if published is None else [note, published.note]
-        return Check("witness", check_witnesses(notes, witnesses))
+        return Check("witness", check_witnesses(notes, witnesses, entries[-1].seq))
     unknown = "no witness's key was given: whether anybody else saw this ledger is not known"
     others = sorted({f"'{name}'" for name in signed_by(note)} - {f"'{claimed(note).origin}'"})
     hint = f"; the checkpoint has a line in the name of {', '.join(others)}" if others else ""

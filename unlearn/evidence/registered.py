@@ -122,8 +122,8 @@ def verify_register(
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield timed(entries, now or datetime.now(UTC))
     yield in_use((signer, noted), keys, entries)
-    yield consistent(files, checkpoint, known, published)
-    yield witnessed(files[CHECKPOINT].decode(), published, witnesses)
+    yield consistent(files, checkpoint, known, published, entries)
+    yield witnessed(files[CHECKPOINT].decode(), published, witnesses, entries)
     yield _entered(predicate, entries, signer)
     yield Check("word", WORD, made=False)
 

@@ -90,8 +90,8 @@ def verify(
     used = in_use((signer, noted), keys, entries)
     _same_keys(files, signer, entries)
     yield used
-    yield consistent(files, checkpoint, known, published)
-    yield witnessed(files[CHECKPOINT].decode(), published, witnesses)
+    yield consistent(files, checkpoint, known, published, entries)
+    yield witnessed(files[CHECKPOINT].decode(), published, witnesses, entries)
     laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
     yield Check("story", _told(predicate, entries))
     drawn, compared = check_certificate(files, predicate, entries, signer)
