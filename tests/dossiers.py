@@ -153,8 +153,8 @@ def dossier(ledger: Ledger | None = None, size: int = 9, about=ABOUT, request=RE
     return replace(made, **more)
 
 
-def bundle(made: Dossier | None = None, who=None) -> bytes:
-    return build_bundle(made or dossier(), who or signer())
+def bundle(made: Dossier | None = None, *who) -> bytes:
+    return build_bundle(made or dossier(), *(who or [signer()]))
 
 
 def resigned(files: dict[str, bytes], who=None, **said: Any) -> bytes:
@@ -210,7 +210,9 @@ def sealed_register(facts=TAKEN, who=None, size: int = 11, entries=None, change=
     told = [ledger.entries[seq - 1] for seq in entries or (1, 11)]
     paths = {entry.seq: ledger.path(entry.seq, size) for entry in told}
     earlier = {old: ledger.since(old, size) for old in (2, 5)}
-    made = register_statement(ledger.entries[10], "Example", told, paths, ledger.checkpoint(size), earlier, who.public)
+    made = register_statement(
+        ledger.entries[10], "Example", told, paths, ledger.checkpoint(size), earlier, [who.public]
+    )
     return seal(spelled(change(made)), who)
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from by_hand import REFUSED, REPORT, changed_version, keys, names, released, second_try, submit, told, work
 
+from unlearn.cases.keyring import previous_key_file
 from unlearn.cases.rights import HERE, OPERATOR, Actor
 from unlearn.cases.views import Own, rfc3339
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
 from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import unpack
+from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.registered import verify_register
 from unlearn.evidence.verify import verify
@@ -101,22 +103,61 @@ def test_of_a_shared_job_each_bundle_tells_its_own_persons_verdict(desk, inputs,
     assert b"and a person released it" in unpack(data)["certificate.html"]
 
 
-def test_an_export_after_a_key_was_rotated_and_one_retired_verifies_under_what_is_in_force(desk, adapter, company):
+def test_while_a_key_follows_another_every_export_verifies_under_either_and_then_under_the_new_one(
+    desk, adapter, company, tmp_path
+):
     request, _ = released(desk, company)
     first = desk.export(request.id)
     [old] = keys(desk)
     desk.rotate_ledger_key()
+    new = keys(desk)[1]
     later, job_id = submit(desk, company, 1)
     desk.hold(work(desk, job_id), None, REFUSED)
-    both = desk.export(later.id)
-    assert "key" in [check.name for check in verify(both, keys(desk)[1:])]
+    register = desk.export_register(None, None)
+    path = tmp_path / "register.csv"
+    path.write_bytes(register.file.read())
+    statement = desk.register_statement(register.entry)
+    again, held = desk.export(request.id), desk.export(later.id)
+    for key in (old, new):
+        assert all("key" in [one.name for one in verify(data, [key])] for data in (again, held))
+        assert "entry" in [one.name for one in verify_register(path, statement, [key])]
+    assert (desk.export(request.id), desk.export(later.id)) == (again, held)
+    assert desk.register_statement(register.entry) == statement
+    assert desk.entries(limit=1000)[-1].facts["signed_by"] == " ".join(
+        key.public.text for key in reversed(desk.ledger_keys())
+    )
+    assert "key" in [one.name for one in verify(first, [old])]
     desk.retire_ledger_key(desk.ledger_keys()[0].public.key_id.hex())
-    assert "key" in [check.name for check in verify(first, [old])]
-    last, job_id = submit(desk, company, 2)
-    desk.hold(work(desk, job_id), None, REFUSED)
+    for request_id in (request.id, later.id):
+        data = desk.export(request_id)
+        assert "key" in [one.name for one in verify(data, [new])]
+        assert "key" in names(data, desk)
+        assert desk.export(request_id) == data
+        with pytest.raises(NotVerified, match="under another key"):
+            list(verify(data, [old]))
+    assert all("key" in [one.name for one in verify(data, [key])] for data in (again, held) for key in (old, new))
+
+
+def test_a_line_that_the_stored_checkpoint_lacks_is_added_to_the_ledgers_own_root_alone(
+    desk, adapter, company, settings, monkeypatch
+):
+    request, _ = released(desk, company)
+    desk.rotate_ledger_key()
+    file = previous_key_file(settings)
+    file.rename(settings.home / "away")
+    own = desk.export(request.id)  # where the old key is not at hand
+    (settings.home / "away").rename(file)
+    [old, new] = keys(desk)
+    assert "key" in [one.name for one in verify(own, [new])]
     with pytest.raises(NotVerified):
-        list(verify(desk.export(last.id), [old]))
-    assert "key" in names(desk.export(last.id), desk)
+        list(verify(own, [old]))
+    both = desk.export(request.id)
+    assert all("key" in [one.name for one in verify(both, [key])] for key in (old, new))
+    sizes = [unpack(data)["ledger/checkpoint.txt"].decode().split("\n")[1] for data in (own, both)]
+    assert sizes[0] == sizes[1]
+    monkeypatch.setattr("unlearn.cases.desk.exporting.ledger.root", lambda session, size: bytes(32))
+    with pytest.raises(LedgerBroken, match="does not have the ledger's root"):
+        desk.export(request.id)
 
 
 def test_of_many_adapters_that_were_searched_the_bundle_has_the_list_whose_digest_the_ledger_has(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import unlearn
-from dossiers import ABOUT, REGISTER, Ledger, bundle, dossier, edited, resigned, sealed_register, signer
-from unlearn.evidence.checkpoint import cosign_note
+from dossiers import ABOUT, FACTS, REGISTER, Ledger, bundle, dossier, edited, resigned, sealed_register, signer
+from unlearn.evidence.checkpoint import claimed, cosign_note, sign_note
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.layout import ENTRIES, STATEMENT
 from witnesses import ALICE, SEEN
@@ -35,6 +36,7 @@ def blocks(language: str, text: str = OF_A_BUNDLE) -> list[str]:
 
 def followed(folder: Path, data: bytes, pem: str | None = None) -> subprocess.CompletedProcess[str]:
     """What an auditor does: the bundle, the key and the script in a folder, then the guide's commands, each to succeed."""
+    folder.mkdir(exist_ok=True)
     (folder / "bundle.zip").write_bytes(data)
     (folder / "ledger.pem").write_text(pem or signer().public.pem)
     [script] = blocks("python")
@@ -68,6 +70,17 @@ def test_the_commands_in_the_bundles_readme_do_the_same(tmp_path):
     commands = "".join(re.findall(r"^    (.*\n)", alone, flags=re.MULTILINE))
     done = subprocess.run(["bash", "-c", "set -e\n" + commands], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout.count("Signature Verified Successfully")) == (0, 2), done.stderr
+
+
+@pytest.mark.parametrize("key", [b"k", b"n"])
+def test_while_a_key_follows_another_the_guides_commands_take_either(tmp_path, key):
+    who = [signer(b"n"), signer()]
+    facts = [*FACTS[:9], ("ledger_key_added", {"ledger_key": who[0].public.text})]
+    made = dossier(Ledger(facts), 10, about=(*ABOUT, 10), keys=[one.public for one in who])
+    data = bundle(replace(made, checkpoint=sign_note(claimed(made.checkpoint).text, who)), *who)
+    done = followed(tmp_path, data, signer(key).public.pem)
+    assert (done.returncode, done.stdout.count("Signature Verified Successfully")) == (0, 2), done.stderr
+    assert followed(tmp_path / "other", data, signer(b"o").public.pem).returncode != 0
 
 
 def test_the_script_is_the_one_in_the_bundle_imports_nothing_of_ours_and_is_short():

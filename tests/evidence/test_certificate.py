@@ -21,7 +21,7 @@ NEVER = re.compile(r"erased|anonym|\bproven\b|\bguarantee", re.IGNORECASE)
 def made(**changes):
     one = dossier(**changes)
     text, _ = open_note(one.checkpoint, one.keys)
-    return certificate(predicate(one, read_checkpoint(text), one.keys[0]))
+    return certificate(predicate(one, read_checkpoint(text), one.keys))
 
 
 def waiting():

@@ -38,8 +38,34 @@ def test_what_is_signed_by_hand():
 def test_what_is_sealed_is_opened_by_its_key_alone(payload):
     who, other = signer(), signer(b"o")
     sealed = seal(payload, who)
-    assert unseal(sealed, [other.public, who.public]) == (payload, who.public)
+    assert unseal(sealed, [other.public, who.public]) == (payload, [who.public])
     assert refused(sealed, [other.public]).check == "signature"
+
+
+def test_of_several_signatures_one_trusted_key_is_enough_and_all_who_signed_are_told():
+    old, new, other = signer(), signer(b"n"), signer(b"o")
+    sealed = seal(PAYLOAD, new, old)
+    for trusted in (old, new):
+        assert unseal(sealed, [other.public, trusted.public]) == (PAYLOAD, [new.public, old.public])
+    assert "and no key you trust signed it" in str(refused(sealed, [other.public]))
+
+
+def test_no_signature_of_several_is_changed_though_another_is_trusted():
+    old, new = signer(), signer(b"n")
+    data = json.loads(seal(PAYLOAD, new, old))
+    first, second = data["signatures"]
+    wrong = first | {"sig": base64.b64encode(new.sign(b"other")).decode()}
+    for signatures, said in (
+        ([wrong, second], "is wrong: it was changed or added"),
+        ([first | {"keyid": signer(b"o").public.text}, second], "is wrong"),
+        ([first | {"keyid": "nobody"}, second], "is no key"),
+        ([first | {"keyid": 7}, second], "is no key"),
+        ([second, second], "signed it twice"),
+    ):
+        envelope = json.dumps(data | {"signatures": signatures}, indent=1).encode() + b"\n"
+        assert said in str(refused(envelope, [old.public]))
+    many = json.dumps(data | {"signatures": [second] * 17}).encode()
+    assert "no DSSE envelope" in str(refused(many, [old.public]))
 
 
 def test_an_envelope_of_ours_holds_for_securesystemslib_and_a_changed_one_does_not():
@@ -49,6 +75,8 @@ def test_an_envelope_of_ours_holds_for_securesystemslib_and_a_changed_one_does_n
     key = SSlibKey(keyid, "ed25519", "ed25519", {"public": who.public.raw.hex()})
     envelope = Envelope.from_dict(copy.deepcopy(data))  # it takes its argument apart
     assert set(envelope.verify([key], 1)) == {keyid}
+    several = json.loads(seal(PAYLOAD, signer(b"n"), who))
+    assert set(Envelope.from_dict(several).verify([key], 1)) == {keyid}
     for changed in ({"payload": base64.b64encode(b"{}").decode()}, {"payloadType": "application/json"}):
         with pytest.raises(VerificationError):
             Envelope.from_dict(copy.deepcopy(data | changed)).verify([key], 1)

@@ -27,6 +27,7 @@ from dossiers import (
     signer,
     trusted,
 )
+from unlearn.evidence.checkpoint import claimed, sign_note
 from unlearn.evidence.container import pack, unpack
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.dsse import seal
@@ -196,7 +197,7 @@ def test_the_words_of_this_version_are_the_ones_it_had():
     """Whoever changes them raises RENDERER, and puts the new digest here: older bundles are then not compared."""
     files = rendered(predicate_of(rich()), {"job_1": json.loads(unpack(rich())["jobs/job_1/report.json"])})
     digest = hashlib.sha256(b"".join(name.encode() + data for name, data in sorted(files.items()))).hexdigest()
-    assert (RENDERER, digest) == (2, "628aeb7dae02673c1a27b26e37ad993d31f7d7d1c56b65277009a827a80403ac")
+    assert (RENDERER, digest) == (3, "b4a31c69050ced196b9f11d20f8e1ff70b09e01e2557a483a2d072730e5b12c0")
 
 
 @pytest.mark.parametrize("field", ["decisions", "purged"])
@@ -517,6 +518,41 @@ def test_who_issued_it_when_and_under_which_key_is_held_against_ledger_and_signa
     }
     for change in ({"by": "other"}, {"at": "2026-03-02T10:08:00.000Z"}, {"key": "00000000"}):
         assert refused(edited(WHOLE, issued=issued | change))[0] == "certificate"
+
+
+def of_two_keys(*, lines: int = 2) -> bytes:
+    """A bundle from while a key follows another: the ledger has both, and both sign."""
+    facts = [*FACTS[:9], ("ledger_key_added", {"ledger_key": NEXT.public.text})]
+    ledger = Ledger(facts)
+    made = dossier(ledger, 10, about=(*ABOUT, 10))
+    note = sign_note(claimed(made.checkpoint).text, [NEXT, signer()][:lines])
+    return bundle(replace(made, checkpoint=note, keys=[signer().public, NEXT.public]), NEXT, signer())
+
+
+NEXT = signer(b"n")
+
+
+def test_while_a_key_follows_another_a_bundle_verifies_under_either():
+    data = of_two_keys()
+    for keys in (trusted(), trusted(NEXT), [*trusted(), *trusted(NEXT)], [*trusted(NEXT), *trusted()]):
+        assert len(list(verify(data, keys))) == len(list(verify(WHOLE, trusted())))
+    both = ", ".join(key.public.key_id.hex() for key in (NEXT, signer()))
+    assert f"under its keys {both}," in unpack(data)["certificate.html"].decode()
+    assert refused(of_two_keys(lines=1), trusted())[0] == "checkpoint"
+
+
+def test_no_signature_of_two_is_taken_away_swapped_or_added():
+    for who in ([signer()], [signer(), NEXT], [NEXT, signer(), signer(b"o")]):
+        files = unpack(of_two_keys())
+        statement = base64.b64decode(json.loads(files["statement.dsse.json"])["payload"])
+        check, message = refused(pack(files | {"statement.dsse.json": seal(statement, *who)}))
+        assert (check, "under the keys that signed" in message) == ("certificate", True)
+
+
+def test_of_two_keys_that_signed_one_that_is_in_use_is_enough():
+    [old] = until("2026-03-01T10:05:00+00:00")
+    assert refused(of_two_keys(), [old])[0] == "key"
+    assert list(verify(of_two_keys(), [old, *trusted(NEXT)]))
 
 
 def test_what_no_entry_says_is_named():

@@ -6,7 +6,7 @@ The checks that a bundle and a register share. Knows neither what a statement sa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,32 +58,37 @@ def origin(files: Files) -> str:
 
 
 @laid_out("signature")
-def signed(envelope: bytes, known: Sequence[PublicKey], kind: str) -> tuple[dict[str, Any], PublicKey]:
-    """The statement in an envelope, of this predicate type, and the key that signed it."""
-    payload, signer = unseal(envelope, known)
+def signed(envelope: bytes, known: Sequence[PublicKey], kind: str) -> tuple[dict[str, Any], list[PublicKey]]:
+    """The statement in an envelope, of this predicate type, and the keys that signed it; one is known."""
+    payload, signers = unseal(envelope, known)
     statement: dict[str, Any] = read("statement", "the signed payload", payload, spelled)
     if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, kind):
         raise NotVerified(
             "statement",
             f"it is a statement of the type {statement['predicateType']!r}; this program reads {kind} here",
         )
-    return statement, signer
+    return statement, signers
+
+
+def texts(keys: Sequence[PublicKey]) -> str:
+    """The keys, for people."""
+    return " and ".join(key.text for key in keys)
 
 
 @laid_out("checkpoint")
 def checkpoint_of(
     files: Files, predicate: Mapping[str, Any], known: Sequence[PublicKey]
-) -> tuple[Checkpoint, PublicKey]:
-    """The checkpoint, which is the one that the statement speaks of, and who signed it."""
-    checkpoint, signer = _opened(files[CHECKPOINT].decode(), known, "checkpoint")
+) -> tuple[Checkpoint, list[PublicKey]]:
+    """The checkpoint, which is the one that the statement speaks of, and which of the known keys signed it."""
+    checkpoint, signers = _opened(files[CHECKPOINT].decode(), known, "checkpoint")
     said = predicate["ledger"]
     if (said["origin"], said["size"], said["root"]) != (checkpoint.origin, checkpoint.size, checkpoint.root.hex()):
         raise NotVerified("checkpoint", f"{CHECKPOINT} is not the checkpoint that the statement speaks of")
-    return checkpoint, signer
+    return checkpoint, signers
 
 
-def _opened(note: str, known: Sequence[PublicKey], check: str) -> tuple[Checkpoint, PublicKey]:
-    """The checkpoint in a signed note, and which key signed it; its origin must be the key's name."""
+def _opened(note: str, known: Sequence[PublicKey], check: str) -> tuple[Checkpoint, list[PublicKey]]:
+    """The checkpoint in a signed note, and which keys signed it; its origin must be their name."""
     try:
         text, names = open_note(note, known)
         checkpoint = read_checkpoint(text)
@@ -94,10 +99,7 @@ def _opened(note: str, known: Sequence[PublicKey], check: str) -> tuple[Checkpoi
             check,
             f"it is of ledger '{checkpoint.origin}', and signed in the name of '{names[0]}': another deployment's",
         )
-    for key in known:  # several keys of one ledger: which of them
-        if key.name == checkpoint.origin and signs(note, key):
-            return checkpoint, key
-    raise NotVerified(check, f"no key of ledger '{checkpoint.origin}' signed the checkpoint")
+    return checkpoint, [key for key in known if key.name == checkpoint.origin and signs(note, key)]
 
 
 def signs(note: str, key: PublicKey) -> bool:
@@ -141,35 +143,48 @@ def timed(entries: Sequence[Entry], now: datetime) -> Check:
 
 
 @laid_out("key")
-def in_use(signers: Sequence[PublicKey], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> Check:
+def in_use(
+    statement: Sequence[PublicKey],
+    checkpoint: Sequence[PublicKey],
+    keys: Sequence[TrustedKey],
+    entries: Sequence[Entry],
+) -> Check:
     """Check that no entry is later than the end of a key that signed, as you know it or as the ledger does.
 
+    Of several keys that signed the same, one that was in use is enough.
+
     Args:
-        signers: of the statement, and of the checkpoint, which the ledger must have taken into use.
+        statement: keys of yours that signed it.
+        checkpoint: keys of yours that signed it; the ledger must have taken them into use.
         keys: as they are trusted.
         entries: of the evidence.
     """
-    if not any(e.action == "ledger_key_added" and e.facts["ledger_key"] == signers[-1].text for e in entries):
-        raise NotVerified(
-            "key", f"there is no entry by which the ledger took the key into use that signed it, {signers[-1].text}"
-        )
-    last = max(entries, key=lambda entry: datetime.fromisoformat(entry.at))
-    for signer in signers:
-        for entry in entries:
-            if entry.action == "ledger_key_retired" and entry.facts["ledger_key"] == signer.text:
-                raise NotVerified(
-                    "key",
-                    f"the key {signer.text} signed what holds entry {entry.seq} of {entry.at}, which retires it: "
-                    "ask for an export under the key that followed",
-                )
-        ends = [key.until for key in keys if key.raw == signer.raw and key.until is not None]
-        if ends and datetime.fromisoformat(last.at) > min(ends):
-            raise NotVerified(
-                "key",
-                f"the key {signer.text} was retired at {min(ends).isoformat()}, and entry {last.seq} is of {last.at}: "
-                "it was signed with a key out of use; ask for an export under the key that followed",
-            )
+    taken = {entry.facts["ledger_key"] for entry in entries if entry.action == "ledger_key_added"}
+    for signers, known in ((statement, {key.text for key in statement}), (checkpoint, taken)):
+        faults = [_out_of_use(one, known, keys, entries) for one in signers]
+        if all(faults):
+            raise NotVerified("key", str(faults[0]))
     return Check("key", "the key was in use until the last entry")
+
+
+def _out_of_use(signer: PublicKey, taken: Set[str], keys: Sequence[TrustedKey], entries: Sequence[Entry]) -> str | None:
+    """What is wrong with a key, or None."""
+    if signer.text not in taken:
+        return f"there is no entry by which the ledger took the key into use that signed it, {signer.text}"
+    for entry in entries:
+        if entry.action == "ledger_key_retired" and entry.facts["ledger_key"] == signer.text:
+            return (
+                f"the key {signer.text} signed what holds entry {entry.seq} of {entry.at}, which retires it: ask for "
+                "an export under the key that followed"
+            )
+    ends = [key.until for key in keys if key.raw == signer.raw and key.until is not None]
+    last = max(entries, key=lambda entry: datetime.fromisoformat(entry.at))
+    if ends and datetime.fromisoformat(last.at) > min(ends):
+        return (
+            f"the key {signer.text} was retired at {min(ends).isoformat()}, and entry {last.seq} is of {last.at}: it "
+            "was signed with a key out of use; ask for an export under the key that followed"
+        )
+    return None
 
 
 @laid_out("consistency")

@@ -32,17 +32,17 @@ from unlearn.evidence.spelling import line
 from unlearn.evidence.statement import predicate, spelled, statement
 
 
-def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
+def build_bundle(dossier: Dossier, *signers: Signer) -> bytes:
     """The zip's bytes.
 
     Args:
         dossier: all that is recorded of the request.
-        signer: of the statement; the ledger's.
+        signers: of the statement; the ledger's.
     """
     from unlearn.evidence.certificate_pdf import as_pdf  # a drawing library, which nothing but an export needs
 
-    checkpoint = _checkpoint(dossier)
-    said = json.loads(spelled(predicate(dossier, checkpoint, signer.public)))
+    checkpoint, keys = _checkpoint(dossier), [one.public for one in signers]
+    said = json.loads(spelled(predicate(dossier, checkpoint, keys)))
     files = {
         REQUEST: pretty(dossier.request),
         PDF: as_pdf(certificate(said)),
@@ -58,8 +58,8 @@ def build_bundle(dossier: Dossier, signer: Signer) -> bytes:
     reports = {work.job["id"]: json.loads(files[_report(work)]) for work in dossier.works if _report(work) in files}
     files |= rendered(said, reports)
     manifest = _manifest(files)
-    payload = spelled(statement(dossier, checkpoint, signer.public, hashlib.sha256(manifest).hexdigest()))
-    return pack(files | {MANIFEST: manifest, STATEMENT: seal(payload, signer)})
+    payload = spelled(statement(dossier, checkpoint, keys, hashlib.sha256(manifest).hexdigest()))
+    return pack(files | {MANIFEST: manifest, STATEMENT: seal(payload, *signers)})
 
 
 def _checkpoint(dossier: Dossier) -> Checkpoint:

@@ -160,7 +160,8 @@ def _facts(predicate: Json) -> Iterator[tuple[str, str]]:
     for job in predicate["jobs"]:
         yield from ((f"Kept of '{job['adapter']}'", told) for told in kept(job, predicate["purged"]))
     issued = predicate["issued"]
-    yield "Issued by", f"ledger {issued['by']}, under its key {issued['key']}, as of {as_moment(issued['at'])}"
+    keys = "keys" if "," in issued["key"] else "key"
+    yield "Issued by", f"ledger {issued['by']}, under its {keys} {issued['key']}, as of {as_moment(issued['at'])}"
 
 
 def _tests(jobs: Sequence[Json]) -> Table | None:

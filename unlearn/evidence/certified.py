@@ -17,6 +17,7 @@ from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.rendered import names, rendered
 from unlearn.evidence.signing import PublicKey
+from unlearn.evidence.statement import issue
 
 Json = Mapping[str, Any]
 
@@ -34,14 +35,16 @@ WORD = (
 
 
 @laid_out("certificate")
-def check_certificate(files: Files, predicate: Json, entries: Sequence[Entry], signer: PublicKey) -> tuple[str, bool]:
+def check_certificate(
+    files: Files, predicate: Json, entries: Sequence[Entry], signers: Sequence[PublicKey]
+) -> tuple[str, bool]:
     """Check who issued the certificate and when, and the files that are made of statement and reports.
 
     Args:
         files: of the bundle.
         predicate: of its statement, which agrees with files and ledger.
         entries: about the request.
-        signer: of the statement.
+        signers: of the statement.
 
     Returns:
         What is to be said, and whether the files were compared: of those that an older version made, their names alone.
@@ -51,9 +54,10 @@ def check_certificate(files: Files, predicate: Json, entries: Sequence[Entry], s
     """
     version = _version(predicate, entries)
     last = about_request(entries)[-1].at
-    issued = {"by": predicate["ledger"]["origin"], "at": last, "key": signer.key_id.hex()}
-    if (version or "issued" in predicate) and predicate["issued"] != issued:
-        raise _no(f"it is not issued by this ledger under the key that signed, as of its last entry, {last}")
+    issued = issue(predicate["ledger"]["origin"], last, signers)
+    unnamed = version == 0 and "issued" not in predicate and len(signers) == 1
+    if not unnamed and predicate.get("issued") != issued:
+        raise _no(f"it is not issued by this ledger under the keys that signed, as of its last entry, {last}")
     reports = reports_of(files, predicate)
     _check_names(files, predicate, names(reports))
     if version != RENDERER:

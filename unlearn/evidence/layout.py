@@ -14,7 +14,7 @@ ENTRIES, CHECKPOINT, EARLIER = "ledger/entries.jsonl", "ledger/checkpoint.txt", 
 SCHEMA = "unlearn/manifest/v1"
 """Of the manifest."""
 
-RENDERER = 2
+RENDERER = 3
 """Version of the words and forms in which a bundle tells what its statement and reports say (`rendered`).
 
 Raise it when one of them changes: verification compares only what its own version made.

@@ -23,6 +23,7 @@ from unlearn.evidence.anchored import (
     included,
     origin,
     signed,
+    texts,
     timed,
     witnessed,
 )
@@ -32,7 +33,7 @@ from unlearn.evidence.ledger import Action, Entry
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.signing import PublicKey
 from unlearn.evidence.spelling import line
-from unlearn.evidence.statement import STATEMENT_TYPE
+from unlearn.evidence.statement import STATEMENT_TYPE, issue
 from unlearn.evidence.trust import TrustedKey
 
 REGISTER_TYPE = "https://unlearn-service/register/v1"
@@ -59,7 +60,7 @@ def register_statement(
     paths: Mapping[int, Sequence[bytes]],
     checkpoint: str,
     earlier: Mapping[int, Sequence[bytes]],
-    signer: PublicKey,
+    signers: Sequence[PublicKey],
 ) -> dict[str, Any]:
     """The statement about a register.
 
@@ -70,7 +71,7 @@ def register_statement(
         paths: of each, by seq, the inclusion path up to the checkpoint's root.
         checkpoint: the signed note.
         earlier: by the size of a checkpoint published before, the consistency path from it to this one.
-        signer: who is going to sign it.
+        signers: who are going to sign it.
     """
     point = claimed(checkpoint)
     return {
@@ -80,7 +81,7 @@ def register_statement(
         "predicate": {
             "register": dict(made.facts),
             "company": company,
-            "issued": {"by": point.origin, "at": made.at, "key": signer.key_id.hex()},
+            "issued": issue(point.origin, made.at, signers),
             "ledger": {
                 "origin": point.origin,
                 "size": point.size,
@@ -111,20 +112,21 @@ def verify_register(
         OSError: the register can't be read.
     """
     known = [key.named(_origin(envelope)) for key in keys]
-    statement, signer = signed(envelope, known, REGISTER_TYPE)
-    yield Check("signature", f"the statement is signed under {signer.text}")
+    statement, signers = signed(envelope, known, REGISTER_TYPE)
+    own = [one for one in signers if one in known]
+    yield Check("signature", f"the statement is signed under {texts(own)}")
     yield _file(register, statement)
     predicate = statement["predicate"]
     files = _files(predicate)
     checkpoint, noted = checkpoint_of(files, predicate, known)
-    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {noted.text}")
+    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {texts(noted)}")
     entries = included(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield timed(entries, now or datetime.now(UTC))
-    yield in_use((signer, noted), keys, entries)
+    yield in_use(own, noted, keys, entries)
     yield consistent(files, checkpoint, known, published, entries)
     yield witnessed(files[CHECKPOINT].decode(), published, witnesses, entries)
-    yield _entered(predicate, entries, signer)
+    yield _entered(predicate, entries, signers)
     yield Check("word", WORD, made=False)
 
 
@@ -173,14 +175,14 @@ def _files(predicate: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 @laid_out("entry")
-def _entered(predicate: Mapping[str, Any], entries: Sequence[Entry], signer: PublicKey) -> Check:
+def _entered(predicate: Mapping[str, Any], entries: Sequence[Entry], signers: Sequence[PublicKey]) -> Check:
     """Check that the ledger took the export down as the statement tells it."""
     made = [entry for entry in entries if not entry.action.startswith("ledger_")]
     if [entry.action for entry in made] != [MADE]:
         raise NotVerified("entry", "there is no entry by which the ledger took this export down, or another beside it")
     if dict(made[0].facts) != predicate["register"]:
         raise NotVerified("entry", f"entry {made[0].seq} is of another register than the one that was signed")
-    if predicate["issued"] != {"by": predicate["ledger"]["origin"], "at": made[0].at, "key": signer.key_id.hex()}:
-        raise NotVerified("entry", "it is not issued by this ledger under the key that signed, as of its entry")
+    if predicate["issued"] != issue(predicate["ledger"]["origin"], made[0].at, signers):
+        raise NotVerified("entry", "it is not issued by this ledger under the keys that signed, as of its entry")
     by, whose = made[0].facts["by"], made[0].facts["controller"]
     return Check("entry", f"entry {made[0].seq} of {made[0].at}: exported by {by}, of company {whose}")

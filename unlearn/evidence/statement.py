@@ -44,20 +44,22 @@ BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "verbatim", "
 """Figures that name single records: the report has them."""
 
 
-def statement(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey, manifest_sha256: str) -> dict[str, Any]:
+def statement(
+    dossier: Dossier, checkpoint: Checkpoint, signers: Sequence[PublicKey], manifest_sha256: str
+) -> dict[str, Any]:
     """The statement about a request.
 
     Args:
         dossier: all that is recorded of it.
         checkpoint: the one in the dossier, read.
-        signer: who is going to sign it.
+        signers: who are going to sign it.
         manifest_sha256: digest of the list of the bundle's files.
     """
     return {
         "_type": STATEMENT_TYPE,
         "subject": subjects(manifest_sha256, dossier.works),
         "predicateType": PREDICATE_TYPE,
-        "predicate": predicate(dossier, checkpoint, signer),
+        "predicate": predicate(dossier, checkpoint, signers),
     }
 
 
@@ -76,12 +78,12 @@ def spelled(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def predicate(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey) -> dict[str, Any]:
+def predicate(dossier: Dossier, checkpoint: Checkpoint, signers: Sequence[PublicKey]) -> dict[str, Any]:
     """What is said about the subjects; as of the last entry about the request, so that the same state says the same."""
     about = about_request(dossier.entries)
     return copied(dossier.request, dossier.works, dossier.entries) | {
         "renderer": RENDERER,
-        "issued": {"by": checkpoint.origin, "at": about[-1].at if about else None, "key": signer.key_id.hex()},
+        "issued": issue(checkpoint.origin, about[-1].at if about else None, signers),
         "searched": searched(dossier.entries),
         "purged": repeated(dossier.entries, PURGED),
         "ledger": {
@@ -92,6 +94,11 @@ def predicate(dossier: Dossier, checkpoint: Checkpoint, signer: PublicKey) -> di
             "about_request": len(about),
         },
     }
+
+
+def issue(origin: str, at: str | None, signers: Sequence[PublicKey]) -> dict[str, Any]:
+    """Who issues a statement and when: the ledger, under the ids of all keys that sign, in their order."""
+    return {"by": origin, "at": at, "key": ", ".join(one.key_id.hex() for one in signers)}
 
 
 def copied(request: Json, works: Sequence[Work], entries: Sequence[Entry]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from unlearn.evidence.anchored import (
     origin,
     signed,
     signs,
+    texts,
     timed,
     witnessed,
 )
@@ -71,8 +72,9 @@ def verify(
     known = [key.named(origin(files)) for key in keys]
     if STATEMENT not in files:
         raise NotVerified("signature", f"{STATEMENT} is missing, so that nothing in the zip is signed")
-    statement, signer = signed(files[STATEMENT], known, PREDICATE_TYPE)
-    yield Check("signature", f"the statement is signed under {signer.text}")
+    statement, signers = signed(files[STATEMENT], known, PREDICATE_TYPE)
+    own = [one for one in signers if one in known]
+    yield Check("signature", f"the statement is signed under {texts(own)}")
     listed = _files(files, statement)
     yield Check("files", f"{listed} files have the SHA-256 that the signed manifest says, and there is no other")
     predicate = agreed(files, statement)
@@ -82,19 +84,19 @@ def verify(
         f"request {request['id']}, {request['state']}; it says what the files say{unlisted(files, predicate)}",
     )
     checkpoint, noted = checkpoint_of(files, predicate, known)
-    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {noted.text}")
+    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {texts(noted)}")
     entries = included(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield _numbers(predicate, entries)
     yield timed(entries, now or datetime.now(UTC))
-    used = in_use((signer, noted), keys, entries)
-    _same_keys(files, signer, entries)
+    used = in_use(own, noted, keys, entries)
+    _same_keys(files, signers, entries)
     yield used
     yield consistent(files, checkpoint, known, published, entries)
     yield witnessed(files[CHECKPOINT].decode(), published, witnesses, entries)
     laid_out("story")(check_story)(predicate, entries, reports_of(files, predicate))
     yield Check("story", _told(predicate, entries))
-    drawn, compared = check_certificate(files, predicate, entries, signer)
+    drawn, compared = check_certificate(files, predicate, entries, signers)
     yield Check("certificate", drawn, compared)
     yield Check("word", WORD, made=False)
     yield _adapter(predicate, adapter)
@@ -131,14 +133,14 @@ def _numbers(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> Check:
 
 
 @laid_out("key")
-def _same_keys(files: Files, signer: PublicKey, entries: Sequence[Entry]) -> None:
+def _same_keys(files: Files, signers: Sequence[PublicKey], entries: Sequence[Entry]) -> None:
     """Check that the keys in the bundle are those of the ledger that signed statement or checkpoint, and no other."""
     note = files[CHECKPOINT].decode()
     try:
         of_ledger = [PublicKey.from_text(e.facts["ledger_key"]) for e in entries if e.action == "ledger_key_added"]
     except LedgerKeyError as error:
         raise NotVerified("key", str(error)) from None
-    made = key_files([key for key in of_ledger if key == signer or signs(note, key)])
+    made = key_files([key for key in of_ledger if key in signers or signs(note, key)])
     there = {name: data for name, data in files.items() if name.startswith("keys/")}
     for name in sorted(made.keys() | there.keys()):
         if made.get(name) != there.get(name):

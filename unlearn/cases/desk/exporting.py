@@ -19,9 +19,10 @@ from unlearn.cases.views import AdapterView, JobView, RequestView, VersionView, 
 from unlearn.errors import Conflict
 from unlearn.evidence.agreement import LISTED
 from unlearn.evidence.bundle import build_bundle
-from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
+from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note, sign_note, signature_line
+from unlearn.evidence.cosigning import lines_in, with_lines
 from unlearn.evidence.dossier import Dossier, Work
-from unlearn.evidence.ledger import Entry
+from unlearn.evidence.ledger import Entry, LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import PublicKey, Signer
 from unlearn.evidence.statement import searched
@@ -52,23 +53,23 @@ class Exporting(Bookkeeping):
             LedgerKeyError: no signer here has a key that the ledger names.
         """
         by.check("audit")
-        case, note = self._covered(request_id, by)
+        signers = self._signers()
+        case, note = self._covered(request_id, signers, by)
         works = [self._work(*work) for work in case.works]
         with self.store.reading() as session:
-            dossier = _dossier(session, case, works, note, self._signer(session).public)
-            signer = self._signer(session)
-        bundle = build_bundle(dossier, signer)  # a command may take its time to sign, and no writer waits for it
+            dossier = _dossier(session, case, works, note, [one.public for one in signers])
+        bundle = build_bundle(dossier, *signers)  # a command may take its time to sign, and no writer waits for it
         facts = {"request": request_id, "by": by.name, "sha256": hashlib.sha256(bundle).hexdigest()}
         with self.store.writing() as session:
-            self._enter(session, "export_made", facts | {"signed_by": signer.public.text})
+            self._enter(session, "export_made", facts | {"signed_by": texts(signers)})
         return bundle
 
-    def _covered(self, request_id: str, by: Actor) -> tuple[_Case, str]:
+    def _covered(self, request_id: str, signers: Sequence[Signer], by: Actor) -> tuple[_Case, str]:
         """The case, and a checkpoint whose tree has no other entry about it than those."""
         while True:
             case = self._case(request_id, by)
             last = case.entries[-1].seq
-            note = self.covering_checkpoint(last)
+            note = self._signed_checkpoint(last, signers)
             with self.store.reading() as session:
                 entries = ledger.entries_about(session, request_id)
             if not any(last < entry.seq <= claimed(note).size for entry in entries):
@@ -98,8 +99,36 @@ class Exporting(Bookkeeping):
             return Work(as_json(job), before, after)
         return Work(as_json(job), before, after, found.run, found.figures)
 
-    def _signer(self, session: Session) -> Signer:
-        return self._unsigned(session)[1][0]
+    def _signers(self) -> list[Signer]:
+        """All who can sign in the name of a key in force, the newest first."""
+        self.keep_ledger_key()
+        with self.store.reading() as session:
+            able = {signer.public: signer for signer in self._unsigned(session)[1]}
+            return [able[key.public] for key in reversed(keys_in(session)) if key.public in able]
+
+    def _signed_checkpoint(self, size: int, signers: Sequence[Signer]) -> str:
+        """The `covering_checkpoint` that has the entries of the signers' keys too, with a line of each.
+
+        So it is the same whichever of them one trusts, and from the same state: Ed25519 signs the same the same way.
+
+        Raises:
+            LedgerBroken: the one that is stored is not of this ledger, and nobody signs it.
+        """
+        with self.store.reading() as session:
+            keys = {signer.public.text for signer in signers}
+            added = [e for e in ledger.entries_of_keys(session) if e.action == "ledger_key_added"]
+        since = max(entry.seq for entry in added if entry.facts["ledger_key"] in keys)
+        note = self.covering_checkpoint(max(size, since))
+        point = claimed(note)
+        missing = [signer for signer in signers if signature_line(note, signer.public) is None]
+        with self.store.reading() as session:
+            if missing and point.root != ledger.root(session, point.size):
+                raise LedgerBroken(
+                    f"the stored checkpoint of {point.size} entries does not have the ledger's root: nobody signs it; "
+                    "`unlearn ledger check` says what was changed",
+                    "checkpoint",
+                )
+        return with_lines(note, lines_in(sign_note(point.text, missing)))
 
 
 def _versions(
@@ -118,7 +147,7 @@ def _digests(version: VersionView) -> dict[str, Any]:
     return {"number": version.number, "sha256": version.sha256, **noted}
 
 
-def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, signer: PublicKey) -> Dossier:
+def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, signers: Sequence[PublicKey]) -> Dossier:
     """All that is recorded of the request, proved to be in the tree of the checkpoint."""
     keys = [key.public for key in keys_in(session)]
     entries, paths, _, earlier = proofs(session, case.entries, note)
@@ -129,7 +158,7 @@ def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, si
         paths=paths,
         checkpoint=note,
         earlier=earlier,
-        keys=[key for key in keys if key == signer or _signed(note, key)],
+        keys=[key for key in keys if key in signers or _signed(note, key)],
         searched=_searched(session, case.entries),
     )
 
@@ -167,6 +196,11 @@ def _inclusion(session: Session, seq: int, size: int) -> list[bytes]:
 
 def _consistency(session: Session, old: int, new: int) -> list[bytes]:
     return ledger.from_tree(session, lambda node: consistency_path(old, new, node))
+
+
+def texts(signers: Sequence[Signer]) -> str:
+    """The keys as an entry names them; their texts have no blanks."""
+    return " ".join(signer.public.text for signer in signers)
 
 
 def _signed(note: str, key: PublicKey) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import IO, Any
 
 from unlearn.cases.desk.core import there
-from unlearn.cases.desk.exporting import Exporting, proofs
+from unlearn.cases.desk.exporting import Exporting, proofs, texts
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, ledger, salts
 from unlearn.cases.store import register as registers
@@ -76,7 +76,7 @@ class Registers(Exporting):
             LedgerKeyError: no signer here has a key that the ledger names.
         """
         period, now = self._period(since, until, adapter, by), self._clock()
-        self.keep_ledger_key()
+        signed_by = texts(self._signers())
         file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
         digest, rows = hashlib.sha256(), 0
 
@@ -94,7 +94,7 @@ class Registers(Exporting):
         with self.store.writing() as session:
             if adapter is not None:
                 facts |= {"adapter": self._adapter(session, adapter, by).id, "adapter_name": adapter}
-            facts |= {"sha256": digest.hexdigest(), "signed_by": self._signer(session).public.text}
+            facts |= {"sha256": digest.hexdigest(), "signed_by": signed_by}
             entry = ledger.append(session, now, MADE, facts)
         size = file.tell()
         file.seek(0)
@@ -116,12 +116,13 @@ class Registers(Exporting):
                 if (one.seq, one.action, one.facts.get("controller")) == (seq, MADE, by.controller)
             ]
             [made] = [there(next(iter(found), None), "register", "the answer that it came with links to its statement")]
-        note = self.covering_checkpoint(seq)
+        signers = self._signers()
+        note = self._signed_checkpoint(seq, signers)
         with self.store.reading() as session:
             company = session.get_one(Controller, by.controller).name
-            proved, signer = proofs(session, [made], note), self._signer(session)
-        said = register_statement(made, company, *proved, signer.public)
-        return seal(spelled(said), signer)  # a command may take its time to sign, and no writer waits for it
+            proved = proofs(session, [made], note)
+        said = register_statement(made, company, *proved, [one.public for one in signers])
+        return seal(spelled(said), *signers)  # a command may take its time to sign, and no writer waits for it
 
     def _period(self, since: date | None, until: date | None, adapter: str | None, by: Actor) -> Period:
         by.check("audit")
