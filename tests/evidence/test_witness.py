@@ -16,13 +16,14 @@ from unlearn.evidence.witness import Submission, cosign, read_submission, seen_s
 LOG = signer_of(base64.b64encode(b"l" * 32).decode(), "ledger.example/1")
 ALICE = signer_of(base64.b64encode(b"w" * 32).decode(), "witness.example/w", COSIGNATURE)
 LEAVES = [leaf_hash(str(place).encode()) for place in range(20)]
+SECOND = signer_of(base64.b64encode(b"s" * 32).decode(), "ledger.example/2")
 FORKED = [*LEAVES[:3], leaf_hash(b"forged"), *LEAVES[4:]]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def handed(old, new, leaves=LEAVES, name="ledger.example/1"):
+def handed(old, new, leaves=LEAVES, name="ledger.example/1", who=LOG):
     path = consistency_path(old, new, lambda level, index: root(leaves[index << level : (index + 1) << level]))
-    return Submission(old, tuple(path), sign_note(Checkpoint(name, new, root(leaves[:new])).text, [LOG]))
+    return Submission(old, tuple(path), sign_note(Checkpoint(name, new, root(leaves[:new])).text, [who]))
 
 
 def seen(size, leaves=LEAVES):
@@ -68,9 +69,16 @@ def test_a_proof_from_elsewhere_is_no_fork():
         cosign(handed(6, 9), [LOG.public], ALICE, seen(7), NOW)
 
 
+@pytest.mark.parametrize("memory", [None, 7])
+def test_a_key_that_signs_under_another_ledgers_name_gets_no_cosignature(memory):
+    given = handed(memory or 0, 9, name="somebody.else/ledger")
+    with pytest.raises(NoteBroken, match=r"of 'somebody\.else/ledger', and signed in the name of 'ledger\.example/1'"):
+        cosign(given, [LOG.public], ALICE, seen(memory) if memory else None, NOW)
+
+
 def test_another_ledger_another_signer_and_a_changed_memory_are_refused():
     with pytest.raises(NoteBroken, match=r"of 'ledger\.example/2', and the witness follows"):
-        cosign(handed(7, 9, name="ledger.example/2"), [LOG.public], ALICE, seen(7), NOW)
+        cosign(handed(7, 9, name="ledger.example/2", who=SECOND), [LOG.public, SECOND.public], ALICE, seen(7), NOW)
     with pytest.raises(NoteBroken, match="to be trusted"):
         cosign(handed(0, 7), [ALICE.public], ALICE, None, NOW)
     with pytest.raises(NoteBroken, match="memory does not hold"):

@@ -84,8 +84,13 @@ def cosign(given: Submission, log: Sequence[PublicKey], witness: Signer, seen: s
         ProofBroken: the proof is not from the size that was seen.
         LedgerBroken: the ledger does not go on from what was seen.
     """
-    text, _ = open_note(given.note, log)
+    text, names = open_note(given.note, log)
     new = read_checkpoint(text)
+    if new.origin not in names:
+        raise NoteBroken(
+            f"the checkpoint is of '{new.origin}', and signed in the name of '{names[0]}': a ledger's key signs under "
+            "the ledger's own name; it is not co-signed"
+        )
     if seen is not None:
         _check_goes_on(_remembered(seen, witness.public), new, given)
     return cosign_note(given.note, witness, at)
