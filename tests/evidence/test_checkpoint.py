@@ -71,6 +71,24 @@ def test_a_witness_signs_the_time_too():
         )
 
 
+def cosigned_as_of(stamp):
+    """A cosignature at this second, by hand."""
+    signature = WITNESS.sign(f"cosignature/v1\ntime {stamp}\n{POINT.text}".encode())
+    raw = WITNESS.public.key_id + stamp.to_bytes(8, "big") + signature
+    return f"{NOTE}\u2014 {WITNESS.public.name} {base64.b64encode(raw).decode()}\n"
+
+
+def test_the_times_of_cosignatures_end_with_the_year_9999():
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert cosigned_at(cosigned_as_of(int(last.timestamp())), WITNESS.public) == last
+    assert cosigned_at(cosigned_as_of(0), WITNESS.public) == datetime(1970, 1, 1, tzinfo=UTC)
+    for stamp in (int(last.timestamp()) + 1, 2**62, 2**64 - 1):
+        note = cosigned_as_of(stamp)
+        assert open_note(note, [WITNESS.public])
+        with pytest.raises(NoteBroken, match=f"as of {stamp} seconds, which is after the year 9999"):
+            cosigned_at(note, WITNESS.public)
+
+
 def test_nobody_known_is_another_fault_than_a_wrong_signature():
     other = signer_of(base64.b64encode(b"o" * 32).decode(), "ledger.example/1")
     with pytest.raises(NoteBroken, match=r"signed by 'ledger.example/1' \(key .*to be trusted was"):

@@ -9,7 +9,7 @@ import pytest
 
 from dossiers import Ledger, bundle, dossier, signer, trusted
 from unlearn.evidence.anchored import Published
-from unlearn.evidence.checkpoint import NoteBroken, cosign_note
+from unlearn.evidence.checkpoint import NoteBroken, claimed, cosign_note
 from unlearn.evidence.cosigning import cosignatures, lines_in, with_lines, witness_key
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.signing import COSIGNATURE, LedgerKeyError, signer_of
@@ -95,6 +95,13 @@ def test_a_published_checkpoint_that_the_bundle_goes_on_from_will_do_if_it_has_t
 def test_a_witness_who_saw_the_bundles_own_checkpoint_need_not_have_seen_the_published_one():
     older = Published(signed(Ledger().checkpoint(5), BOB))
     assert "saw 9 entries" in said(signed(NOTE, ALICE), [ALICE], older).said
+
+
+def test_a_witness_whose_clock_is_after_all_dates_is_refused():
+    stamp = 2**62
+    line = ALICE.sign(f"cosignature/v1\ntime {stamp}\n{claimed(NOTE).text}".encode())
+    raw = base64.b64encode(ALICE.public.key_id + stamp.to_bytes(8, "big") + line).decode()
+    assert "after the year 9999" in refused(f"{NOTE}\u2014 {ALICE.public.name} {raw}\n", [ALICE])
 
 
 def test_a_ledgers_key_is_no_witnesss():

@@ -23,6 +23,8 @@ MOST_BYTES, MOST_SIGNATURES = 1_000_000, 100
 SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 SIGNED = "\u2014 "
 TIME = struct.Struct(">Q")
+LATEST = 253_402_300_799
+"""The last second of the year 9999, behind which no date can be told."""
 
 
 class NoteBroken(UnlearnError):
@@ -148,10 +150,20 @@ def claimed(note: str) -> Checkpoint:
 
 
 def cosigned_at(note: str, witness: PublicKey) -> datetime | None:
-    """When the witness saw the note, by its own clock; None if it did not sign. `open_note` checks the signature."""
+    """When the witness saw the note, by its own clock; None if it did not sign. `open_note` checks the signature.
+
+    Raises:
+        NoteBroken: its time is after the year 9999.
+    """
     for name, key_id, signature in _parts(note)[1]:
         if (name, key_id) == (witness.name, witness.key_id) and len(signature) == TIME.size + SIGNATURE_BYTES:
-            return datetime.fromtimestamp(TIME.unpack_from(signature)[0], UTC)
+            stamp = TIME.unpack_from(signature)[0]
+            if stamp > LATEST:
+                raise NoteBroken(
+                    f"'{name}' (key {key_id.hex()}) signed as of {stamp} seconds, which is after the year 9999: its "
+                    "clock is wrong; ask it for another cosignature"
+                )
+            return datetime.fromtimestamp(stamp, UTC)
     return None
 
 
