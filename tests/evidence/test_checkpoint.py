@@ -17,6 +17,7 @@ from unlearn.evidence.checkpoint import (
     open_note,
     read_checkpoint,
     sign_note,
+    signature_line,
 )
 from unlearn.evidence.signing import COSIGNATURE, PublicKey, signer_of
 
@@ -53,6 +54,28 @@ def test_two_keys_sign_while_they_overlap_and_either_is_enough():
     note = sign_note(POINT.text, [LOG, NEXT])
     assert open_note(note, [LOG.public]) == open_note(note, [NEXT.public])
     assert open_note(note, [NEXT.public, LOG.public])[1] == ["ledger.example/1"] * 2
+
+
+def test_two_keys_of_one_name_and_id_are_told_apart_by_what_they_signed():
+    # The first two seeds, counted up, whose keys of this name share the 4 bytes of their id: found by trying 42,291.
+    one, other = (
+        signer_of(base64.b64encode(seed.to_bytes(32, "big")).decode(), "ledger.example/1") for seed in (972, 42290)
+    )
+    assert one.public.key_id == other.public.key_id == bytes.fromhex("b33a5d66")
+    for signers in ([one], [other], [one, other]):
+        for keys in ([one.public, other.public], [other.public, one.public]):
+            assert open_note(sign_note(POINT.text, signers), keys)[1] == ["ledger.example/1"] * len(signers)
+    both = sign_note(POINT.text, [one, other])
+    assert [signature_line(both, key.public) for key in (one, other)] == both.splitlines(keepends=True)[-2:]
+    for key in (one, other):
+        assert open_note(both, [key.public]) == (POINT.text, ["ledger.example/1"])
+    alone = sign_note(POINT.text, [one])
+    for changed in (
+        both.replace("\n7\n", "\n8\n"),
+        alone + sign_note("other\n", [other]).splitlines(keepends=True)[-1],
+    ):
+        with pytest.raises(NoteBroken, match="is wrong"):
+            open_note(changed, [one.public, other.public])
 
 
 def test_a_witness_signs_the_time_too():

@@ -107,23 +107,21 @@ def cosign_note(note: str, witness: Signer, at: datetime) -> str:
 def open_note(note: str, keys: Sequence[PublicKey]) -> tuple[str, list[str]]:
     """The text of a note, and the names of the keys that signed it, in the order of their lines.
 
-    Lines of keys that are not among `keys` are passed over.
+    Lines of keys that are not among `keys` are passed over. An id has 4 bytes, which two keys of a name may share: a
+    line is that of the one under which it holds, and wrong if there is none while one of them has no other.
 
     Raises:
         NoteBroken: malformed, signed by none of the keys, or a signature in the name of one of them is wrong.
     """
     text, lines = _parts(note)
-    known = {(key.name, key.key_id): key for key in keys}
-    verified: list[PublicKey] = []
-    for name, key_id, signature in lines:
-        key = known.get((name, key_id))
-        if key is None or key in verified:
-            continue
-        if not _holds(key, text, signature):
+    named = [[key for key in keys if (key.name, key.key_id) == (name, key_id)] for name, key_id, _ in lines]
+    held = [[key for key in known if _holds(key, text, line[2])] for known, line in zip(named, lines, strict=True)]
+    verified = list(dict.fromkeys(key for found in held for key in found))
+    for (name, key_id, _), known, found in zip(lines, named, held, strict=True):
+        if not found and not set(known) <= set(verified):
             raise NoteBroken(
                 f"the signature of '{name}' (key {key_id.hex()}) is wrong: the note or the line was changed"
             )
-        verified.append(key)
     if not verified:
         signed = ", ".join(f"'{name}' (key {key_id.hex()})" for name, key_id, _ in lines)
         wanted = ", ".join(f"'{key.name}' (key {key.key_id.hex()})" for key in keys) or "no key"
@@ -155,29 +153,34 @@ def cosigned_at(note: str, witness: PublicKey) -> datetime | None:
     Raises:
         NoteBroken: its time is after the year 9999.
     """
-    for name, key_id, signature in _parts(note)[1]:
-        if (name, key_id) == (witness.name, witness.key_id) and len(signature) == TIME.size + SIGNATURE_BYTES:
-            stamp = TIME.unpack_from(signature)[0]
-            if stamp > LATEST:
-                raise NoteBroken(
-                    f"'{name}' (key {key_id.hex()}) signed as of {stamp} seconds, which is after the year 9999: its "
-                    "clock is wrong; ask it for another cosignature"
-                )
-            return datetime.fromtimestamp(stamp, UTC)
-    return None
+    signature = _signature_of(note, witness)
+    if signature is None or len(signature) != TIME.size + SIGNATURE_BYTES:
+        return None
+    stamp = TIME.unpack_from(signature)[0]
+    if stamp > LATEST:
+        raise NoteBroken(
+            f"'{witness.name}' (key {witness.key_id.hex()}) signed as of {stamp} seconds, which is after the year "
+            "9999: its clock is wrong; ask it for another cosignature"
+        )
+    return datetime.fromtimestamp(stamp, UTC)
 
 
 def signature_line(note: str, key: PublicKey) -> str | None:
     """The key's line in a note, the first if it has several; None if it did not sign. `open_note` checks it."""
-    for name, key_id, signature in _parts(note)[1]:
-        if (name, key_id) == (key.name, key.key_id):
-            return _line(key, signature)
-    return None
+    signature = _signature_of(note, key)
+    return None if signature is None else _line(key, signature)
 
 
 def signed_by(note: str) -> list[str]:
     """In whose names a note is signed; whether they did, `open_note` says."""
     return [name for name, _, _ in _parts(note)[1]]
+
+
+def _signature_of(note: str, key: PublicKey) -> bytes | None:
+    """The first signature in the key's name and id, or the first that holds if another key may have the same."""
+    text, lines = _parts(note)
+    named = [signature for name, key_id, signature in lines if (name, key_id) == (key.name, key.key_id)]
+    return next((one for one in named if _holds(key, text, one)), named[0] if named else None)
 
 
 def _holds(key: PublicKey, text: str, signature: bytes) -> bool:
