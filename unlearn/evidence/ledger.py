@@ -143,8 +143,24 @@ def new_entry(seq: int, at: str, action: Action, facts: Mapping[str, Any]) -> En
     """An entry with its hash.
 
     Raises:
-        ValueError: an action that is not on the list.
+        ValueError: an action that is not on the list, or facts that plain JSON and RFC 8785 may spell differently:
+            floats, and keys outside ASCII.
     """
     if action not in ACTIONS:
         raise ValueError(f"'{action}' is not an action of the ledger")
+    _check_plain(facts, "facts")
     return Entry(seq, at, action, facts, leaf_hash(entry_leaf(seq, at, action, facts)).hex())
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Check that sorted, compact JSON of the value is RFC 8785, so that an auditor needs no library for it."""
+    if isinstance(value, float):
+        raise ValueError(f"{where} is {value!r}: an entry has no floats; write it as a whole number, or as text")
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            if not str(key).isascii():
+                raise ValueError(f"{where} has the key {key!r}: an entry's keys are ASCII")
+            _check_plain(one, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, one in enumerate(value):
+            _check_plain(one, f"{where}[{place}]")
