@@ -71,7 +71,8 @@ def test_a_register_of_lines_is_counted_by_its_lines(register):
 
 def test_another_key_and_a_bundles_statement_are_refused(register):
     assert refused(register, sealed_register(who=signer(b"o")))[0] == "signature"
-    assert refused(register, b"{}")[0] == "signature"
+    check, message = refused(register, b"{}")
+    assert (check, message.startswith("of-2026.csv.dsse.json: it is no DSSE envelope")) == ("signature", True)
     assert refused(register, unpack(bundle())["statement.dsse.json"])[0] == "statement"
 
 

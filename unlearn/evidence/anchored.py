@@ -58,9 +58,19 @@ def origin(files: Files) -> str:
 
 
 @laid_out("signature")
-def signed(envelope: bytes, known: Sequence[PublicKey], kind: str) -> tuple[dict[str, Any], list[PublicKey]]:
-    """The statement in an envelope, of this predicate type, and the keys that signed it; one is known."""
-    payload, signers = unseal(envelope, known)
+def signed(envelope: bytes, known: Sequence[PublicKey], kind: str, file: str) -> tuple[dict[str, Any], list[PublicKey]]:
+    """The statement in an envelope, of this predicate type, and the keys that signed it; one is known.
+
+    Args:
+        envelope: the bytes.
+        known: who may have signed.
+        kind: the predicate type.
+        file: what to call it.
+    """
+    try:
+        payload, signers = unseal(envelope, known)
+    except NotVerified as error:
+        raise NotVerified(error.check, f"{file}: {error}") from None
     statement: dict[str, Any] = read("statement", "the signed payload", payload, spelled)
     if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, kind):
         raise NotVerified(

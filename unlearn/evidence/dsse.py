@@ -92,10 +92,12 @@ def _signer(payload: bytes, keyid: Any, signature: bytes) -> PublicKey:
 
 def _way_out(said: Sequence[str], keys: Sequence[PublicKey]) -> str:
     if not {keyid.partition("+")[0] for keyid in said} & {key.name for key in keys}:
-        return "the bundle is of another deployment, or your key is: get the key of the one that it is of"
+        return "it is of another deployment, or your key is: get the key of the one that it is of"
     if set(said) & {key.text for key in keys}:
         return "the key is right and the signature is not: the statement was changed after it was signed"
-    return "it is the same deployment's under another key: get that key from a place you trust, not from the bundle"
+    return (
+        "it is the same deployment's under another key: get that key from a place you trust, not from where this lies"
+    )
 
 
 def _parse(envelope: bytes) -> dict[str, Any]:
@@ -135,4 +137,4 @@ def _shown(value: Any) -> str:
 
 
 def _no(message: str) -> NotVerified:
-    return NotVerified("signature", f"statement.dsse.json: {message}")
+    return NotVerified("signature", message)

@@ -112,7 +112,7 @@ def verify_register(
         OSError: the register can't be read.
     """
     known = [key.named(_origin(envelope)) for key in keys]
-    statement, signers = signed(envelope, known, REGISTER_TYPE)
+    statement, signers = signed(envelope, known, REGISTER_TYPE, beside(register).name)
     own = [one for one in signers if one in known]
     yield Check("signature", f"the statement is signed under {texts(own)}")
     yield _file(register, statement)

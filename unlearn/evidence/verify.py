@@ -72,7 +72,7 @@ def verify(
     known = [key.named(origin(files)) for key in keys]
     if STATEMENT not in files:
         raise NotVerified("signature", f"{STATEMENT} is missing, so that nothing in the zip is signed")
-    statement, signers = signed(files[STATEMENT], known, PREDICATE_TYPE)
+    statement, signers = signed(files[STATEMENT], known, PREDICATE_TYPE, STATEMENT)
     own = [one for one in signers if one in known]
     yield Check("signature", f"the statement is signed under {texts(own)}")
     listed = _files(files, statement)
