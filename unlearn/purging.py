@@ -11,6 +11,7 @@ import logging
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import Purge
 from unlearn.clearing import clear, clear_store
+from unlearn.deploy import Registry, parse_hooks
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
 from unlearn.locations import is_within
@@ -53,7 +54,9 @@ def run_purge(desk: Desk, settings: Settings, purge: Purge) -> bool:
     for place in purge.places:
         dispose(place)
     if purge.run_id is not None:
-        _dispose_artifacts(settings, purge.run_id)
+        _dispose_artifacts(settings.effective_mlflow_uri, purge.run_id)
+    if purge.number is not None and purge.edition is None:
+        _dispose_copies(settings, purge.adapter_id, purge.number)
     desk.purged(purge)
     log.info("purged %s", named(purge))
     return True
@@ -75,10 +78,19 @@ def _check_own(desk: Desk, settings: Settings, place: str) -> None:
         raise BadInput(f"'{place}' is none of the service's; nothing was deleted there, look at it yourself")
 
 
-def _dispose_artifacts(settings: Settings, run_id: str) -> None:
+def _dispose_copies(settings: Settings, adapter_id: str, number: int) -> None:
+    """Take away what hooks put elsewhere of a version."""
+    for hook in parse_hooks(settings.hooks):
+        if isinstance(hook, Registry):
+            for run_id in hook.copies(adapter_id, number):
+                _dispose_artifacts(hook.uri, run_id)
+            hook.forget(adapter_id, number)
+
+
+def _dispose_artifacts(uri: str, run_id: str) -> None:
     from unlearn.tracking.runs import delete_artifacts  # mlflow takes seconds and memory: only who needs it pays
 
-    delete_artifacts(settings.effective_mlflow_uri, run_id, WEIGHTS)
+    delete_artifacts(uri, run_id, WEIGHTS)
 
 
 class Sweeper(Rhythm):

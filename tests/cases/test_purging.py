@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 from by_hand import REFUSED, REPORT, new_version, released, submit, work
+from mlflow.tracking import MlflowClient
 
+from mlflow_server import mlflow_server
 from unlearn import purging
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.desk import UNFINISHED, Desk
 from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.cases.tables import AdapterVersion
 from unlearn.cases.views import Own
+from unlearn.errands import run_errands
 from unlearn.errors import Conflict
+from unlearn.settings import Settings
 
 DAY = 86400.0
 
@@ -240,6 +244,55 @@ def test_a_path_that_is_none_of_ours_is_never_deleted(desk, adapter, company, cl
     assert facts(desk, "version_purged") == []
     assert (desk.settings.home / "keys").is_dir()
     assert desk.adapter("bot").versions[0].purged_at is None
+
+
+@pytest.fixture
+def registering(settings, tmp_path, clock):
+    """A desk whose hook registers releases with an MLflow server, and a client of that."""
+    with mlflow_server(tmp_path / "runs.db", tmp_path / "artifacts") as url:
+        hooks = [{"kind": "mlflow", "uri": url}]
+        desk = Desk(Settings(**settings.model_dump() | {"hooks": hooks, "mlflow_tracking_uri": url}), clock)
+        desk.migrate()
+        yield desk, MlflowClient(tracking_uri=url, registry_uri=url)
+        desk.close()
+
+
+def registered(client):
+    """Our numbers of the model versions, and of the versions whose weights MLflow has."""
+    models = {int(one.tags["adapter_version"]) for one in client.search_model_versions("name = 'bot'")}
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    has = {int(run.data.tags["adapter_version"]) for run in runs if client.list_artifacts(run.info.run_id, "adapter")}
+    return models, has
+
+
+def test_what_a_hook_put_into_mlflow_goes_with_its_version(registering, inputs, company, clock, tmp_path):
+    desk, client = registering
+    desk.register_adapter("bot", **inputs)
+    for which in (0, 1):
+        clock.forward(1)
+        released(desk, company, which)
+        run_errands(desk, desk.settings)
+    assert registered(client) == ({2, 3}, {2, 3})
+    clock.forward(31 * DAY)
+    assert {(1, None), (2, None)} <= sweep(desk)
+    assert registered(client) == ({3}, {3})
+    assert len(list((tmp_path / "artifacts").rglob("*.safetensors"))) == 1
+    assert client.get_model_version_by_alias("bot", "champion").tags["adapter_version"] == "3"
+
+
+def test_a_version_is_not_purged_while_a_hook_can_not_say_what_it_has_of_it(
+    registering, inputs, company, clock, tmp_path
+):
+    desk, _ = registering
+    (tmp_path / "file").touch()
+    desk.register_adapter("bot", **inputs)
+    released(desk, company)
+    clock.forward(31 * DAY)
+    hooks = [{"kind": "mlflow", "uri": f"sqlite:///{tmp_path}/file/runs.db"}]
+    away = desk.settings.model_copy(update={"hooks": hooks})
+    assert (1, None) not in {(purge.number, purge.job_id) for purge in purging.sweep(desk, away)}
+    assert facts(desk, "version_purged") == []
+    assert (1, None) in sweep(desk)
 
 
 @pytest.fixture

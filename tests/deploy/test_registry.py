@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from mlflow_server import mlflow_server
 from unlearn.deploy import HookFailed, Registry
 from unlearn.deploy.registry import EXPERIMENT
 
-SERVER = Path(__file__).with_name("mlflow_server.py")
 NAMES = (f"support-{i}" for i in itertools.count())
 
 
@@ -159,12 +157,8 @@ def test_a_store_that_can_not_be_reached_is_named(released, tmp_path):
 @pytest.fixture(scope="module")
 def server(uri, tmp_path_factory):
     """MLflow's own server in front of the store that the other tests made."""
-    MlflowClient(tracking_uri=uri).search_registered_models()  # its tables
-    artifacts = tmp_path_factory.mktemp("artifacts")
-    command = [sys.executable, "-P", SERVER, uri, str(artifacts)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.kill()
+    with mlflow_server(Path(uri.removeprefix("sqlite:///")), tmp_path_factory.mktemp("artifacts")) as url:
+        yield url
 
 
 def test_on_a_server_the_weights_are_logged_to_a_run_since_it_takes_no_path(server, name, released, tmp_path):
@@ -190,6 +184,23 @@ def test_a_crash_between_the_run_and_the_registration_leaves_no_second_run(serve
     [run] = client.search_runs([experiment.experiment_id], "tags.adapter_id = 'adp_2'")
     assert run.info.status == "FINISHED"
     assert client.get_model_version_by_alias(name, "champion").run_id == run.info.run_id
+
+
+@pytest.mark.parametrize("where", ["uri", "server"])
+def test_what_was_registered_of_one_version_is_found_by_its_tags_and_forgotten(request, where, name, released):
+    at = request.getfixturevalue(where)
+    registry, client = Registry(at), MlflowClient(tracking_uri=at, registry_uri=at)
+    adapter_id = f"adp_{name.replace('-', '')}{where}"
+    for number in (1, 2):
+        registry(released(number, adapter=name, adapter_id=adapter_id))
+    copies = registry.copies(adapter_id, 1)
+    assert [client.get_run(run).data.tags["adapter_version"] for run in copies] == ["1"] * (where == "server")
+    for _ in range(2):
+        registry.forget(adapter_id, 1)
+        assert state(client, name) == ([2], [], 2)
+    registry.forget(adapter_id, 3)
+    registry.forget("adp_nobody", 2)
+    assert state(client, name) == ([2], [], 2)
 
 
 def test_a_server_that_can_not_be_reached_is_told_as_such(released, monkeypatch):

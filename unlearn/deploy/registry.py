@@ -2,7 +2,7 @@
 
 Speaks MlflowClient with explicit URIs: no active run, no global tracking URI. The registry is a view for people and
 for servers that load by alias; it never says what is released. It holds ids, numbers, digests and, on a server, the
-weights themselves; no person's data beside them.
+weights themselves; no person's data beside them. When a version is purged, what was put there of it goes as well.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Registry:
 
     def __call__(self, release: Release) -> None:
         """Register the release, and make it the champion unless a newer one is."""
-        with self._client(release, "registered") as client:
+        with self._client(_named(release), "registered") as client:
             _create_model(client, release)
             versions = _versions(client, release)
             _refuse_anothers(client, release)
@@ -76,11 +76,39 @@ class Registry:
 
     def withdraw(self, release: Release) -> None:
         """Take the alias away and tag every version of the adapter; the versions stay for the record."""
-        with self._client(release, "withdrawn") as client:
+        with self._client(_named(release), "withdrawn") as client:
             versions = _versions(client, release)
             if _champion(client, release, versions) is not None:
                 client.delete_registered_model_alias(release.adapter, CHAMPION)
             _revoke(client, release, versions)
+
+    def copies(self, adapter_id: str, number: int) -> list[str]:
+        """Ids of the runs that were made to register the weights of a version, with them as the artifact ARTIFACT.
+
+        Raises:
+            HookFailed: the server could not be asked.
+        """
+        with self._client(f"version {number} of adapter {adapter_id}", "looked for") as client:
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                return []
+            found, token = [], None
+            while True:
+                page = client.search_runs([experiment.experiment_id], _query(adapter_id, number), page_token=token)
+                found += [str(run.info.run_id) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
+    def forget(self, adapter_id: str, number: int) -> None:
+        """Take the model versions of a version away, whatever the model is called; where none is, nothing happens.
+
+        Raises:
+            HookFailed: the server could not be told.
+        """
+        with self._client(f"version {number} of adapter {adapter_id}", "taken away") as client:
+            for version in client.search_model_versions(_query(adapter_id, number)):
+                client.delete_model_version(version.name, version.version)
 
     def _create(self, client: MlflowClient, release: Release) -> ModelVersion:
         here = self.uri.startswith(("http:", "https:")) and release.path is not None
@@ -90,7 +118,7 @@ class Registry:
         return client.create_model_version(release.adapter, source, run_id=run_id, tags=tags, await_creation_for=0)
 
     @contextmanager
-    def _client(self, release: Release, done: str) -> Iterator[MlflowClient]:
+    def _client(self, what: str, done: str) -> Iterator[MlflowClient]:
         """A client of the registry.
 
         Raises:
@@ -104,8 +132,8 @@ class Registry:
             yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise HookFailed(
-                f"MLflow at {_shown(self.uri)}: version {release.number} of adapter '{release.adapter}' was not {done} "
-                f"({self._reason(error)}); see that it can be reached and written to"
+                f"MLflow at {_shown(self.uri)}: {what} was not {done} ({self._reason(error)}); see that it can be reached "
+                "and written to"
             ) from None
 
     def _reason(self, error: Exception) -> str:
@@ -124,6 +152,14 @@ def _create_model(client: MlflowClient, release: Release) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _named(release: Release) -> str:
+    return f"version {release.number} of adapter '{release.adapter}'"
+
+
+def _query(adapter_id: str, number: int) -> str:
+    return f"tags.{ADAPTER_ID} = '{adapter_id}' and tags.{NUMBER} = '{number}'"
 
 
 def _tags(release: Release) -> dict[str, str]:
