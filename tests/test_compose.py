@@ -124,7 +124,9 @@ def test_whoever_needs_the_object_store_has_its_address_and_keys_and_waits_for_i
         assert environment["AWS_ACCESS_KEY_ID"] == SERVICES["s3"]["environment"]["ROOT_ACCESS_KEY"]
         assert environment["AWS_SECRET_ACCESS_KEY"] == SERVICES["s3"]["environment"]["ROOT_SECRET_KEY"]
         assert "s3" in SERVICES[name]["depends_on"]
-    assert "--artifacts-destination=s3://mlflow/artifacts" in SERVICES["mlflow"]["command"]
+    for part in OURS:  # whoever purges takes every version there
+        where = SERVICES[part]["environment"]["UNLEARN_MLFLOW_ARTIFACTS"]
+        assert f"--artifacts-destination={where}" in SERVICES["mlflow"]["command"]
     for name in ("unlearn", "mlflow"):  # a bucket is a directory of the image
         assert f"/objects/{name}" in SERVICES["s3"]["build"]["dockerfile_inline"]
 

@@ -53,11 +53,10 @@ def run_purge(desk: Desk, settings: Settings, purge: Purge) -> bool:
         return False
     for place in purge.places:
         dispose(place)
-    if purge.run_id is not None:
-        _dispose_artifacts(settings.effective_mlflow_uri, purge.run_id)
+    ours = purge.run_id is None or _dispose_artifacts(settings, settings.effective_mlflow_uri, purge.run_id)
     if purge.number is not None and purge.edition is None:
-        _dispose_copies(settings, purge.adapter_id, purge.number)
-    desk.purged(purge)
+        ours &= _dispose_copies(settings, purge.adapter_id, purge.number)
+    desk.purged(purge, by_mlflow_alone=not ours)
     log.info("purged %s", named(purge))
     return True
 
@@ -78,19 +77,24 @@ def _check_own(desk: Desk, settings: Settings, place: str) -> None:
         raise BadInput(f"'{place}' is none of the service's; nothing was deleted there, look at it yourself")
 
 
-def _dispose_copies(settings: Settings, adapter_id: str, number: int) -> None:
-    """Take away what hooks put elsewhere of a version."""
+def _dispose_copies(settings: Settings, adapter_id: str, number: int) -> bool:
+    """Take away what hooks put elsewhere of a version; False where MLflow alone could."""
+    ours = True
     for hook in parse_hooks(settings.hooks):
         if isinstance(hook, Registry):
             for run_id in hook.copies(adapter_id, number):
-                _dispose_artifacts(hook.uri, run_id)
+                ours &= _dispose_artifacts(settings, hook.uri, run_id, hook.artifacts)
             hook.forget(adapter_id, number)
+    return ours
 
 
-def _dispose_artifacts(uri: str, run_id: str) -> None:
+def _dispose_artifacts(settings: Settings, uri: str, run_id: str, served_from: str | None = None) -> bool:
+    """Take away the weights that a run logged; False where MLflow alone could."""
     from unlearn.tracking.runs import delete_artifacts  # mlflow takes seconds and memory: only who needs it pays
 
-    delete_artifacts(uri, run_id, WEIGHTS)
+    if served_from is None and uri == settings.effective_mlflow_uri:
+        served_from = settings.mlflow_artifacts
+    return delete_artifacts(uri, run_id, WEIGHTS, served_from)
 
 
 class Sweeper(Rhythm):

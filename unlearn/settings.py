@@ -74,6 +74,13 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("UNLEARN_MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_URI", "mlflow_tracking_uri"),
         description="MLflow tracking URI; by default an SQLite file under home.",
     )
+    mlflow_artifacts: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where MLflow's server keeps what it serves as mlflow-artifacts:/ (its --artifacts-destination): a "
+        "directory of this machine, or s3://bucket/prefix. Purges dispose of weights there as in our store; without "
+        "this MLflow alone deletes them, and the ledger says so.",
+    )
     mlflow_experiment: str = Field(default="unlearn", description="MLflow experiment of the erasing runs.")
     journal: Path | None = Field(
         default=None,

@@ -295,6 +295,22 @@ def test_a_version_is_not_purged_while_a_hook_can_not_say_what_it_has_of_it(
     assert (1, None) in sweep(desk)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_the_ledger_says_where_mlflow_alone_could_delete_its_copy(registering, inputs, company, clock, tmp_path, known):
+    desk, _ = registering
+    if known:
+        desk.settings = desk.settings.model_copy(update={"mlflow_artifacts": str(tmp_path / "artifacts")})
+    desk.register_adapter("bot", **inputs)
+    for which in (0, 1):
+        clock.forward(1)
+        released(desk, company, which)
+        run_errands(desk, desk.settings)
+    clock.forward(31 * DAY)
+    sweep(desk)
+    told = {fact["version"]: fact.get("mlflow_copy") for fact in facts(desk, "version_purged")}
+    assert told == {1: None, 2: None if known else "deleted by MLflow alone"}
+
+
 @pytest.fixture
 def accepted(desk, inputs, company, clock):
     """Two requests shared a job; the gates refused one alone, and a person let it count as fulfilled a day later."""

@@ -140,6 +140,18 @@ def test_records_that_were_taken_out_have_a_table_of_their_own():
     ]
 
 
+def test_it_says_where_mlflow_alone_deleted_its_copy_of_the_weights():
+    purge = (PURGES[0][0], PURGES[0][1] | {"mlflow_copy": "deleted by MLflow alone"})
+    tables = {table.title: table for table in taken(purge).annex}
+    assert (
+        tables["What was purged"]
+        .rows[0][1]
+        .endswith(
+            "; MLflow's copy was deleted by MLflow alone: not overwritten, and older versions of its files may be left"
+        )
+    )
+
+
 def test_company_issuer_date_and_key_stand_on_the_first_page():
     facts = dict(made().facts)
     assert facts["Company"] == "Example (ctl_1)"

@@ -40,6 +40,11 @@ class MlflowSettings(_Named):
 
     kind: Literal["mlflow"]
     uri: str = Field(min_length=1, description="MLflow tracking and registry URI.")
+    artifacts: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where its server keeps artifacts; UNLEARN_MLFLOW_ARTIFACTS, if it is the server of the runs.",
+    )
 
 
 class VllmSettings(_Named):

@@ -48,9 +48,11 @@ class Registry:
 
     Attributes:
         uri: MLflow tracking and registry URI; kept out of the repr, because it may hold a password.
+        artifacts: where its server keeps what it serves as mlflow-artifacts:/; None if nobody said.
     """
 
     uri: str = field(repr=False)
+    artifacts: str | None = None
 
     def __call__(self, release: Release) -> None:
         """Register the release, and make it the champion unless a newer one is."""
@@ -132,8 +134,8 @@ class Registry:
             yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise HookFailed(
-                f"MLflow at {_shown(self.uri)}: {what} was not {done} ({self._reason(error)}); see that it can be reached "
-                "and written to"
+                f"MLflow at {_shown(self.uri)}: {what} was not {done} ({self._reason(error)}); see that it can be "
+                "reached and written to"
             ) from None
 
     def _reason(self, error: Exception) -> str:

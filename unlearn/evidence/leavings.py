@@ -78,8 +78,15 @@ def _purged(entry: Json) -> str:
         which = f"{facts.get('kind')} corpus of version {facts.get('version')}, edition {facts.get('edition')}"
         return f"{which}, {facts.get('records')} records{digest}"
     if entry["action"] == "version_purged":
-        return f"weights of version {facts.get('version')}{digest}"
-    return f"weights of a candidate of job {facts.get('job')}{digest}"
+        return f"weights of version {facts.get('version')}{digest}{_by_mlflow(facts)}"
+    return f"weights of a candidate of job {facts.get('job')}{digest}{_by_mlflow(facts)}"
+
+
+def _by_mlflow(facts: Json) -> str:
+    """What the purge could not do with MLflow's copy of the weights."""
+    if "mlflow_copy" not in facts:
+        return ""
+    return f"; MLflow's copy was {facts['mlflow_copy']}: not overwritten, and older versions of its files may be left"
 
 
 def as_day(moment: str | None) -> str:

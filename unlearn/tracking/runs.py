@@ -18,6 +18,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.tracking import MlflowClient
 
 from unlearn.disposal import dispose
+from unlearn.errors import BadInput
 from unlearn.tracking.store import prepare_store
 
 EXPERIMENT_TRIES = 5
@@ -62,23 +63,53 @@ class Run:
         self.client.set_terminated(self.id, RunStatus.to_string(RunStatus.FAILED if failed else RunStatus.FINISHED))
 
 
-def delete_artifacts(uri: str, run_id: str, name: str) -> None:
+def delete_artifacts(uri: str, run_id: str, name: str, served_from: str | None = None) -> bool:
     """Delete what a run logged under the artifact path `name`; a run that is not there has nothing.
 
     On this machine's disk it is overwritten first, and on S3 every version goes: MLflow's own call does neither.
+
+    Args:
+        uri: MLflow tracking URI.
+        run_id: of the run.
+        name: of the artifacts.
+        served_from: path or URL at which the server keeps what it serves as mlflow-artifacts:/; None if nobody said.
+
+    Returns:
+        Whether they were disposed of like that; False where MLflow's own call is all that was made.
+
+    Raises:
+        BadInput: the server still lists them when they are gone from `served_from`: they are elsewhere.
     """
     client = MlflowClient(tracking_uri=uri)
     try:
         root = client.get_run(run_id).info.artifact_uri
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return
+            return True
         raise
-    if urlsplit(root).scheme in ("", "file", "s3"):
-        dispose(f"{root.rstrip('/')}/{name}")
+    own = _place(root, served_from)
+    if own is not None:
+        dispose(f"{own}/{name}")
     artifacts = get_artifact_repository(root, tracking_uri=uri)
-    if any(file.path == name for file in artifacts.list_artifacts()):
-        artifacts.delete_artifacts(name)
+    if not any(file.path == name for file in artifacts.list_artifacts()):
+        return own is not None
+    if own is not None:
+        raise BadInput(
+            f"'{own}/{name}' is gone, and MLflow still lists it: its server keeps artifacts elsewhere than at "
+            f"'{served_from or root}'; set UNLEARN_MLFLOW_ARTIFACTS, or the hook's `artifacts`, to where it does"
+        )
+    artifacts.delete_artifacts(name)
+    return False
+
+
+def _place(root: str, served_from: str | None) -> str | None:
+    """Where the artifacts of a run with this URI are, if that can be reached without MLflow."""
+    parts = urlsplit(root)
+    if parts.scheme in ("", "file", "s3"):
+        return root.rstrip("/")
+    if parts.scheme == "mlflow-artifacts" and served_from is not None:
+        return f"{served_from.rstrip('/')}/{parts.path.strip('/')}"
+    return None
 
 
 def open_run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,10 @@ from unlearn.cases.views import Purge
 
 SETTLED = timedelta(hours=1)
 """After this long nobody works in an ended job's workshop any more, who did not hear that it ended."""
+
+
+MLFLOW_COPY = "mlflow_copy"
+"""In an entry: how MLflow's copy went, where it was not disposed of like everything else."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,13 @@ class Purging(Core):
             row.purging_at = row.purging_at or now
             return True
 
-    def purged(self, purge: Purge) -> None:
-        """Note that it is gone; a second time changes nothing."""
+    def purged(self, purge: Purge, *, by_mlflow_alone: bool = False) -> None:
+        """Note that it is gone; a second time changes nothing.
+
+        Args:
+            purge: what.
+            by_mlflow_alone: whether MLflow's copy of the weights could only be deleted by MLflow's own call.
+        """
         now = self._clock()
         with self.store.writing() as session:
             row = self._row(session, purge)
@@ -64,10 +73,11 @@ class Purging(Core):
             if row.purging_at is None or row.purged_at is not None:
                 return
             row.purged_at = now
+            how = {MLFLOW_COPY: "deleted by MLflow alone"} if by_mlflow_alone else {}
             if isinstance(row, Job):
-                self._job_purged(session, row, now)
+                self._job_purged(session, row, now, how)
             else:
-                self._version_purged(session, row, now)
+                self._version_purged(session, row, now, how)
 
     def past_retention(self) -> list[tuple[str, str]]:
         """Company and hash of subjects whom nothing needs to be linked to any more; none without a retention period."""
@@ -116,10 +126,10 @@ class Purging(Core):
             places.append(job.candidate)
         return Purge(job.adapter_id, None, job.id, tuple(places), job.mlflow_run_id, job.purging_at)
 
-    def _version_purged(self, session: Session, version: AdapterVersion, now: datetime) -> None:
+    def _version_purged(self, session: Session, version: AdapterVersion, now: datetime, how: Mapping[str, str]) -> None:
         adapter = session.get_one(Adapter, version.adapter_id)
         about = purging.people_of(session, adapter, version.number)
-        facts = {"adapter": adapter.id, "version": version.number, "sha256": version.sha256}
+        facts = {"adapter": adapter.id, "version": version.number, "sha256": version.sha256, **how}
         ledger.append(session, now, "version_purged", facts, about)
         self._corpora_purged(session, version, corpora.rows(session, adapter.id, version.number), now, about)
 
@@ -141,11 +151,11 @@ class Purging(Core):
             facts = {"adapter": row.adapter_id, "version": row.number, "edition": row.edition, "kind": row.kind}
             ledger.append(session, now, "corpus_purged", facts | {"sha256": row.sha256, "records": row.records}, about)
 
-    def _job_purged(self, session: Session, job: Job, now: datetime) -> None:
+    def _job_purged(self, session: Session, job: Job, now: datetime, how: Mapping[str, str]) -> None:
         if job.verdict == "released" or job.report is None:
             return
         about = [request.id for request in jobs.requests_of(session, job.id)]
-        facts = {"job": job.id, "adapter": job.adapter_id, "verdict": job.verdict}
+        facts = {"job": job.id, "adapter": job.adapter_id, "verdict": job.verdict, **how}
         sha256 = job.report.get("adapter", {}).get("after_sha256")
         ledger.append(session, now, "candidate_purged", facts | ({"sha256": sha256} if sha256 else {}), about)
 
