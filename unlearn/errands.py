@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from unlearn.cases.desk import Desk
 from unlearn.cases.views import ErrandKind, Task
 from unlearn.deploy import CurrentLink, Hook, Release, Vllm, parse_hooks
 from unlearn.deploy.base import number_of
+from unlearn.disposal import dispose
 from unlearn.errors import BadInput, Unavailable, UnlearnError
 from unlearn.locations import is_url, name_of
 from unlearn.outbound import CallbackFailed, CallbackRefused, Verdict, post, signed_headers, signer_of, verdict_of
@@ -135,7 +135,10 @@ def _take_away(release: Release, *, withdrawn: bool) -> None:
     newer = [copy for copy in copies if not release.may_replace(number_of(copy))]
     for copy in copies:
         if withdrawn or (copy not in newer and (newer or copy != release.path)):
-            shutil.rmtree(copy, ignore_errors=True)
+            try:
+                dispose(str(copy))
+            except OSError as error:
+                raise Unavailable(f"'{copy}' is served no more and could not be taken away ({error})") from None
 
 
 def _publish(desk: Desk, settings: Settings, task: Task) -> None:

@@ -11,10 +11,10 @@ import logging
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import Purge
 from unlearn.clearing import clear, clear_store
-from unlearn.deploy import Registry, parse_hooks
+from unlearn.deploy import Registry, Vllm, parse_hooks
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
-from unlearn.locations import is_within
+from unlearn.locations import is_url, is_within, name_of
 from unlearn.rhythm import Rhythm
 from unlearn.settings import Settings
 
@@ -54,8 +54,7 @@ def run_purge(desk: Desk, settings: Settings, purge: Purge) -> bool:
     for place in purge.places:
         dispose(place)
     ours = purge.run_id is None or _dispose_artifacts(settings, settings.effective_mlflow_uri, purge.run_id)
-    if purge.number is not None and purge.edition is None:
-        ours &= _dispose_copies(settings, purge.adapter_id, purge.number)
+    ours &= _dispose_copies(settings, purge)
     desk.purged(purge, by_mlflow_alone=not ours)
     log.info("purged %s", named(purge))
     return True
@@ -77,14 +76,20 @@ def _check_own(desk: Desk, settings: Settings, place: str) -> None:
         raise BadInput(f"'{place}' is none of the service's; nothing was deleted there, look at it yourself")
 
 
-def _dispose_copies(settings: Settings, adapter_id: str, number: int) -> bool:
+def _dispose_copies(settings: Settings, purge: Purge) -> bool:
     """Take away what hooks put elsewhere of a version; False where MLflow alone could."""
-    ours = True
+    ours, place = True, purge.places[0]
+    if purge.number is None or purge.edition is not None:
+        return ours
     for hook in parse_hooks(settings.hooks):
+        if isinstance(hook, Vllm) and hook.directory is not None and is_url(place):
+            shelf = hook.directory / purge.adapter_id
+            for copy in (shelf / name_of(place), *shelf.glob(f".{name_of(place)}.*")):
+                dispose(str(copy))
         if isinstance(hook, Registry):
-            for run_id in hook.copies(adapter_id, number):
+            for run_id in hook.copies(purge.adapter_id, purge.number):
                 ours &= _dispose_artifacts(settings, hook.uri, run_id, hook.artifacts)
-            hook.forget(adapter_id, number)
+            hook.forget(purge.adapter_id, purge.number)
     return ours
 
 

@@ -6,6 +6,7 @@ Each machine is a `Settings` with a home of its own; no path of one is given to 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ from unlearn.rungs import Rungs
 from unlearn.settings import Settings
 from unlearn.storage import Handover, Loan, Vault, handover, objects
 from unlearn.storage.loans import LENT
-from unlearn.weights import read_adapter
+from unlearn.weights import ADAPTER_WEIGHTS, read_adapter
 
 WIDE = {
     "ladder": [{"method": "ascent", "steps": 2}],
@@ -287,6 +288,9 @@ def test_vllm_gets_a_version_as_a_directory_that_goes_when_it_serves_another(mac
             assert server.loaded == {"bot": str(shelf / name)}
             assert [path.name for path in shelf.iterdir()] == [name]
             assert read_adapter(shelf / name).sha256 == api.adapter("bot").versions[number - 1].sha256
+            os.link(shelf / name / ADAPTER_WEIGHTS, tmp_path / f"{number}")
+        assert (tmp_path / "2").read_bytes() == b"", "it was overwritten, and cut, not unlinked alone"
+        assert (tmp_path / "3").read_bytes()
         api.roll_back("bot", 1, reopen=True)
         run_errands(errands, errands.settings)
         assert [path.name for path in shelf.iterdir()] == ["v1"]
@@ -298,6 +302,18 @@ def test_vllm_gets_a_version_as_a_directory_that_goes_when_it_serves_another(mac
         assert any("give the hook a `directory`" in error for error in told)
     finally:
         server.stop()
+
+
+def test_a_copy_that_vllm_was_left_with_goes_with_its_version(machine, inputs, people, tmp_path):
+    hooks = [{"kind": "vllm", "url": "http://127.0.0.1:9", "directory": str(tmp_path / "served")}]
+    api = machine("api", hooks=hooks)
+    shelf = tmp_path / "served" / api.register_adapter("bot", **inputs, policy={"retention": {"grace_days": 0}}).id
+    new_version(api, api.submit(people[0]))
+    for name in ("v1", ".v1.draft", api.adapter("bot").current.path.rpartition("/")[2]):
+        (shelf / name).mkdir(parents=True)
+        (shelf / name / ADAPTER_WEIGHTS).write_bytes(b"weights")
+    assert 1 in [purge.number for purge in sweep(api, api.settings)]
+    assert [path.name[:2] for path in shelf.iterdir()] == ["v2"]
 
 
 def test_mlflow_is_told_the_url_of_a_version(machine, inputs, people, runs):
