@@ -14,6 +14,7 @@ from mlflow_server import mlflow_server
 from unlearn import purging
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.desk import UNFINISHED, Desk
+from unlearn.cases.store import places
 from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.cases.tables import AdapterVersion
 from unlearn.cases.views import Own
@@ -350,6 +351,40 @@ def test_who_is_released_by_decision_alone_leaves_the_corpora_of_the_version_tha
     assert people[0] not in desk.corpus(desk.adapter("bot"), "train").subjects
     editions = [(fact["version"], fact["edition"]) for fact in facts(desk, "corpus_purged", ids[0])]
     assert sorted(set(editions)) == [(1, 1), (2, 1)]
+
+
+def replaced(desk, accepted, clock):
+    """The purge of the corpora that the version that serves had before, when it is due."""
+    _, ids, _ = accepted
+    desk.release_as_it_is(ids[0], "good enough")
+    clock.forward(31 * DAY)
+    [found] = [purge for purge in desk.due_purges() if purge.edition is not None]
+    return found, ids[0]
+
+
+def test_a_purge_of_replaced_corpora_that_began_before_a_legal_hold_is_ended(desk, accepted, clock):
+    purge, request_id = replaced(desk, accepted, clock)
+    assert desk.begin_purge(purge)
+    os.remove(purge.places[0])
+    desk.put_on_hold(request_id, "court order 12/2026")
+    [again] = [p for p in desk.due_purges() if p.edition is not None]
+    assert (again.places, again.since) == (purge.places, clock())
+    with desk.store.reading() as session:
+        assert not set(purge.places) & {place.place for place in places.known(session)}, "nor does a backup look for it"
+    sweep(desk)
+    assert not any(Path(place).exists() for place in purge.places)
+    noted = facts(desk, "corpus_purged", request_id)
+    assert [(fact["version"], fact["edition"]) for fact in noted if fact["version"] == 2] == [(2, 1)] * 2
+
+
+def test_a_legal_hold_that_came_first_keeps_replaced_corpora(desk, accepted, clock):
+    purge, request_id = replaced(desk, accepted, clock)
+    desk.put_on_hold(request_id, "court order 12/2026")
+    assert not desk.begin_purge(purge)
+    desk.purged(purge)  # whoever began nothing has nothing to note
+    sweep(desk)
+    assert all(Path(place).exists() for place in purge.places)
+    assert 2 not in {fact["version"] for fact in facts(desk, "corpus_purged")}
 
 
 def test_nobody_is_accepted_into_a_version_while_the_next_is_made_to_keep_her(desk, accepted, company, clock):

@@ -13,7 +13,7 @@ from unlearn.cases.tables import Table
 class StoredCorpus(Table):
     """A corpus that the service keeps of a version, sealed in a file of its own; its key is forgotten with it.
 
-    It is in its version's quarantine, or in its own, if a later edition took its place.
+    It is in its version's quarantine, or in its own, if a later edition took its place; `purging_at` is of the latter.
     """
 
     __tablename__ = "corpora"
@@ -32,6 +32,7 @@ class StoredCorpus(Table):
     created_at: Mapped[datetime]
     quarantined_at: Mapped[datetime | None]
     purge_after: Mapped[datetime | None]
+    purging_at: Mapped[datetime | None]
     purged_at: Mapped[datetime | None]
 
 

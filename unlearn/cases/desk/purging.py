@@ -47,8 +47,11 @@ class Purging(Core):
         """Mark that it is being purged: from now on nothing brings it back. False if it is not due any more."""
         now = self._clock()
         with self.store.writing() as session:
-            if purge.edition is not None:  # nothing ever brings these back: they need no mark
-                return any(_is_of(row, purge) for row in purging.replaced(session, now))
+            if purge.edition is not None:
+                due = [one for one in purging.replaced(session, now) if _is_of(one, purge)]
+                for one in due:
+                    one.purging_at = one.purging_at or now
+                return bool(due)
             row = self._row(session, purge)
             found = purging.jobs(session, now - SETTLED) if purge.number is None else purging.versions(session, now)
             if row not in found:
@@ -68,7 +71,7 @@ class Purging(Core):
             row = self._row(session, purge)
             if purge.edition is not None and isinstance(row, AdapterVersion):
                 kept = corpora.rows(session, row.adapter_id, row.number)
-                self._corpora_purged(session, row, [one for one in kept if _is_of(one, purge)], now)
+                self._corpora_purged(session, row, [one for one in kept if one.purging_at and _is_of(one, purge)], now)
                 return
             if row.purging_at is None or row.purged_at is not None:
                 return
@@ -161,11 +164,13 @@ class Purging(Core):
 
 
 def _of_editions(rows: Sequence[StoredCorpus]) -> list[Purge]:
-    places: dict[tuple[str, int, int], tuple[str, ...]] = {}
+    of: dict[tuple[str, int, int], list[StoredCorpus]] = {}
     for row in rows:
-        whose = (row.adapter_id, row.number, row.edition)
-        places[whose] = (*places.get(whose, ()), row.path)
-    return [Purge(id_, number, None, found, None, None, edition) for (id_, number, edition), found in places.items()]
+        of.setdefault((row.adapter_id, row.number, row.edition), []).append(row)
+    return [
+        Purge(id_, number, None, tuple(row.path for row in found), None, found[0].purging_at, edition)
+        for (id_, number, edition), found in of.items()
+    ]
 
 
 def _is_of(row: StoredCorpus, purge: Purge) -> bool:

@@ -49,6 +49,8 @@ def known(session: Session) -> Iterator[Place]:
         named = f"version {one.number} of adapter {one.adapter_id}"
         yield Place(one.path, one.adapter_id, named, one.sha256)
         for corpus in corpora.rows(session, one.adapter_id, one.number):
+            if corpus.purging_at is not None:
+                continue
             yield Place(corpus.path, one.adapter_id, f"{corpus.kind} corpus of {named}")
     waiting = (
         select(JobRequest.job_id)

@@ -29,14 +29,16 @@ def versions(session: Session, now: datetime) -> list[AdapterVersion]:
 
 
 def replaced(session: Session, now: datetime) -> list[StoredCorpus]:
-    """Corpora that a later edition replaced, whose quarantine is over; none of an adapter that knows somebody held."""
+    """Corpora that a later edition replaced, whose quarantine is over; begun ones among them, else none of an adapter
+    that knows somebody held."""
     query = (
         select(StoredCorpus, Adapter)
         .join(Adapter, Adapter.id == StoredCorpus.adapter_id)
         .where(StoredCorpus.purge_after <= now, StoredCorpus.purged_at.is_(None))
         .order_by(StoredCorpus.adapter_id, StoredCorpus.number, StoredCorpus.edition, StoredCorpus.kind)
     )
-    return [row for row, adapter in session.execute(query) if not adapters.held_subjects(session, adapter)]
+    found = session.execute(query)
+    return [r for r, adapter in found if r.purging_at is not None or not adapters.held_subjects(session, adapter)]
 
 
 def jobs(session: Session, before: datetime) -> list[Job]:
