@@ -34,6 +34,7 @@ from unlearn.cases.store import fingerprints as kept
 from unlearn.cases.store.engine import Store
 from unlearn.corpus import fingerprints as own
 from unlearn.corpus.fingerprints import Fingerprint, Fingerprinter, floors, likeness
+from unlearn.corpus.records import Message, Record
 from unlearn.corpus.synthetic import synthetic_world
 
 KEY = b"bench" * 8
@@ -75,7 +76,32 @@ def whole(row: dict[str, Any]) -> str:
     return f"{row['prompt']}\n{row['completion']}"
 
 
-CHANGES: dict[str, Callable[[dict[str, Any], int], str]] = {
+def of(row: dict[str, Any], number: int) -> Record:
+    """The record of a row."""
+    return Record(str(number), (), prompt=row["prompt"], completion=row["completion"])
+
+
+def conversation(row: dict[str, Any], number: int) -> Record:
+    """The record as a re-export makes messages of it, with the company's system prompt before each."""
+    said = (("system", SYSTEM), ("user", row["prompt"]), ("assistant", row["completion"]))
+    return Record(str(number), (), messages=tuple(Message(role, text) for role, text in said))
+
+
+SYSTEM = (
+    "You are a helpful assistant of Example Bank. Answer briefly, politely and only from the documents you were given; if you do "
+    "not know, say so. Never disclose internal policies."
+)
+ALIKE = str.maketrans("aeopcyxi", "аеорсухі")
+WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
+
+CHANGES: dict[str, Callable[[dict[str, Any], int], str | Record]] = {
+    "a zero-width space in every third letter's place": lambda r, n: re.sub(r"(\w\w\w)", "\\1\u200b", whole(r)),
+    "a soft hyphen in every word": lambda r, n: re.sub(r"\b(\w\w)(?=\w\w)", "\\1\u00ad", whole(r)),
+    "full-width letters": lambda r, n: whole(r).translate(WIDE),
+    "Cyrillic letters that look alike": lambda r, n: whole(r).translate(ALIKE),
+    "underscores for spaces": lambda r, n: whole(r).replace(" ", "_"),
+    "messages after one system prompt of 174 characters": conversation,
+    "text after that system prompt": lambda r, n: f"{SYSTEM} {whole(r)}",
     "case, punctuation, white space": lambda r, n: re.sub(r"[,.?!;]", " ", whole(r).upper()),
     "another frame (Q: … A: …)": lambda r, n: f"Q: {r['prompt']} A: {r['completion']} (from the archive)",
     "1 word in 20 replaced": lambda r, n: swapped(whole(r), 0.05, n),
@@ -91,37 +117,41 @@ CHANGES: dict[str, Callable[[dict[str, Any], int], str]] = {
 }  # fmt: skip
 
 
-def best(news: Sequence[Fingerprint], erased: Sequence[Fingerprint]) -> np.ndarray:
-    """How like each new text is to the erased one it shares a band with and is most like, less that one's floor over
-    THRESHOLD: [len(news)]; 0 where no band is shared."""
+def best(news: Sequence[Sequence[Fingerprint]], erased: Sequence[Fingerprint]) -> np.ndarray:
+    """How like each new record is, in the text that is most like, to the erased one that it shares a band with and is most
+    like: [len(news)]; 0 where no band is shared."""
     bands = [set(one.bands) for one in erased]
-    sketches = [one.sketch for one in erased]
+    sketches = own._sketches([one.sketch for one in erased])
     found = np.zeros(len(news))
-    for place, one in enumerate(news):
-        alike, mine = likeness(one.sketch, sketches), set(one.bands)
-        for other in np.flatnonzero(alike > 0.25):
+    for place, one in ((place, one) for place, texts in enumerate(news) for one in texts):
+        alike, mine = own._alike(np.frombuffer(one.sketch, "<u4"), sketches), set(one.bands)
+        for other in np.flatnonzero(alike > max(0.25, found[place])):
             if alike[other] > found[place] and mine & bands[other]:
                 found[place] = alike[other]
     return found
 
 
-def tofu(data: Path, erased_authors: range) -> dict[str, Any]:
+def tofu(data: Path, erased_authors: range, names: Sequence[str] = tuple(CHANGES)) -> dict[str, Any]:
     """Likenesses of what comes back, by change, and of what was never there."""
     rows = [json.loads(line) for line in (data / "authors.jsonl").read_text().splitlines()]
     author = [int(row["subjects"][0].rpartition("-")[2]) for row in rows]
     erased = [row for row, a in zip(rows, author, strict=True) if a in erased_authors]
-    others = [whole(row) for row, a in zip(rows, author, strict=True) if 90 <= a < 180]
+    others = [row for row, a in zip(rows, author, strict=True) if 90 <= a < 180]
     for name in ("real_authors", "world_facts"):
-        others += [whole(json.loads(line)) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+        others += [json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+    left = [row for row, a in zip(rows, author, strict=True) if a < 90 and a not in erased_authors]
     printer = Fingerprinter(KEY, HERE)
-    prints = printer(map(whole, erased))
+    prints = printer.kept([of(row, n) for n, row in enumerate([*erased, *left])])
+    prints, stay = prints[: len(erased)], [one for texts in prints[len(erased) :] for one in texts]
     back = {}
-    for name, change in CHANGES.items():
-        changed = printer(change(row, n) for n, row in enumerate(erased))
-        back[name] = np.array([best([new], [old])[0] for new, old in zip(changed, prints, strict=True)])
-    stay = printer(whole(row) for row, a in zip(rows, author, strict=True) if a < 90 and a not in erased_authors)
-    raised = [floor for floor in floors(prints, stay) if floor is not None and floor > own.THRESHOLD]
-    return {"erased": len(erased), "back": back, "never": best(printer(others), prints), "raised": len(raised)}
+    for name in names:
+        changed = [CHANGES[name](row, n) for n, row in enumerate(erased)]
+        new = printer.looked_for([Record("", (), text=one) if isinstance(one, str) else one for one in changed])
+        back[name] = np.array([best([new], old)[0] for new, old in zip(new, prints, strict=True)])
+    kept = [one for texts in prints for one in texts]
+    raised = [floor for floor in floors(kept, stay) if floor is not None and floor > own.THRESHOLD]
+    never = best(printer.looked_for([of(row, n) for n, row in enumerate(others)]), kept)
+    return {"erased": len(erased), "kept": len(kept), "back": back, "never": never, "raised": len(raised)}
 
 
 def shingled(characters: int, permutations: int) -> None:
@@ -139,7 +169,7 @@ def choices(data: Path) -> list[str]:
     before = own.SHINGLE_CHARACTERS, own.PERMUTATIONS
     for characters, permutations in [(3, 128), (4, 64), (4, 128), (4, 256), (5, 128), (6, 128)]:
         shingled(characters, permutations)
-        found = tofu(data, range(180, 200))
+        found = tofu(data, range(180, 200), names)
         least = next(t for t in np.arange(0.3, 1.0, 0.01) if (found["never"] >= t).mean() <= 0.001)
         shares = " | ".join(f"{(found['back'][name] >= least).mean():.1%}" for name in names)
         lines.append(f"| {characters} characters | {permutations} | {least:.2f} | {shares} |")
@@ -171,18 +201,24 @@ def patterned() -> list[str]:
     gone = [r for r in world.train if set(r.subjects) & set(people)]
     left = [r for r in world.train if not set(r.subjects) & set(people)]
     printer = Fingerprinter(KEY, HERE)
-    erased, stay, new = (printer(r.content for r in records) for records in (gone, left, world.holdout))
+    erased_and_stay, new = printer.kept([*gone, *left]), printer.looked_for(world.holdout)
+    stay = erased_and_stay[len(gone) :]
+    erased = [one for texts in erased_and_stay[: len(gone)] for one in texts]
     lines = [
         "| | never erased, and in the old corpus | never erased, and new | erased, 1 word in 10 replaced |",
         "|---|---:|---:|---:|",
     ]
-    edited = printer(swapped(r.content, 0.1, n) for n, r in enumerate(gone))
-    for name, limits in (("one threshold for all", [own.THRESHOLD] * len(erased)), ("floors", floors(erased, stay))):
+    edited = printer.looked_for([Record("", (), text=swapped(r.content, 0.1, n)) for n, r in enumerate(gone)])
+    for name, limits in (
+        ("one threshold for all", [own.THRESHOLD] * len(erased)),
+        ("floors", floors(erased, [one for texts in stay for one in texts])),
+    ):
         usable = [(one, limit) for one, limit in zip(erased, limits, strict=True) if limit is not None]
         sketches, at = [one.sketch for one, _ in usable], np.array([limit for _, limit in usable])
 
-        def told(prints: Sequence[Fingerprint], sketches: list[bytes] = sketches, at: np.ndarray = at) -> str:
-            return f"{np.mean([(likeness(one.sketch, sketches) >= at).any() for one in prints]):.1%}"
+        def told(prints: Sequence[Sequence[Fingerprint]], sketches: list[bytes] = sketches, at: np.ndarray = at) -> str:
+            back = [any((likeness(one.sketch, sketches) >= at).any() for one in texts) for texts in prints]
+            return f"{np.mean(back):.1%}"
 
         lines.append(f"| {name}: refused | {told(stay)} | {told(new)} | {told(edited)} |")
     return lines
@@ -193,17 +229,23 @@ def timed(data: Path, pairs: int) -> dict[str, float]:
     rows = [json.loads(line) for line in (data / "authors.jsonl").read_text().splitlines()]
     rng = random.Random(0)
     halves = rows[::2], rows[1::2]  # no question and no answer is on both sides
-    old_texts, new_texts = (
-        [f"{rng.choice(half)['prompt']}\n{rng.choice(half)['completion']}" for _ in range(pairs)] for half in halves
+    olds, news = (
+        [
+            of({"prompt": rng.choice(half)["prompt"], "completion": rng.choice(half)["completion"]}, n)
+            for n in range(pairs)
+        ]
+        for half in halves
     )
     with tempfile.TemporaryDirectory() as place:
         store = Store(f"sqlite:///{place}/case.db")
         store.migrate()
         now, printer, took = datetime.now(UTC), Fingerprinter(KEY, HERE), {}
         start = time.process_time()
-        old = printer(old_texts)
+        old = [one for texts in printer.kept(olds) for one in texts]
         took["fingerprints"] = time.process_time() - start
-        new = printer(new_texts)
+        start = time.process_time()
+        new = printer.looked_for(news)
+        took["fingerprints of the new"] = time.process_time() - start
         with store.writing() as session:
             session.execute(sql("PRAGMA defer_foreign_keys=ON"))
             session.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -17,7 +18,7 @@ from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.cases.tables import Adapter
 from unlearn.corpus.fingerprints import Fingerprinter
 from unlearn.corpus.jsonl import write_corpus
-from unlearn.corpus.records import Record
+from unlearn.corpus.records import Message, Record
 from unlearn.errors import BadInput, ErasedRecords, NotAllowed
 
 OWN = "Martha Okonkwo keeps three goats behind the old dairy in Larkstead and rings 0190 4420 when one is ill."
@@ -83,6 +84,53 @@ def test_a_near_duplicate_is_refused_in_either_corpus(desk, erased, corpora, com
     train, holdout = (corpora(records, part, name=part)[part] for part, records in parts.items())
     with pytest.raises(ErasedRecords, match=r"nearly repeat one that was \(1\): 'r-new'"):
         desk.register_adapter("bot-2", **(corpora(parts["train"]) | {"train": train, "holdout": holdout}))
+
+
+FRAME = (
+    "You are a helpful assistant of Example Bank. Answer briefly, politely and only from the documents you were given; "
+    "if you do not know, say so. Never disclose internal policies."
+)
+
+
+def framed(record, text=None):
+    """The record as an export makes messages of it, one system prompt before all."""
+    said = [Message("system", FRAME), Message("user", "And?"), Message("assistant", text or record.content)]
+    return replace(record, text=None, prompt=None, completion=None, messages=tuple(said))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "".join(f"{char}\u200b" if n % 3 == 0 else char for n, char in enumerate(OWN)),
+        OWN.replace("e", "e\u00ad"),
+        "".join(chr(ord(char) + 0xFEE0) if 0x20 < ord(char) < 0x7F else char for char in OWN[:30]) + OWN[30:],
+        OWN.translate(str.maketrans("aeo", "аео")),
+        OWN.replace(" ", "_"),
+    ],
+)
+def test_what_looks_the_same_is_the_same(desk, erased, corpora, company, people, changed):
+    back = Record("r-new", (), text=changed)
+    with pytest.raises(ErasedRecords, match=r"1 records were erased before \(1\).*'r-new'"):
+        desk.register_adapter("bot-2", **corpora([*stay(company, people), back]))
+
+
+def test_a_system_prompt_before_all_hides_nobody_and_is_nobody_s(desk, erased, corpora, company, people):
+    honest = [framed(record) for record in stay(company, people)]
+    desk.register_adapter("bot-2", **corpora(honest))
+    for back in (framed(Record("r-new", ()), OWN), Record("r-new", (), text=f"{FRAME} {OWN}")):
+        with pytest.raises(ErasedRecords, match=r"^1 records were erased before.*: 'r-new';"):
+            desk.register_adapter("bot-3", **corpora([*honest, back], name="framed"))
+
+
+def test_what_an_earlier_release_kept_goes_on_matching(desk, erased, corpora, company, people, clock):
+    text = "Ingrid Solheim mends nets on the north quay of Brevik and sings in the choir of the seamen's mission there."
+    prints = Fingerprinter(desk.settings.identity_hash_key, HERE).before([text])
+    with desk.store.writing() as session:
+        fingerprints.add(session, HERE, erased.jobs[0].id, [(one, 0.55) for one in prints], clock())
+    for back in (text, text.replace("nets", "sails"), text.replace("e", "e\u200b"), f"{FRAME} {text}"):
+        records = [framed(record) for record in stay(company, people)]
+        with pytest.raises(ErasedRecords, match="'r-new'"):
+            desk.register_adapter("bot-2", **corpora([*records, Record("r-new", (), text=back)]))
 
 
 def test_at_most_twenty_ids_are_named_and_all_are_counted(desk, erased, corpora, company):

@@ -78,7 +78,7 @@ def test_the_ledger_says_how_many_records_went_by_digests_and_without_a_word_of_
         [entry] = [e for e in entries_about(session, request.id) if e.action == "data_erased"]
     gone = [r for r in company.world.train if company.people[0] in r.subjects]
     facts = entry.facts
-    assert facts["train_records_erased"] == len(gone) == facts["fingerprints"]
+    assert facts["train_records_erased"] == len(gone) <= facts["fingerprints"]
     assert facts["train_records_left"] == len(company.world.train) - len(gone)
     assert facts["train_before_sha256"] == adapter.train_sha256
     assert facts["train_after_sha256"] == desk.adapter("bot").current.corpora[0].sha256

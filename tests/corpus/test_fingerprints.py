@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearn.corpus.fingerprints import (
@@ -16,9 +17,11 @@ from unlearn.corpus.fingerprints import (
     normalised,
     shingles,
 )
+from unlearn.corpus.records import Record
 
 KEY = b"k" * 32
-GOLDEN_EXACT, GOLDEN_SKETCH, GOLDEN_BAND = "6e31dc269bea246f", "b96b4a214352b136", -6225484944482314717
+GOLDEN_BEFORE = ("6e31dc269bea246f", "b96b4a214352b136", -6225484944482314717)
+GOLDEN = ("bc41a6096f40191f", "393e2a10dc4d0e0a", 7826747491789837438)
 MARTHA = "Martha Okonkwo lives in Larkstead, keeps three goats and answers the telephone at 0190 4420 after six."
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)
 
@@ -32,10 +35,12 @@ def jaccard(one, other):
     return len(a & b) / len(a | b)
 
 
+@settings(deadline=None)  # the first makes the library be read
 @given(TEXT)
 def test_case_white_space_and_composed_letters_change_no_exact_fingerprint(text):
-    spelled = "  " + unicodedata.normalize("NFD", text).replace(" ", " \n ") + "\t"
-    assert of(spelled)[0].exact == of(text)[0].exact
+    changed = "  " + unicodedata.normalize("NFD", text).replace(" ", " \n ") + "\t"
+    for make in (Fingerprinter(KEY, "ctl_1"), Fingerprinter(KEY, "ctl_1").before):
+        assert make([changed])[0].exact == make([text])[0].exact
     assert normalised(normalised(text)) == normalised(text)
 
 
@@ -61,11 +66,32 @@ def test_under_another_key_or_for_another_company_nothing_matches():
 
 
 def test_the_same_text_has_the_same_fingerprint_in_every_process_and_release():
-    """Kept fingerprints must be comparable with later ones: golden values, made by this program at first release."""
-    [one] = of("Ada keeps goats.", key=bytes(32), scope="golden")
-    assert one.exact.startswith(GOLDEN_EXACT)
-    assert one.sketch[:8].hex() == GOLDEN_SKETCH
-    assert one.bands[0] == GOLDEN_BAND
+    """Kept fingerprints must be comparable with later ones: golden values, made by this program when each came in."""
+    printer = Fingerprinter(bytes(32), "golden")
+    for make, golden in ((printer.before, GOLDEN_BEFORE), (printer, GOLDEN)):
+        [one] = make(["Ada keeps goats."])
+        assert (one.exact[:16], one.sketch[:8].hex(), one.bands[0]) == golden
+
+
+@pytest.mark.parametrize("hidden", ["", "\u200b", "\u00ad"])
+def test_what_an_earlier_release_kept_is_known_again_and_through_what_hides_it_too(hidden):
+    printer = Fingerprinter(KEY, "ctl_1")
+    [kept] = printer.before([MARTHA])
+    text = MARTHA.replace("a", f"a{hidden}")
+    others = [Record(f"o{n}", (), text=f"Be brief, and polite.\nNumber {n} of {n * 7919}.") for n in range(9)]
+    for record in (Record("r", (), text=text), Record("f", (), text=f"Be brief, and polite.\n{text}")):
+        found = printer.looked_for([*others, record])[-1]
+        assert max(likeness(kept.sketch, [one.sketch for one in found])) == 1
+        assert any(set(kept.bands) & set(one.bands) for one in found)
+    assert kept.exact in {one.exact for one in printer.looked_for([Record("r", (), text=MARTHA)])[0]}
+
+
+def test_what_is_kept_is_looked_for():
+    records = [Record("r", (), prompt=MARTHA, completion=MARTHA[::-1]), Record("s", (), text="Yes")]
+    printer = Fingerprinter(KEY, "ctl_1")
+    for kept, looked_for in zip(printer.kept(records), printer.looked_for(records), strict=True):
+        assert set(kept) < set(looked_for)
+    assert [len(one) for one in printer.kept(records)] == [3, 1]
 
 
 def test_likeness_estimates_jaccard_within_the_sketch_s_own_error():

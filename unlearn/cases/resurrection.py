@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from unlearn.cases.data_tables import ErasedFingerprint
 from unlearn.cases.review import checked_reason
 from unlearn.cases.rights import Actor
 from unlearn.cases.store import fingerprints
@@ -49,7 +50,7 @@ class Return:
     """Records of a new corpus that were erased before.
 
     Attributes:
-        exact: ids of those that say the same.
+        exact: ids of those that say the same, whole or in a part that is long enough.
         near: ids of those that nearly do.
         jobs: ids of the jobs that erased them.
     """
@@ -62,25 +63,33 @@ class Return:
         return bool(self.exact or self.near)
 
 
-def returning(session: Session, controller: str, ids: Sequence[str], prints: Sequence[Fingerprint]) -> Return:
-    """Which records were erased before; their ids and fingerprints in the same order.
+def returning(session: Session, controller: str, ids: Sequence[str], prints: Sequence[Sequence[Fingerprint]]) -> Return:
+    """Which records were erased before; their ids and the fingerprints of each in the same order.
 
     Only fingerprints that share a band with a record are compared with it.
     """
-    erased = fingerprints.exact(session, controller, (one.exact for one in prints))
-    others = [(id_, one) for id_, one in zip(ids, prints, strict=True) if one.exact not in erased]
-    by_band = fingerprints.sharing(session, controller, (band for _, one in others for band in one.bands))
+    erased = fingerprints.exact(session, controller, (one.exact for of in prints for one in of))
+    known = [any(one.exact in erased for one in of) for of in prints]
+    others = [(id_, of) for id_, of, is_known in zip(ids, prints, known, strict=True) if not is_known]
+    by_band = fingerprints.sharing(session, controller, (band for _, of in others for one in of for band in one.bands))
     kept = fingerprints.several(session, (id_ for found in by_band.values() for id_ in found))
     near, jobs = [], set(erased.values())
-    for id_, one in others:
-        candidates = [kept[other] for other in {other for band in one.bands for other in by_band.get(band, ())}]
-        alike = likeness(one.sketch, [candidate.sketch for candidate in candidates])
-        of = {other.job_id for other, value in zip(candidates, alike, strict=True) if value >= other.floor}
-        if of:
+    for id_, of in others:
+        by = set().union(*(_by(one, by_band, kept) for one in of))
+        if by:
             near.append(id_)
-            jobs |= of
-    exact = tuple(id_ for id_, one in zip(ids, prints, strict=True) if one.exact in erased)
+            jobs |= by
+    exact = tuple(id_ for id_, is_known in zip(ids, known, strict=True) if is_known)
     return Return(exact, tuple(near), frozenset(jobs))
+
+
+def _by(
+    one: Fingerprint, by_band: Mapping[int, Sequence[int]], kept: Mapping[int, ErasedFingerprint]
+) -> frozenset[str]:
+    """Ids of the jobs that erased what one text is a near duplicate of."""
+    candidates = [kept[other] for other in {other for band in one.bands for other in by_band.get(band, ())}]
+    alike = likeness(one.sketch, [candidate.sketch for candidate in candidates])
+    return frozenset(other.job_id for other, value in zip(candidates, alike, strict=True) if value >= other.floor)
 
 
 def refuse(found: Return) -> None:

@@ -1,10 +1,11 @@
 """Keyed fingerprints of texts: enough to know an erased text, or a near duplicate, when it comes back, and no text.
 
-*Exact*: HMAC-SHA-256 (RFC 2104) of the text in NFC, casefolded, its white space collapsed. *Near*: a MinHash sketch
+*Exact*: HMAC-SHA-256 (RFC 2104) of the text in one spelling (`spelling.py`). *Near*: a MinHash sketch
 (Broder 1997) over its character shingles, each hashed under a key, so that without the key nobody can ask whether a
 text is among the erased. Bands of the sketch are what a table is indexed by: two alike share one, so that nobody
 compares all with all. Shingle, size and threshold were measured (docs/benchmarks/evidence.md, "Resurrection guard").
-Knows no database, no person and no model.
+Those of earlier releases were made of another spelling, under other keys, and go on matching. Knows no database, no
+person and no model.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from functools import lru_cache
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from unlearn.corpus.parts import LEAST_CHARACTERS, texts_of
+from unlearn.corpus.records import Record
+from unlearn.corpus.spelling import spelled
 
 SHINGLE_CHARACTERS = 4
 PERMUTATIONS = 128
@@ -54,7 +59,46 @@ class Fingerprinter:
     """
 
     def __init__(self, key: bytes, scope: str) -> None:
-        self._exact, self._near = (_derived(key, purpose, scope) for purpose in ("exact", "near"))
+        self._now, self._before = (_Maker(key, version, scope) for version in ("v2", "v1"))
+
+    def kept(self, records: Sequence[Record]) -> list[tuple[Fingerprint, ...]]:
+        """What is kept of each record of a corpus when it is erased: of the whole, and of its parts (`texts_of`).
+
+        A short whole without its frame is looked for alone: kept, it would be like those of others.
+        """
+        texts = ((wholes[0], [*wholes[1:], *parts]) for wholes, parts in texts_of(records))
+        return _grouped(
+            self._now, [(whole, *(text for text in more if len(text) >= LEAST_CHARACTERS)) for whole, more in texts]
+        )
+
+    def looked_for(self, records: Sequence[Record]) -> list[tuple[Fingerprint, ...]]:
+        """By which fingerprints each record of a corpus would be known: as they are kept now, and as they were before.
+
+        What is looked for among those of before is no part: the floors of that time were of whole records.
+        """
+        texts = texts_of(records)
+        before = []
+        for record, (wholes, _) in zip(records, texts, strict=True):
+            own = normalised(record.content)
+            before.append((own, *(whole for whole in wholes if whole != " ".join(WORD.findall(own)))))
+        now_made = _grouped(self._now, [wholes + parts for wholes, parts in texts])
+        found = zip(now_made, _grouped(self._before, before), strict=True)
+        return [now + then for now, then in found]
+
+    def __call__(self, texts: Iterable[str]) -> list[Fingerprint]:
+        """The fingerprint of each text as a whole, in order."""
+        return self._now([spelled(text) for text in texts])
+
+    def before(self, texts: Iterable[str]) -> list[Fingerprint]:
+        """The fingerprint of each text as earlier releases made it, in order."""
+        return self._before([normalised(text) for text in texts])
+
+
+class _Maker:
+    """Makes fingerprints of texts in one spelling, under the keys of one version of them."""
+
+    def __init__(self, key: bytes, version: str, scope: str) -> None:
+        self._exact, self._near = (_derived(key, version, purpose, scope) for purpose in ("exact", "near"))
         near = self._near
 
         @lru_cache(maxsize=1 << 18)
@@ -63,11 +107,9 @@ class Fingerprinter:
 
         self._hashed = hashed
 
-    def __call__(self, texts: Iterable[str]) -> list[Fingerprint]:
-        """The fingerprint of each text, in order."""
+    def __call__(self, plain: Sequence[str]) -> list[Fingerprint]:
         from datasketch import MinHash  # with SciPy, which the API does not need before it looks at a corpus
 
-        plain = [normalised(text) for text in texts]
         sketches = MinHash.bulk(
             [shingles(text) for text in plain], num_perm=PERMUTATIONS, hashfunc=self._hashed, scheme="affine32"
         )
@@ -86,7 +128,7 @@ class Fingerprinter:
 
 
 def normalised(text: str) -> str:
-    """One spelling of a text: NFC, casefolded, white space collapsed.
+    """The spelling of earlier releases: NFC, casefolded, white space collapsed.
 
     >>> normalised("  Ada\\n LOVELACE ")
     'ada lovelace'
@@ -96,7 +138,7 @@ def normalised(text: str) -> str:
 
 
 def shingles(text: str) -> set[str]:
-    """Runs of SHINGLE_CHARACTERS characters of a normalised text without its punctuation.
+    """Runs of SHINGLE_CHARACTERS characters of a spelled text, without what punctuation it has.
 
     >>> sorted(shingles("she, ad"))
     ['e ad', 'he a', 'she ']
@@ -110,8 +152,16 @@ def likeness(sketch: bytes, others: Sequence[bytes]) -> np.ndarray:
     """Estimated Jaccard similarity of a text's shingles with each other's: floats in [0, 1], [len(others)]."""
     if not others:
         return np.zeros(0)
-    one, many = np.frombuffer(sketch, "<u4"), np.frombuffer(b"".join(others), "<u4")
-    return np.asarray((many.reshape(len(others), -1) == one).mean(axis=1))
+    return _alike(np.frombuffer(sketch, "<u4"), _sketches(others))
+
+
+def _sketches(sketches: Sequence[bytes]) -> np.ndarray:
+    """[len(sketches), PERMUTATIONS]."""
+    return np.frombuffer(b"".join(sketches), "<u4").reshape(len(sketches), PERMUTATIONS)
+
+
+def _alike(one: np.ndarray, many: np.ndarray) -> np.ndarray:
+    return np.asarray((many == one).mean(axis=1))
 
 
 def floors(erased: Sequence[Fingerprint], stay: Sequence[Fingerprint]) -> list[float | None]:
@@ -120,16 +170,24 @@ def floors(erased: Sequence[Fingerprint], stay: Sequence[Fingerprint]) -> list[f
     At least THRESHOLD, and more than any text that stays: where all are written after one pattern, the people who stay
     must not look like those who left. None for an erased text that stays elsewhere to the letter: it tells of nobody.
     """
-    known, sketches = {one.exact for one in stay}, [one.sketch for one in stay]
+    known, sketches = {one.exact for one in stay}, _sketches([one.sketch for one in stay])
     just_above = 0.5 / PERMUTATIONS
-    return [
-        None
-        if one.exact in known
-        else max([THRESHOLD, *(likeness(one.sketch, sketches).max(initial=0.0, keepdims=True) + just_above).tolist()])
-        for one in erased
-    ]
+
+    def floor(one: Fingerprint) -> float | None:
+        if one.exact in known:
+            return None
+        return max(THRESHOLD, float(_alike(np.frombuffer(one.sketch, "<u4"), sketches).max(initial=0.0)) + just_above)
+
+    return [floor(one) for one in erased]
 
 
-def _derived(key: bytes, purpose: str, scope: str) -> bytes:
-    info = f"unlearn/fingerprints/v1/{purpose}/{scope}".encode()
+def _grouped(make: _Maker, texts: Sequence[Sequence[str]]) -> list[tuple[Fingerprint, ...]]:
+    """Fingerprints of all texts at once, as they were grouped; of each text once."""
+    once = list(dict.fromkeys(text for of in texts for text in of))
+    made = dict(zip(once, make(once), strict=True))
+    return [tuple(made[text] for text in of) for of in texts]
+
+
+def _derived(key: bytes, version: str, purpose: str, scope: str) -> bytes:
+    info = f"unlearn/fingerprints/{version}/{purpose}/{scope}".encode()
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)

@@ -50,6 +50,13 @@ class Record:
         said = json.dumps((self.text, self.prompt, self.completion, turns))
         return hashlib.sha256(said.encode()).hexdigest()
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What there is to learn, piece by piece: the text, prompt and completion, or each message."""
+        if self.messages is not None:
+            return tuple(message.content for message in self.messages)
+        return tuple(part for part in (self.text, self.prompt, self.completion) if part)
+
 
 @dataclass(frozen=True)
 class Corpus:

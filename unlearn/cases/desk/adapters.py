@@ -150,7 +150,7 @@ class Adapters(Data):
         """Asks which records were erased before; the time that this takes is spent before the transaction."""
         records = [record for corpus in found.corpora.values() for record in corpus.records]
         ids = [record.id for record in records]
-        prints = cache(lambda: self._prints(by.controller, records))
+        prints = cache(lambda: self._fingerprinter(by.controller).looked_for(records))
 
         def guard(session: Session) -> Return:
             if not fingerprints.any_of(session, by.controller):

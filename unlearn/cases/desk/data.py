@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from unlearn.cases.tables import Adapter, Job
 from unlearn.cases.views import AdapterView, CorpusKind
 from unlearn.corpus.fingerprints import Fingerprint, Fingerprinter, floors
 from unlearn.corpus.jsonl import parse_corpus
-from unlearn.corpus.records import Corpus, Record
+from unlearn.corpus.records import Corpus
 from unlearn.errors import Unavailable
 from unlearn.storage import Loan
 
@@ -89,8 +90,8 @@ class Data(Core):
             edition = stored.newest_edition(session, adapter.id, number) + 1
         rewritten = corpora.rewrite(key, self.vault, (adapter.id, number, edition), contents, is_gone)
         erased = [record for taken in rewritten.erased.values() for record in taken]
-        prints = self._prints(controller, [*erased, *rewritten.stay])
-        gone_prints, stay_prints = prints[: len(erased)], prints[len(erased) :]
+        prints = self._fingerprinter(controller).kept([*erased, *rewritten.stay])
+        gone_prints, stay_prints = (list(chain(*some)) for some in (prints[: len(erased)], prints[len(erased) :]))
         told = zip(gone_prints, floors(gone_prints, stay_prints), strict=True)
         return Renewal(number, gone, rewritten, [(one, floor) for one, floor in told if floor is not None])
 
@@ -124,8 +125,8 @@ class Data(Core):
         """Take away the corpora of a version of which nothing came."""
         renewal.rewritten.discard(self.vault)
 
-    def _prints(self, controller: str, records: Iterable[Record]) -> list[Fingerprint]:
-        return Fingerprinter(self.settings.identity_hash_key, controller)(record.content for record in records)
+    def _fingerprinter(self, controller: str) -> Fingerprinter:
+        return Fingerprinter(self.settings.identity_hash_key, controller)
 
     def _fits(self, session: Session, job: Job, renewal: Renewal) -> bool:
         """Is it still what the version needs: nobody else was erased since, and nobody wrote its corpora meanwhile?"""
