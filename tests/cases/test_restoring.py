@@ -13,6 +13,7 @@ from drill import NOTHING, beside, content, finish, forget, gapless, journal_of,
 
 from unlearn.cases.backups import Asked, restore
 from unlearn.cases.desk import Desk
+from unlearn.cases.resurrection import Admission
 from unlearn.cases.views import Own
 from unlearn.cases.withholding import Withheld
 from unlearn.errands import run_errands
@@ -149,7 +150,7 @@ def test_a_hold_of_since_keeps_an_older_request_of_the_same_person_and_its_lifti
 ):
     held, lifted = (desk.submit(person) for person in people[:2])  # nobody knows them yet
     desk.put_on_hold(lifted.id, "court order")
-    desk.register_adapter("bot", **inputs)
+    desk.register_adapter("bot", **inputs, allow_erased=Admission("contract", "a customer again"))
     kept, gone = (desk.submit(person) for person in people[:2])
     path = desk.backup(safe).path
     desk.put_on_hold(held.id, "another order")

@@ -1,13 +1,16 @@
 """The journal: the ledger once more, in a file that outlives the database, one line an entry.
 
 Whoever restores an old backup learns from it what happened since: who asked to be forgotten, who was, and what else was
-decided. It holds keyed hashes of subjects, and forgets them with their salts. Writes a file; speaks no SQL.
+decided. It holds keyed hashes of subjects, and forgets them with their salts; and keyed fingerprints of what was
+erased, 0.7 kB each, since an older database would let it come back. Writes a file; speaks no SQL.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import struct
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.store import journal, ledger
 from unlearn.cases.store.engine import Store
+from unlearn.cases.store.fingerprints import Print
 from unlearn.cases.store.journal import Line
 from unlearn.errors import BadInput, Unavailable
 from unlearn.evidence.ledger import Entry
@@ -25,6 +29,8 @@ from unlearn.locks import hold
 AT_ONCE = 1000
 TAIL_BYTES = 1 << 16
 LOCK_SECONDS = 30.0
+HEAD = struct.Struct("<32sd")
+"""How a fingerprint is kept: its exact digest and its floor, behind which the sketch follows; in base64."""
 
 
 def keep(store: Store, path: Path) -> int:
@@ -95,7 +101,7 @@ def read(path: Path) -> Iterator[Line]:
                     yield _line(json.loads(line))
     except OSError as error:
         raise BadInput(f"the journal '{path}' can't be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         raise BadInput(f"line {number} of the journal '{path}' is no entry; was it edited?") from None
 
 
@@ -105,12 +111,25 @@ def written(lines: Iterable[Line]) -> Iterator[bytes]:
         given: dict[str, Any] = line.entry.as_json() | {"about": list(line.about)}
         if line.request is not None:
             given["request"] = dict(line.request)
+        for one in line.prints:
+            kept = HEAD.pack(bytes.fromhex(one.exact), one.floor) + one.sketch
+            given.setdefault("prints", {}).setdefault(one.controller, []).append(base64.b64encode(kept).decode())
         yield json.dumps(given, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def _line(given: dict[str, Any]) -> Line:
     entry = Entry(**{name: given[name] for name in ("seq", "at", "action", "facts", "hash")})
-    return Line(entry, tuple(given["about"]), given.get("request"))
+    prints = (
+        _print(controller, base64.b64decode(kept))
+        for controller, some in given.get("prints", {}).items()
+        for kept in some
+    )
+    return Line(entry, tuple(given["about"]), given.get("request"), tuple(prints))
+
+
+def _print(controller: str, kept: bytes) -> Print:
+    exact, floor = HEAD.unpack_from(kept)
+    return Print(controller, exact.hex(), kept[HEAD.size :], floor)
 
 
 @contextmanager
@@ -140,7 +159,7 @@ def _last(path: Path) -> tuple[int, str] | None:
                 return found.seq, found.hash
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         path.rename(_aside(path))
     return None
 

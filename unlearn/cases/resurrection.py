@@ -1,12 +1,13 @@
 """The resurrection guard: what was erased for a company does not come back with another corpus by accident.
 
-Compares keyed fingerprints; sees the texts of the new corpus alone. A match refuses the corpus by its records' ids, or,
-on a legal ground that a person gives in writing, is admitted and recorded. Speaks no SQL of its own.
+Compares keyed fingerprints of the new corpus's texts with those of the erased, and the keyed hashes of whom it names
+with those whose deletion was completed: of these a new text is a return as well. A match refuses the corpus by its
+records' ids, or, on a legal ground that a person gives in writing, is admitted and recorded. Speaks no SQL of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.review import checked_reason
 from unlearn.cases.rights import Actor
-from unlearn.cases.store import fingerprints
+from unlearn.cases.store import fingerprints, requests
 from unlearn.corpus.fingerprints import Fingerprint, likeness
 from unlearn.errors import BadInput, ErasedRecords
 
@@ -46,20 +47,45 @@ class Admission:
 
 @dataclass(frozen=True)
 class Return:
-    """Records of a new corpus that were erased before.
+    """Records of a new corpus that were erased before, or are about somebody whose deletion was completed.
 
     Attributes:
         exact: ids of those that say the same.
         near: ids of those that nearly do.
         jobs: ids of the jobs that erased them.
+        named: ids of the others that name somebody whose request was completed.
+        requests: ids of these requests.
     """
 
-    exact: tuple[str, ...]
-    near: tuple[str, ...]
-    jobs: frozenset[str]
+    exact: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    jobs: frozenset[str] = frozenset()
+    named: tuple[str, ...] = ()
+    requests: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all these records."""
+        return [*self.exact, *self.near, *self.named]
 
     def __bool__(self) -> bool:
-        return bool(self.exact or self.near)
+        return bool(self.ids)
+
+
+def naming(
+    session: Session, controller: str, subjects: Collection[str], about: Callable[[Collection[str]], Sequence[str]]
+) -> Return:
+    """Which records name somebody whose deletion was completed.
+
+    Args:
+        session: of a transaction.
+        controller: id of the company.
+        subjects: keyed hashes of all whom the corpus names.
+        about: ids of the records that name one of those with these hashes.
+    """
+    asked = requests.completed_for(session, controller, subjects)
+    ids = tuple(about(asked.keys())) if asked else ()
+    return Return(named=ids, requests=frozenset(id_ for some in asked.values() for id_ in some))
 
 
 def returning(session: Session, controller: str, ids: Sequence[str], prints: Sequence[Fingerprint]) -> Return:
@@ -71,14 +97,14 @@ def returning(session: Session, controller: str, ids: Sequence[str], prints: Seq
     others = [(id_, one) for id_, one in zip(ids, prints, strict=True) if one.exact not in erased]
     by_band = fingerprints.sharing(session, controller, (band for _, one in others for band in one.bands))
     kept = fingerprints.several(session, (id_ for found in by_band.values() for id_ in found))
-    near, jobs = [], set(erased.values())
+    near, jobs = [], {job for job in erased.values() if job is not None}
     for id_, one in others:
         candidates = [kept[other] for other in {other for band in one.bands for other in by_band.get(band, ())}]
         alike = likeness(one.sketch, [candidate.sketch for candidate in candidates])
         of = {other.job_id for other, value in zip(candidates, alike, strict=True) if value >= other.floor}
         if of:
             near.append(id_)
-            jobs |= of
+            jobs |= {job for job in of if job is not None}
     exact = tuple(id_ for id_, one in zip(ids, prints, strict=True) if one.exact in erased)
     return Return(exact, tuple(near), frozenset(jobs))
 
@@ -89,11 +115,12 @@ def refuse(found: Return) -> None:
     Raises:
         ErasedRecords: always.
     """
-    ids = [*found.exact, *found.near]
-    named = ", ".join(f"'{id_}'" for id_ in ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+    ids = found.ids
+    first = ", ".join(f"'{id_}'" for id_ in ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+    named = f" or name somebody whose deletion was completed ({len(found.named)})" if found.named else ""
     raise ErasedRecords(
         f"{len(ids)} records were erased before ({len(found.exact)}) or nearly repeat one that was "
-        f"({len(found.near)}): {named}; take them out, or register with allow_erased, its ground and a "
+        f"({len(found.near)}){named}: {first}; take them out, or register with allow_erased, its ground and a "
         "reason (scope 'review')"
     )
 
@@ -105,5 +132,5 @@ def admitted(found: Return, admission: Admission, by: Actor, now: datetime) -> M
         "reason": admission.reason,
         "by": by.name,
         "at": now.isoformat(),
-        "records": [*found.exact, *found.near],
+        "records": found.ids,
     }

@@ -147,7 +147,7 @@ def _rebuild(draft: Path, settings: Settings, archive: Archive, since: Since, no
             first = since.roots[0]
             if ledger.inspected(session, [first]).entries != first.size:
                 raise BackupBroken("the backup's ledger has more entries than its manifest says")
-            replayed = replay(session, since.lines, hook_names(settings), now)
+            replayed = replay(session, since, settings.identity_hash_key, hook_names(settings), now)
             ledger.append(session, now, "restored", _fact(since, manifest.made_at, first.size))
             if since.source == "nothing":
                 _rename(session, now)

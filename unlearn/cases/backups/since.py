@@ -5,16 +5,17 @@ Checks that it is the same ledger that goes on, without a gap, up to whatever ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from unlearn.cases import journal
 from unlearn.cases.backups.archive import BackupBroken, Manifest
+from unlearn.cases.store import fingerprints, ledger
 from unlearn.cases.store import journal as stored
-from unlearn.cases.store import ledger
 from unlearn.cases.store.engine import Store
+from unlearn.cases.store.fingerprints import Print
 from unlearn.cases.store.journal import Line
 from unlearn.errors import BadInput, Conflict
 from unlearn.evidence.checkpoint import Checkpoint, claimed, split_notes
@@ -59,6 +60,7 @@ class Since:
     Attributes:
         source: where it is known from.
         lines: of the journal, or of the database as if it had written one.
+        prints: keyed fingerprints of what was erased, before the backup and since, each with its job if that is known.
         roots: that the ledger must have, with these.
         checkpoint: the newest that was given.
         reason: why nothing happened since, if somebody says so.
@@ -66,6 +68,7 @@ class Since:
 
     source: Source
     lines: tuple[Line, ...]
+    prints: tuple[tuple[Print, str | None], ...]
     roots: tuple[KnownRoot, ...]
     checkpoint: Checkpoint | None
     reason: str | None = None
@@ -90,6 +93,8 @@ def find(
     published = [] if asked.checkpoint is None else _checkpoints(asked.checkpoint)
     checkpoint = published[-1] if published else None
     source, lines = _from(asked, manifest, replaced, own_journal)
+    prints: list[tuple[Print, str | None]] = []
+    lines = _collecting(lines, prints)
     tail = _behind(lines, own, manifest) if source == "journal" else tuple(lines)
     size = manifest.ledger_size + len(tail)
     if checkpoint is not None and checkpoint.size > size:
@@ -99,7 +104,13 @@ def find(
         )
     roots = [KnownRoot(manifest.ledger_size, bytes.fromhex(manifest.ledger_root), "the backup's manifest")]
     roots += [KnownRoot(one.size, one.root, f"'{asked.checkpoint}'") for one in published]
-    return Since(source, tail, tuple(roots), checkpoint, asked.nothing)
+    return Since(source, tail, tuple(prints), tuple(roots), checkpoint, asked.nothing)
+
+
+def _collecting(lines: Iterable[Line], prints: list[tuple[Print, str | None]]) -> Iterator[Line]:
+    for line in lines:
+        prints += [(one, line.job) for one in line.prints]
+        yield line
 
 
 def _from(asked: Asked, manifest: Manifest, replaced: Store | None, own_journal: Path) -> tuple[Source, Iterable[Line]]:
@@ -153,7 +164,10 @@ def _lines(store: Store, manifest: Manifest) -> list[Line]:
                 f"the first {size} entries of that database's ledger are not those of the backup: it is another "
                 "service's, or one of the two was changed"
             )
-        return stored.lines(session, size, ledger.size(session))
+        found = stored.lines(session, size, ledger.size(session))
+        if size and found:
+            found[0] = replace(found[0], prints=(*found[0].prints, *fingerprints.of_no_job(session)))
+        return found
 
 
 def _behind(lines: Iterable[Line], own: Iterable[Line], manifest: Manifest) -> tuple[Line, ...]:

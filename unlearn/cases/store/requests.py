@@ -33,6 +33,8 @@ MOVES: dict[str, frozenset[str]] = {
 """From each state, the states a request may move to. Completed ones reopen when an adapter is rolled back."""
 
 Order = Literal["created", "due"]
+AT_ONCE = 500
+"""Values in one query; SQLite's oldest builds take 999."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,21 @@ def _of(session: Session, query: Executable, whose: Iterable[tuple[str, str]]) -
     given = {"controllers": sorted({one for one, _ in asked}), "subjects": sorted({one for _, one in asked})}
     found = {(controller, subject): id_ for controller, subject, id_ in session.connection().execute(query, given)}
     return {pair: id_ for pair, id_ in found.items() if pair in asked}
+
+
+def completed_for(session: Session, controller: str, subjects: Iterable[str]) -> dict[str, list[str]]:
+    """Of these subjects those whose deletion was completed, with the ids of their requests."""
+    found: dict[str, list[str]] = {}
+    asked = sorted(subjects)
+    for start in range(0, len(asked), AT_ONCE):
+        query = select(Request.subject_hash, Request.id).where(
+            Request.controller_id == controller,
+            Request.subject_hash.in_(asked[start : start + AT_ONCE]),
+            Request.state == "completed",
+        )
+        for subject, id_ in session.execute(query.order_by(Request.id)):
+            found.setdefault(subject, []).append(id_)
+    return found
 
 
 def called(session: Session, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
