@@ -371,3 +371,13 @@ def test_a_backup_older_than_the_retention_is_refused(desk, adapter, people, saf
     desk.shred("ctl_default", request.subject_hash)
     with pytest.raises(Conflict, match="older than the retention"):
         restore(elsewhere, path, journal_of(desk, tmp_path), clock())
+
+
+def test_nobody_is_shredded_whom_the_backup_has_not_forgotten(desk, adapter, people, safe, elsewhere, tmp_path, clock):
+    request = desk.submit(people[0])
+    path = desk.backup(safe).path
+    finish(desk, work(desk, request.jobs[0].id))
+    desk.shred("ctl_default", request.subject_hash)
+    for source in (journal_of(desk, tmp_path), Asked(database=desk.settings.effective_database_url)):
+        with pytest.raises(Conflict, match="older than the retention"):
+            restore(elsewhere, path, source, clock())

@@ -58,6 +58,7 @@ class Manifest(BaseModel):
         ledger_root: of these, hexadecimal.
         checkpoint: the newest signed note, if there is one.
         missing: what the database knows and the disk did not have, in words.
+        journal_sealed: whether the service that made it seals its journal, so that one without seals was edited.
         files: every other file, by its path.
     """
 
@@ -71,6 +72,7 @@ class Manifest(BaseModel):
     ledger_root: str
     checkpoint: str | None
     missing: tuple[str, ...]
+    journal_sealed: bool = False
     files: dict[str, Listed]
 
     @property

@@ -112,8 +112,8 @@ def replay(session: Session, since: Since, key: bytes, hooks: Sequence[str], now
     _keep_prints(session, since.prints, key, now)
     _end_work(session, known.values(), facts.fences, now)
     _end_others(session, facts, hooks, now)
-    _shred(session, facts.shredded)
     reapplied = _reapply(session, facts, now)
+    _shred(session, facts.shredded)
     for row in known.values():
         planning.resume(session, (row.controller_id, row.subject_hash), now)  # hers may be one from before, held then
     withheld = _serve(session, reapplied, hooks, now)
@@ -261,13 +261,13 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
         adapter, request = session.get(Adapter, adapter_id), session.get(Request, request_id)
         if adapter is None or adapter.retired_at is not None:
             continue
-        if request is None:
+        if request is not None and not adapters.knows(session, adapter_id, request.subject_hash):
+            continue
+        if request is None or _name(session, request) in facts.shredded:
             raise Conflict(
                 f"the backup is older than the retention: whom entry {line.entry.seq} erased from adapter "
                 f"'{adapter.name}' is named nowhere any more, so that she can't be erased again; restore a newer backup"
             )
-        if not adapters.knows(session, adapter_id, request.subject_hash):
-            continue
         whose = (request.controller_id, request.subject_hash)
         open_id = requests.open_for(session, [whose]).get(whose)
         again = request if open_id is None else session.get_one(Request, open_id)
@@ -279,6 +279,10 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
         planning.plan(session, again, now)
         found.setdefault(adapter_id, set()).add(again.id)
     return found
+
+
+def _name(session: Session, request: Request) -> str | None:
+    return salts.known_pseudonym(session, request.controller_id, request.subject_hash)
 
 
 def _answered(session: Session, facts: Facts) -> dict[tuple[str, str], Line]:

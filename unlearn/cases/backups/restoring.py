@@ -112,7 +112,8 @@ def _restore(
     with ExitStack() as stack:
         there = stack.enter_context(present(settings, replace=replace, only_check=only_check))
         own = (Line(Entry(**row)) for row in archive.lines(f"{TABLES}/ledger.jsonl"))
-        since = sources.find(asked, archive.manifest, own, there.store, settings.effective_journal)
+        journal = sources.Journal(settings.effective_journal, _identity_key(settings), archive.manifest.journal_sealed)
+        since = sources.find(asked, archive.manifest, own, there.store, journal)
         draft = stack.enter_context(_draft(settings))
         replayed = _rebuild(draft, settings, archive, since, now)
         archive.extract(FILES, draft / FILES, watch)

@@ -74,8 +74,27 @@ class Since:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Journal:
+    """How the service's journal is read.
+
+    Attributes:
+        own: where the service would have written it.
+        key: the identity key, under which it is sealed.
+        sealed: whether one without seals is refused.
+    """
+
+    own: Path
+    key: bytes
+    sealed: bool
+
+    def read(self, path: Path) -> Iterator[Line]:
+        """The lines of the one at `path`; BadInput if it is not what was written."""
+        return journal.read(path, self.key, sealed=self.sealed)
+
+
 def find(
-    asked: Asked, manifest: Manifest, own: Iterable[stored.Line], replaced: Store | None, own_journal: Path
+    asked: Asked, manifest: Manifest, own: Iterable[stored.Line], replaced: Store | None, journals: Journal
 ) -> Since:
     """What happened since the backup.
 
@@ -84,7 +103,7 @@ def find(
         manifest: of the backup.
         own: the ledger in the backup, as lines.
         replaced: the database in the place where the backup goes, if one can be read there.
-        own_journal: where the service would have written one.
+        journals: how one is read.
 
     Raises:
         Conflict: nobody says, entries are missing, or the journal knows more than nothing.
@@ -92,7 +111,7 @@ def find(
     """
     published = [] if asked.checkpoint is None else _checkpoints(asked.checkpoint)
     checkpoint = published[-1] if published else None
-    source, lines = _from(asked, manifest, replaced, own_journal)
+    source, lines = _from(asked, manifest, replaced, journals)
     prints: list[tuple[Print, str | None]] = []
     lines = _collecting(lines, prints)
     tail = _behind(lines, own, manifest) if source == "journal" else tuple(lines)
@@ -113,9 +132,9 @@ def _collecting(lines: Iterable[Line], prints: list[tuple[Print, str | None]]) -
         yield line
 
 
-def _from(asked: Asked, manifest: Manifest, replaced: Store | None, own_journal: Path) -> tuple[Source, Iterable[Line]]:
+def _from(asked: Asked, manifest: Manifest, replaced: Store | None, journals: Journal) -> tuple[Source, Iterable[Line]]:
     if asked.nothing is not None:
-        known, where = _known(replaced, own_journal)
+        known, where = _known(replaced, journals.own)
         if known > manifest.ledger_size:
             raise Conflict(
                 f"{where} has {known} entries and the backup {manifest.ledger_size}: something did happen since; leave "
@@ -125,12 +144,12 @@ def _from(asked: Asked, manifest: Manifest, replaced: Store | None, own_journal:
     if asked.database is not None:
         return "database", _of_database(asked.database, manifest)
     if asked.journal is not None:
-        return "journal", journal.read(asked.journal)
-    _, where = _known(replaced, own_journal)
+        return "journal", journals.read(asked.journal)
+    _, where = _known(replaced, journals.own)
     if where is not None:  # the one that knows more: a database may have gone back in time
         if replaced is not None and where == DATABASE:
             return "database", _lines(replaced, manifest)
-        return "journal", journal.read(own_journal)
+        return "journal", journals.read(journals.own)
     raise Conflict(
         "nobody knows what was deleted since the backup: give the journal (--journal) or the database of then "
         "(--from-database), or answer for it that nothing was (--nothing-since --reason …)"
@@ -141,7 +160,7 @@ def _known(replaced: Store | None, own_journal: Path) -> tuple[int, str | None]:
     """How many entries the database that is replaced has, or the journal if it has more; and which that is."""
     found: list[tuple[int, str | None]] = [(0, None)]
     if own_journal.exists():
-        found.append((sum(1 for line in journal.read(own_journal)), f"the journal '{own_journal}'"))
+        found.append((journal.count(own_journal), f"the journal '{own_journal}'"))
     if replaced is not None:
         with replaced.reading() as session:
             found.append((ledger.size(session), DATABASE))

@@ -38,7 +38,8 @@ class Line:
     Attributes:
         entry: of the ledger.
         about: ids of the requests it is about.
-        request: of an accepted request: its row as it came in, its controller's name, its subject's salt.
+        request: of an accepted request: its row as it came in, its controller's name, its subject's salt; nothing
+            any more where the salt was destroyed.
         prints: fingerprints of what must not come back.
     """
 
@@ -62,6 +63,8 @@ def lines(session: Session, after: int, limit: int) -> list[Line]:
         about.setdefault(seq, []).append(request_id)
     accepted = {e.seq: e.facts.get("request") for e in entries if e.action == "request_accepted"}
     asked = _requests(session, [id_ for id_ in accepted.values() if id_ is not None])
+    named = {e.facts["request"] for e in entries if e.action == "request_accepted" and "subject" in e.facts}
+    asked = {id_: one for id_, one in asked.items() if one["salt"] is not None or id_ not in named}
     prints = _prints(session, entries)
     return [
         Line(e, tuple(about.get(e.seq, ())), asked.get(accepted.get(e.seq)), tuple(prints.get(e.seq, ())))
