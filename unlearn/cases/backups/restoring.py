@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from unlearn import overwriting
 from unlearn.cases import keyring
 from unlearn.cases.backups import since as sources
 from unlearn.cases.backups.archive import Archive, BackupBroken, Watch
@@ -187,14 +187,14 @@ def _rehomed(archive: Archive, table: str, root: str) -> Iterator[dict[str, Any]
 
 @contextmanager
 def _draft(settings: Settings) -> Iterator[Path]:
-    """A directory that is gone at the end, on the disk of the versions."""
+    """A directory that is overwritten and gone at the end, on the disk of the versions."""
     shelf = shelf_of(settings)
     draft = (settings.home if shelf is None else shelf.parent) / f".restore-{secrets.token_hex(8)}"
     draft.mkdir(parents=True, mode=0o700)
     try:
         yield draft
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        overwriting.clear(draft)
 
 
 @contextmanager
