@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.orm import Session
 
+from unlearn import overwriting
 from unlearn.cases.store import journal, ledger, salts
 from unlearn.cases.store.engine import Store
 from unlearn.cases.store.fingerprints import Print
@@ -285,9 +286,9 @@ def _forget(aside: Path, names: Collection[Any], key: bytes) -> None:
 
 def _replace(path: Path, lines: Iterable[Line], key: bytes | None) -> str:
     draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
+    overwriting.remove(draft)  # of one that was killed
     seal = _write(draft, lines, key, "")
-    draft.replace(path)
+    overwriting.replace(draft, path)
     return seal
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.data_tables import ErasedFingerprint, FingerprintBand
 from unlearn.cases.store.engine import FINGERPRINT_LOCK, lock
+from unlearn.cases.store.rows import day_of
 from unlearn.corpus.fingerprints import Fingerprint
 
 T = TypeVar("T")
@@ -80,6 +81,13 @@ def of_no_job(session: Session) -> list[Print]:
 
 def _print(row: ErasedFingerprint) -> Print:
     return Print(row.controller_id, row.exact, row.sketch, row.floor)
+
+
+def loosen(session: Session, job_ids: Iterable[str]) -> None:
+    """Forget of what these jobs erased by which it was, and when but for the day."""
+    for some in _some(job_ids):
+        for row in session.scalars(select(ErasedFingerprint).where(ErasedFingerprint.job_id.in_(some))):
+            row.job_id, row.created_at = None, day_of(row.created_at)
 
 
 def exact(session: Session, controller: str, digests: Iterable[str]) -> dict[str, str | None]:
