@@ -17,11 +17,11 @@ def register(body: AdapterIn, desk: TheDesk, who: Who) -> AdapterOut:
     """Register a LoRA adapter with its base, its train corpus and a holdout. Scope: `adapters:write`.
 
     Everything is checked first: that the adapter belongs to the base, that the corpora can be read and share no record,
-    that every record fits the model, that none was erased before. Weights and corpora are copied. Each place is an
-    absolute path or a URL such as `s3://bucket/prefix`, under a root that the service may read. With `allow_erased`
-    erased records come in, on the ground that it names; that takes the scope `review` as well. Where the
-    policy trains anew (`retrain`, shadows), `recipe` or a `recipe.json` beside the weights must say how the adapter was
-    trained. Registering the same again gives the same answer.
+    that every record fits the model, that none was erased before or names somebody whose deletion was completed.
+    Weights and corpora are copied. Each place is an absolute path or a URL such as `s3://bucket/prefix`, under a root
+    that the service may read. With `allow_erased` such records come in, on the ground that it names; that takes the
+    scope `review` as well. Where the policy trains anew (`retrain`, shadows), `recipe` or a `recipe.json` beside the
+    weights must say how the adapter was trained. Registering the same again gives the same answer.
     """
     found = desk.register_adapter(
         body.name,

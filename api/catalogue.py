@@ -106,10 +106,10 @@ KINDS: dict[str, Kind] = {
     "erased-records": Kind(
         409,
         "The corpus holds erased records",
-        "Records of the corpus were erased before on somebody's request, or repeat most of one that was; `detail` "
-        "names the first by their ids. Nothing was registered.",
+        "Records of the corpus were erased before on somebody's request, or repeat most of one that was, or name "
+        "somebody whose deletion was completed; `detail` names the first by their ids. Nothing was registered.",
         "take them out of the corpus, and have whoever keeps the source erase them there; where the law lets you keep "
-        "them, register with `allow_erased`, its ground and a reason.",
+        "them, as of a customer who came back, register with `allow_erased`, its ground and a reason.",
     ),
     "body-too-large": Kind(
         413,

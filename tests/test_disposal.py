@@ -8,8 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from s3 import _s3_environment, _s3_server, bucket, plain_bucket  # noqa: F401
+from unlearn import overwriting
+from unlearn.cases.backups.restoring import _draft
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput, Unavailable
+from unlearn.settings import Settings
+from unlearn.storage import Loan
 
 CANARY = b"zqxcanary" * 50_000
 
@@ -92,3 +96,51 @@ def test_a_locked_object_is_told_of_and_a_whole_bucket_is_never_meant(plain_buck
         dispose("s3://locked/v1")
     with pytest.raises(BadInput, match="whole bucket"):
         dispose("s3://locked/")
+
+
+def test_what_a_file_takes_the_place_of_is_overwritten(tmp_path):
+    file, draft = tmp_path / "table", tmp_path / "draft"
+    file.write_bytes(CANARY)
+    draft.write_bytes(b"new")
+    with file.open("rb") as before:
+        overwriting.replace(draft, file)
+        assert before.read() == b""
+    assert (file.read_bytes(), draft.exists()) == (b"new", False)
+    draft.write_bytes(b"newer")
+    overwriting.replace(draft, tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() == b"newer"
+
+
+def test_a_lent_copy_is_overwritten_and_a_pinned_file_keeps_its_other_name(tmp_path):
+    home, pinned = tmp_path / "home", tmp_path / "state"
+    pinned.write_bytes(CANARY)
+    with Loan(Settings(home=home)) as loan:
+        copy = loan.room("s3://bucket/train.jsonl")
+        copy.write_bytes(CANARY)
+        os.link(pinned, loan.room("s3://bucket/state"))
+        lent = copy.open("rb")
+    with lent:
+        assert lent.read() == b""
+    assert pinned.read_bytes() == CANARY
+    assert not any((home / "lent").iterdir())
+
+
+def test_what_a_killed_process_was_lent_is_overwritten_by_the_next(tmp_path):
+    settings = Settings(home=tmp_path / "home")
+    left = settings.home / "lent" / "0123"
+    left.mkdir(parents=True)
+    left.with_suffix(".lock").touch()
+    (left / "train.jsonl").write_bytes(CANARY)
+    with (left / "train.jsonl").open("rb") as lent, Loan(settings) as loan:
+        loan.room("s3://bucket/other")
+        assert lent.read() == b""
+    assert not left.exists()
+
+
+def test_the_draft_of_a_restore_is_overwritten(tmp_path):
+    with _draft(Settings(home=tmp_path / "home")) as draft:
+        (draft / "unlearn.db").write_bytes(CANARY)
+        made = (draft / "unlearn.db").open("rb")
+    with made:
+        assert made.read() == b""
+    assert not draft.exists()

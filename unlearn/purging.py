@@ -37,6 +37,7 @@ def sweep(desk: Desk, settings: Settings) -> list[Purge]:
     clear_store(desk)
     for controller, subject_hash in desk.past_retention():
         desk.shred(controller, subject_hash)
+    desk.settle()
     return done
 
 

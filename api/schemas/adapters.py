@@ -44,7 +44,9 @@ class AdapterIn(In):
         "can be trained like it: the ladder must do without `retrain`, and there can be no shadow table.",
     )
     allow_erased: AllowErased | None = Field(
-        default=None, description="Lets records in that were erased before; without it they are refused."
+        default=None,
+        description="Lets records in that were erased before, or name somebody whose deletion was completed and who "
+        "came back; without it they are refused.",
     )
 
 

@@ -9,13 +9,17 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from by_hand import fill
-from sqlalchemy import event, text
+from by_hand import fill, work
+from drill import finish
+from sqlalchemy import event, select, text, update
 
 from crowd import at_once
+from unlearn.cases.data_tables import ErasedFingerprint
 from unlearn.cases.desk import Desk
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import ledger, salts
+from unlearn.cases.tables import AdapterSubject, Errand, Job, Request
+from unlearn.cases.views import rfc3339
 from unlearn.errors import BadInput, NotAllowed, NotFound
 from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
 from unlearn.evidence.ledger import entry_leaf
@@ -149,6 +153,61 @@ def test_the_ledger_names_no_subject_once_its_salt_is_destroyed(desk, adapter, c
     assert told.subject_hash != request.subject_hash
     with desk.store.writing() as session:  # should he ask again, he is somebody else
         assert named(session, HERE, request.subject_hash) != name
+
+
+@pytest.mark.usefixtures("ticking")
+def test_nothing_leads_back_from_a_shredded_subject_or_to_her(desk, adapter, people, clock):
+    request = desk.submit(people[0], external_id="cust-ADA-0001", callback_urls=("https://back.example/ada",))
+    other = desk.submit(people[1])
+    finish(desk, work(desk, request.jobs[0].id))
+    desk.keep_journal()
+    moments = {e.at for e in desk.entries()}
+    with desk.store.reading() as session:
+        [salt] = [row.salt for row in salts.every(session) if row.subject_hash == request.subject_hash]
+        prints = len(session.scalars(select(ErasedFingerprint.id)).all())
+    assert prints
+    with desk.store.writing() as session:  # all were told
+        assert session.execute(update(Errand).values(state="done")).rowcount
+    desk.shred(HERE, request.subject_hash)
+    desk.keep_journal()
+    desk.settle()
+    with desk.store.reading() as session:
+        [erased_at] = session.scalars(
+            select(AdapterSubject.erased_at).where(AdapterSubject.subject_hash == request.subject_hash)
+        )
+        kept = session.scalars(select(ErasedFingerprint)).all()
+        assert erased_at is not None
+        assert (erased_at.hour, erased_at.minute, erased_at.second, erased_at.microsecond) == (0, 0, 0, 0)
+        assert {rfc3339(moment) for moment in (erased_at, *(one.created_at for one in kept))}.isdisjoint(moments)
+        assert ([one.job_id for one in kept], len(kept)) == ([None] * prints, prints)
+        assert session.get_one(Job, request.jobs[0].id).erased is None
+        row = session.get_one(Request, request.id)
+        assert (row.external_id, row.callback_urls) == (None, None)
+        told = json.dumps(session.scalars(select(Errand.payload)).all())
+        assert "cust-ADA-0001" not in told
+        assert "back.example" not in told
+        assert session.get_one(Request, other.id).subject_hash == other.subject_hash
+    if desk.store.engine.dialect.name == "sqlite":
+        for file in desk.settings.home.glob("unlearn.db*"):
+            assert salt not in file.read_bytes(), file
+    written = desk.settings.effective_journal.read_text()
+    assert salt.hex() not in written
+    assert request.subject_hash not in written
+    assert "cust-ADA-0001" not in written
+    first, *others = written.splitlines()
+    assert '"prints"' in first
+    assert not any('"prints"' in line for line in others)
+
+
+def test_a_log_that_is_read_is_emptied_later(desk):
+    if desk.store.engine.dialect.name != "sqlite":
+        pytest.skip("SQLite's log")
+    with desk.store.reading() as session:
+        session.execute(text("SELECT count(*) FROM ledger"))
+        desk.create_key("a", ["audit"])
+        assert not desk.store.settle()
+    assert desk.store.settle()
+    assert (desk.settings.home / "unlearn.db-wal").stat().st_size == 0
 
 
 def test_entries_do_not_go_back_in_time_when_a_clock_does(desk, clock):

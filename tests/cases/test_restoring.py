@@ -13,6 +13,7 @@ from drill import NOTHING, beside, content, finish, forget, gapless, journal_of,
 
 from unlearn.cases.backups import Asked, restore
 from unlearn.cases.desk import Desk
+from unlearn.cases.resurrection import Admission
 from unlearn.cases.views import Own
 from unlearn.cases.withholding import Withheld
 from unlearn.errands import run_errands
@@ -149,7 +150,7 @@ def test_a_hold_of_since_keeps_an_older_request_of_the_same_person_and_its_lifti
 ):
     held, lifted = (desk.submit(person) for person in people[:2])  # nobody knows them yet
     desk.put_on_hold(lifted.id, "court order")
-    desk.register_adapter("bot", **inputs)
+    desk.register_adapter("bot", **inputs, allow_erased=Admission("contract", "a customer again"))
     kept, gone = (desk.submit(person) for person in people[:2])
     path = desk.backup(safe).path
     desk.put_on_hold(held.id, "another order")
@@ -370,3 +371,13 @@ def test_a_backup_older_than_the_retention_is_refused(desk, adapter, people, saf
     desk.shred("ctl_default", request.subject_hash)
     with pytest.raises(Conflict, match="older than the retention"):
         restore(elsewhere, path, journal_of(desk, tmp_path), clock())
+
+
+def test_nobody_is_shredded_whom_the_backup_has_not_forgotten(desk, adapter, people, safe, elsewhere, tmp_path, clock):
+    request = desk.submit(people[0])
+    path = desk.backup(safe).path
+    finish(desk, work(desk, request.jobs[0].id))
+    desk.shred("ctl_default", request.subject_hash)
+    for source in (journal_of(desk, tmp_path), Asked(database=desk.settings.effective_database_url)):
+        with pytest.raises(Conflict, match="older than the retention"):
+            restore(elsewhere, path, source, clock())

@@ -7,10 +7,13 @@ from typing import get_args
 
 import pytest
 from by_hand import release, submit, work
+from drill import finish, journal_of
 
 from api.schemas.adapters import ReturnGround
 from api.schemas.requests import Ground
 from unlearn.cases import review
+from unlearn.cases.backups import Asked, restore
+from unlearn.cases.desk import Desk
 from unlearn.cases.resurrection import GROUNDS, MOST_NAMED, Admission
 from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import fingerprints, keys
@@ -208,3 +211,55 @@ def test_an_erasing_keeps_each_fingerprint_once(desk, erased, clock):
         job = erased.jobs[0].id
         assert fingerprints.add(session, HERE, job, [(one, 0.55) for one in prints], clock()) == 1
         assert fingerprints.add(session, HERE, job, [(one, 0.55) for one in prints], clock()) == 0
+
+
+def test_other_text_about_somebody_whose_deletion_was_completed_needs_a_ground_as_well(
+    desk, erased, corpora, company, people
+):
+    back = [*stay(company, people), Record("r-other", (people[0],), text="A new order of two lamps, to be called for.")]
+    with pytest.raises(ErasedRecords, match=r"name somebody whose deletion was completed \(1\): 'r-other'"):
+        desk.register_adapter("bot-2", **corpora(back))
+    view = desk.register_adapter("bot-2", **corpora(back), allow_erased=Admission("contract", "a customer again"))
+    with desk.store.reading() as session:
+        [entry] = [e for e in entries_about(session, erased.id) if e.action == "erased_records_admitted"]
+        kept = session.get_one(Adapter, view.id).admitted
+    assert (entry.facts["exact"], entry.facts["near"], entry.facts["named"]) == (0, 0, 1)
+    assert kept["records"] == ["r-other"]
+
+
+def test_whose_request_was_not_completed_may_be_learned(desk, corpora, company):
+    named = Record("r-other", ("customer:new",), text="A new order of two lamps, to be called for.")
+    desk.register_adapter("bot", **corpora([*company.world.train, named]))
+    desk.cancel(desk.submit("customer:new").id)
+    desk.register_adapter("bot-2", **corpora([*company.world.train, named]))
+
+
+@pytest.mark.parametrize("then", ["lost", "retired"])
+@pytest.mark.parametrize("source", ["journal", "database"])
+def test_a_restore_remembers_what_may_not_come_back(
+    then, source, desk, adapter, corpora, company, safe, elsewhere, tmp_path, clock
+):
+    person = "customer:only-here"
+    records = [*company.world.train, Record("r-own", (person,), text=OWN)]
+    if then == "retired":
+        desk.register_adapter("later", **corpora(records))
+    backup = desk.backup(safe).path
+    if then == "lost":
+        desk.register_adapter("later", **corpora(records))
+    request = desk.submit(person)
+    finish(desk, work(desk, request.jobs[0].id))
+    if then == "retired":
+        desk.retire("later")
+    anybody = corpora([*company.world.train, Record("r-new", (), text=OWN.replace("three", "two"))], name="other")
+    with pytest.raises(ErasedRecords) as before:
+        desk.register_adapter("third", **anybody)
+    url = desk.settings.effective_database_url
+    known = journal_of(desk, tmp_path) if source == "journal" else Asked(database=url)
+    restore(elsewhere, backup, known, clock())
+    again = Desk(elsewhere.model_copy(update={"roots": [company.path, tmp_path / "home" / "inputs"]}), clock)
+    with pytest.raises(ErasedRecords) as after:
+        again.register_adapter("third", **anybody)
+    assert str(after.value) == str(before.value)
+    with pytest.raises(ErasedRecords, match="'r-own'"):
+        again.register_adapter("third", **corpora(records))
+    again.close()

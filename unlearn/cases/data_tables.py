@@ -39,7 +39,8 @@ class StoredCorpus(Table):
 class ErasedFingerprint(Table):
     """What is kept of an erased record, so that it is known when it comes back: keyed, and without its text.
 
-    A text whose likeness to it is at least `floor` counts as its near duplicate.
+    A text whose likeness to it is at least `floor` counts as its near duplicate. Of one that came back from a journal
+    the job may be unknown.
     """
 
     __tablename__ = "erased_fingerprints"
@@ -50,7 +51,7 @@ class ErasedFingerprint(Table):
     exact: Mapped[str] = mapped_column(String(64))
     sketch: Mapped[bytes] = mapped_column(LargeBinary)
     floor: Mapped[float] = mapped_column(Float)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     created_at: Mapped[datetime]
 
 

@@ -1,12 +1,13 @@
 """The resurrection guard: what was erased for a company does not come back with another corpus by accident.
 
-Compares keyed fingerprints; sees the texts of the new corpus alone. A match refuses the corpus by its records' ids, or,
-on a legal ground that a person gives in writing, is admitted and recorded. Speaks no SQL of its own.
+Compares keyed fingerprints of the new corpus's texts with those of the erased, and the keyed hashes of whom it names
+with those whose deletion was completed: of these a new text is a return as well. A match refuses the corpus by its
+records' ids, or, on a legal ground that a person gives in writing, is admitted and recorded. Speaks no SQL of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from unlearn.cases.data_tables import ErasedFingerprint
 from unlearn.cases.review import checked_reason
 from unlearn.cases.rights import Actor
-from unlearn.cases.store import fingerprints
+from unlearn.cases.store import fingerprints, requests
 from unlearn.corpus.fingerprints import Fingerprint, likeness
 from unlearn.errors import BadInput, ErasedRecords
 
@@ -47,20 +48,45 @@ class Admission:
 
 @dataclass(frozen=True)
 class Return:
-    """Records of a new corpus that were erased before.
+    """Records of a new corpus that were erased before, or are about somebody whose deletion was completed.
 
     Attributes:
         exact: ids of those that say the same, whole or in a part that is long enough.
         near: ids of those that nearly do.
-        jobs: ids of the jobs that erased them.
+        jobs: ids of the jobs that erased them, of those that are still known.
+        named: ids of the others that name somebody whose request was completed.
+        requests: ids of these requests.
     """
 
-    exact: tuple[str, ...]
-    near: tuple[str, ...]
-    jobs: frozenset[str]
+    exact: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    jobs: frozenset[str] = frozenset()
+    named: tuple[str, ...] = ()
+    requests: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all these records."""
+        return [*self.exact, *self.near, *self.named]
 
     def __bool__(self) -> bool:
-        return bool(self.exact or self.near)
+        return bool(self.ids)
+
+
+def naming(
+    session: Session, controller: str, subjects: Collection[str], about: Callable[[Collection[str]], Sequence[str]]
+) -> Return:
+    """Which records name somebody whose deletion was completed.
+
+    Args:
+        session: of a transaction.
+        controller: id of the company.
+        subjects: keyed hashes of all whom the corpus names.
+        about: ids of the records that name one of those with these hashes.
+    """
+    asked = requests.completed_for(session, controller, subjects)
+    ids = tuple(about(asked.keys())) if asked else ()
+    return Return(named=ids, requests=frozenset(id_ for some in asked.values() for id_ in some))
 
 
 def returning(session: Session, controller: str, ids: Sequence[str], prints: Sequence[Sequence[Fingerprint]]) -> Return:
@@ -80,13 +106,13 @@ def returning(session: Session, controller: str, ids: Sequence[str], prints: Seq
             near.append(id_)
             jobs |= by
     exact = tuple(id_ for id_, is_known in zip(ids, known, strict=True) if is_known)
-    return Return(exact, tuple(near), frozenset(jobs))
+    return Return(exact, tuple(near), frozenset(job for job in jobs if job is not None))
 
 
 def _by(
     one: Fingerprint, by_band: Mapping[int, Sequence[int]], kept: Mapping[int, ErasedFingerprint]
-) -> frozenset[str]:
-    """Ids of the jobs that erased what one text is a near duplicate of."""
+) -> frozenset[str | None]:
+    """Ids of the jobs that erased what one text is a near duplicate of; None for one that is not known any more."""
     candidates = [kept[other] for other in {other for band in one.bands for other in by_band.get(band, ())}]
     alike = likeness(one.sketch, [candidate.sketch for candidate in candidates])
     return frozenset(other.job_id for other, value in zip(candidates, alike, strict=True) if value >= other.floor)
@@ -98,11 +124,12 @@ def refuse(found: Return) -> None:
     Raises:
         ErasedRecords: always.
     """
-    ids = [*found.exact, *found.near]
-    named = ", ".join(f"'{id_}'" for id_ in ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+    ids = found.ids
+    first = ", ".join(f"'{id_}'" for id_ in ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+    named = f" or name somebody whose deletion was completed ({len(found.named)})" if found.named else ""
     raise ErasedRecords(
         f"{len(ids)} records were erased before ({len(found.exact)}) or nearly repeat one that was "
-        f"({len(found.near)}): {named}; take them out, or register with allow_erased, its ground and a "
+        f"({len(found.near)}){named}: {first}; take them out, or register with allow_erased, its ground and a "
         "reason (scope 'review')"
     )
 
@@ -114,5 +141,5 @@ def admitted(found: Return, admission: Admission, by: Actor, now: datetime) -> M
         "reason": admission.reason,
         "by": by.name,
         "at": now.isoformat(),
-        "records": [*found.exact, *found.near],
+        "records": found.ids,
     }

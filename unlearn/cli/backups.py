@@ -112,7 +112,8 @@ def _tell(found: Restored, check: bool) -> None:
     for one in found.missing:
         typer.echo(f"missing  {one}", err=True)
     for name in done.lost:
-        typer.echo(f"lost  adapter '{name}' was registered since; register it again", err=True)
+        then = "register it again, without whom it had forgotten"
+        typer.echo(f"lost  adapter '{name}' was registered since; {then}", err=True)
     if done.withheld:
         names = ", ".join(done.withheld)
         typer.echo(f"withheld  {names}: {done.reapplied} deletions are done again before they serve")

@@ -93,6 +93,10 @@ class Fingerprinter:
         """The fingerprint of each text as earlier releases made it, in order."""
         return self._before([normalised(text) for text in texts])
 
+    def again(self, exact: str, sketch: bytes) -> Fingerprint:
+        """The fingerprint, made as it is now, of which these two were kept."""
+        return self._now.again(exact, sketch)
+
 
 class _Maker:
     """Makes fingerprints of texts in one spelling, under the keys of one version of them."""
@@ -119,12 +123,15 @@ class _Maker:
         ]
 
     def _fingerprint(self, text: str, values: np.ndarray) -> Fingerprint:
-        exact = hmac.new(self._exact, text.encode(), hashlib.sha256).hexdigest()
+        return self.again(hmac.new(self._exact, text.encode(), hashlib.sha256).hexdigest(), values.tobytes())
+
+    def again(self, exact: str, sketch: bytes) -> Fingerprint:
+        """The fingerprint of which these two were kept."""
         bands = (
             hashlib.blake2b(band.tobytes(), key=self._near, digest_size=8, person=number.to_bytes(2, "big")).digest()
-            for number, band in enumerate(values.reshape(-1, ROWS))
+            for number, band in enumerate(np.frombuffer(sketch, "<u4").reshape(-1, ROWS))
         )
-        return Fingerprint(exact, values.tobytes(), tuple(int.from_bytes(band, "big", signed=True) for band in bands))
+        return Fingerprint(exact, sketch, tuple(int.from_bytes(band, "big", signed=True) for band in bands))
 
 
 def normalised(text: str) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from unlearn import overwriting
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import BadInput
 from unlearn.lm.finetune import Recipe
@@ -283,11 +284,12 @@ def about_table(path: Path) -> dict[str, Any]:
 
 
 def write_table(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
-    """Write rows and what is noted beside them to `path` in one step."""
+    """Write rows and what is noted beside them to `path` in one step; what was there, and knew more people, is
+    overwritten."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         pq.write_table(table.replace_schema_metadata({"unlearn": json.dumps(about, sort_keys=True)}), draft)
-        draft.replace(path)
+        overwriting.replace(draft, path)
     finally:
-        draft.unlink(missing_ok=True)
+        overwriting.remove(draft)

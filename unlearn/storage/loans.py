@@ -1,8 +1,8 @@
 """Inputs at hand for as long as they are needed: local paths as they are, copies of what is in an object store.
 
 A base model is kept in the cache. What people's records went into (adapters, corpora, shadow tables) is lent: the
-copy is this loan's own and gone with it, and what a killed process left is taken away by the next. Only files that
-are needed are fetched; a pickle never is.
+copy is this loan's own, overwritten and gone with it, and what a killed process left is taken away by the next. Only
+files that are needed are fetched; a pickle never is.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import contextlib
 import fnmatch
 import os
 import secrets
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from unlearn import overwriting
 from unlearn.errors import BadInput, CorpusError, ModelError, Unavailable, UnlearnError
 from unlearn.locations import is_url
 from unlearn.locks import hold
@@ -50,7 +50,7 @@ class Loan:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._directory is not None and self._lock is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            _dispose(self._directory)
             self._directory.with_suffix(".lock").unlink(missing_ok=True)
             os.close(self._lock)
         if isinstance(error, UnlearnError) and error.args:
@@ -131,9 +131,17 @@ def _clear(lock: Path) -> None:
     """Take away what a killed process was lent; a living one holds its lock."""
     with contextlib.suppress(Unavailable, FileNotFoundError):
         held = hold(lock, 0, "in use")
-        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+        _dispose(lock.with_suffix(""))
         lock.unlink(missing_ok=True)
         os.close(held)
+
+
+def _dispose(directory: Path) -> None:
+    """Overwrite the copies, which know people, and take them away; of a file that has another name this one alone."""
+    for file in directory.rglob("*"):
+        if file.is_file() and not file.is_symlink() and file.stat().st_nlink > 1:
+            file.unlink()
+    overwriting.clear(directory)
 
 
 def _needed(place: str, what: str, patterns: tuple[str, ...], weights: str) -> dict[str, Found]:

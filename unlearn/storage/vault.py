@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from unlearn import overwriting
 from unlearn.errors import ModelError, UnlearnError
 from unlearn.locations import is_url
 from unlearn.settings import Settings
@@ -86,7 +87,7 @@ class Vault:
                 shutil.copyfile(file, draft / name)
             settle(draft, destination)
         except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
+            overwriting.clear(draft)
             raise
 
     def get(self, place: str, into: Path) -> Path:
@@ -113,7 +114,7 @@ class Vault:
                     raise ModelError(f"'{place}': '{name}' has another SHA-256 than {MANIFEST} says; restore it")
             settle(draft, into)
         except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
+            overwriting.clear(draft)
             raise
         return into
 
@@ -126,10 +127,8 @@ class Vault:
         if is_url(place):
             objects.remove(f"{place}/{MANIFEST}", below=False)  # from here on it does not count
             objects.remove(place)
-        elif Path(place).is_dir():
-            shutil.rmtree(place)
         else:
-            Path(place).unlink(missing_ok=True)
+            overwriting.remove(Path(place))
 
     def discard(self, place: str) -> None:
         """Remove what nobody will ask for; when that fails, it stays without being in anybody's way."""
@@ -180,7 +179,7 @@ class Vault:
         elif file != Path(place):
             Path(place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, draft := Path(f"{place}.draft"))
-            draft.replace(place)
+            overwriting.replace(draft, Path(place))
 
 
 def _upload(directory: Path, place: str) -> None:

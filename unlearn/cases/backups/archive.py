@@ -11,7 +11,6 @@ import hmac
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from unlearn import __version__
+from unlearn import __version__, overwriting
 from unlearn.durable import sync
 from unlearn.errors import BadInput, Conflict, Unavailable, UnlearnError
 
@@ -58,6 +57,7 @@ class Manifest(BaseModel):
         ledger_root: of these, hexadecimal.
         checkpoint: the newest signed note, if there is one.
         missing: what the database knows and the disk did not have, in words.
+        journal_sealed: whether the service that made it seals its journal, so that one without seals was edited.
         files: every other file, by its path.
     """
 
@@ -71,6 +71,7 @@ class Manifest(BaseModel):
     ledger_root: str
     checkpoint: str | None
     missing: tuple[str, ...]
+    journal_sealed: bool = False
     files: dict[str, Listed]
 
     @property
@@ -132,7 +133,7 @@ def drafted(into: Path, name: str) -> Iterator[Draft]:
     except OSError as error:
         raise Unavailable(f"the backup can't be written under '{into}': {error.strerror or error}") from None
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        overwriting.clear(draft)
 
 
 class Archive:

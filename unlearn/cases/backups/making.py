@@ -73,6 +73,7 @@ def make_backup(store: Store, settings: Settings, into: Path, now: datetime, wat
             ledger_root=inspected.root.hex(),
             checkpoint=None if newest is None else newest.note,
             missing=tuple(missing),
+            journal_sealed=True,
         )
     return Made(into / name, manifest)
 

@@ -1,8 +1,9 @@
 """Making true again, in a restored database, what happened since its backup. One transaction; the caller opened it.
 
 Requests come back as they were last known, the ledger goes on with its own entries, keys stay revoked and adapters
-retired. Work is not brought back but done again: of whoever an adapter had forgotten since and knows again, a request
-is open, and the adapter is withheld until it is answered. Speaks no SQL of its own.
+retired; and what was erased is known again by its fingerprints, also where nothing has to be erased anew, since its
+corpus may come once more. Work is not brought back but done again: of whoever an adapter had forgotten since and
+knows again, a request is open, and the adapter is withheld until it is answered. Speaks no SQL of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from unlearn.cases import endings, lifecycle, planning, telling, withholding
+from unlearn.cases.backups.since import Since
 from unlearn.cases.rights import OPERATOR
-from unlearn.cases.store import adapters, corpora, jobs, journal, ledger, requests, salts
+from unlearn.cases.store import adapters, corpora, fingerprints, jobs, journal, ledger, requests, salts
+from unlearn.cases.store.fingerprints import Print
 from unlearn.cases.store.journal import Line
 from unlearn.cases.store.ledger import Fact
-from unlearn.cases.tables import Adapter, ApiKey, Endpoint, Job, Request
+from unlearn.cases.tables import Adapter, ApiKey, Controller, Endpoint, Job, Request
+from unlearn.corpus.fingerprints import Fingerprinter
 from unlearn.errors import Conflict
 
 LOST = "its text was lost with the database"
@@ -90,8 +94,9 @@ class Replayed:
     lost: tuple[str, ...]
 
 
-def replay(session: Session, lines: Sequence[Line], hooks: Sequence[str], now: datetime) -> Replayed:
-    """Make the lines true again; the ledger's next entry is behind them."""
+def replay(session: Session, since: Since, key: bytes, hooks: Sequence[str], now: datetime) -> Replayed:
+    """Make what happened since true again; the ledger's next entry is behind it. `key` is the identity key."""
+    lines = since.lines
     facts = read_facts(lines)
     known = {id_: row for id_ in facts.fates if (row := session.get(Request, id_)) is not None}
     for id_, row in known.items():
@@ -104,10 +109,11 @@ def replay(session: Session, lines: Sequence[Line], hooks: Sequence[str], now: d
     session.flush()
     journal.take_over(session, lines)
     _note_lost(session, lines, known, now)
+    _keep_prints(session, since.prints, key, now)
     _end_work(session, known.values(), facts.fences, now)
     _end_others(session, facts, hooks, now)
-    _shred(session, facts.shredded)
     reapplied = _reapply(session, facts, now)
+    _shred(session, facts.shredded)
     for row in known.values():
         planning.resume(session, (row.controller_id, row.subject_hash), now)  # hers may be one from before, held then
     withheld = _serve(session, reapplied, hooks, now)
@@ -235,6 +241,19 @@ def _shred(session: Session, names: set[str]) -> None:
             salts.destroy(session, row.controller_id, row.subject_hash)
 
 
+def _keep_prints(session: Session, prints: Iterable[tuple[Print, str | None]], key: bytes, now: datetime) -> None:
+    """Let nothing come back that was erased; of a company that is not there any more nothing can."""
+    found: dict[tuple[str, str | None], list[Print]] = {}
+    for one, job_id in prints:
+        if session.get(Controller, one.controller) is not None:
+            known = None if job_id is None or session.get(Job, job_id) is None else job_id
+            found.setdefault((one.controller, known), []).append(one)
+    for (controller, job_id), some in found.items():
+        again = Fingerprinter(key, controller).again
+        told = [(again(one.exact, one.sketch), one.floor) for one in some]
+        fingerprints.add(session, controller, job_id, told, now)
+
+
 def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str]]:
     """Have every subject who is known again a request that is open; ids of these requests by adapter."""
     found: dict[str, set[str]] = {}
@@ -242,13 +261,13 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
         adapter, request = session.get(Adapter, adapter_id), session.get(Request, request_id)
         if adapter is None or adapter.retired_at is not None:
             continue
-        if request is None:
+        if request is not None and not adapters.knows(session, adapter_id, request.subject_hash):
+            continue
+        if request is None or _name(session, request) in facts.shredded:
             raise Conflict(
                 f"the backup is older than the retention: whom entry {line.entry.seq} erased from adapter "
                 f"'{adapter.name}' is named nowhere any more, so that she can't be erased again; restore a newer backup"
             )
-        if not adapters.knows(session, adapter_id, request.subject_hash):
-            continue
         whose = (request.controller_id, request.subject_hash)
         open_id = requests.open_for(session, [whose]).get(whose)
         again = request if open_id is None else session.get_one(Request, open_id)
@@ -260,6 +279,10 @@ def _reapply(session: Session, facts: Facts, now: datetime) -> dict[str, set[str
         planning.plan(session, again, now)
         found.setdefault(adapter_id, set()).add(again.id)
     return found
+
+
+def _name(session: Session, request: Request) -> str | None:
+    return salts.known_pseudonym(session, request.controller_id, request.subject_hash)
 
 
 def _answered(session: Session, facts: Facts) -> dict[tuple[str, str], Line]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from unlearn import overwriting
 from unlearn.cases import keyring
 from unlearn.cases.backups import since as sources
 from unlearn.cases.backups.archive import Archive, BackupBroken, Watch
@@ -112,7 +112,8 @@ def _restore(
     with ExitStack() as stack:
         there = stack.enter_context(present(settings, replace=replace, only_check=only_check))
         own = (Line(Entry(**row)) for row in archive.lines(f"{TABLES}/ledger.jsonl"))
-        since = sources.find(asked, archive.manifest, own, there.store, settings.effective_journal)
+        journal = sources.Journal(settings.effective_journal, _identity_key(settings), archive.manifest.journal_sealed)
+        since = sources.find(asked, archive.manifest, own, there.store, journal)
         draft = stack.enter_context(_draft(settings))
         replayed = _rebuild(draft, settings, archive, since, now)
         archive.extract(FILES, draft / FILES, watch)
@@ -147,7 +148,7 @@ def _rebuild(draft: Path, settings: Settings, archive: Archive, since: Since, no
             first = since.roots[0]
             if ledger.inspected(session, [first]).entries != first.size:
                 raise BackupBroken("the backup's ledger has more entries than its manifest says")
-            replayed = replay(session, since.lines, hook_names(settings), now)
+            replayed = replay(session, since, settings.identity_hash_key, hook_names(settings), now)
             ledger.append(session, now, "restored", _fact(since, manifest.made_at, first.size))
             if since.source == "nothing":
                 _rename(session, now)
@@ -186,14 +187,14 @@ def _rehomed(archive: Archive, table: str, root: str) -> Iterator[dict[str, Any]
 
 @contextmanager
 def _draft(settings: Settings) -> Iterator[Path]:
-    """A directory that is gone at the end, on the disk of the versions."""
+    """A directory that is overwritten and gone at the end, on the disk of the versions."""
     shelf = shelf_of(settings)
     draft = (settings.home if shelf is None else shelf.parent) / f".restore-{secrets.token_hex(8)}"
     draft.mkdir(parents=True, mode=0o700)
     try:
         yield draft
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        overwriting.clear(draft)
 
 
 @contextmanager

@@ -5,16 +5,17 @@ Checks that it is the same ledger that goes on, without a gap, up to whatever ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from unlearn.cases import journal
 from unlearn.cases.backups.archive import BackupBroken, Manifest
+from unlearn.cases.store import fingerprints, ledger
 from unlearn.cases.store import journal as stored
-from unlearn.cases.store import ledger
 from unlearn.cases.store.engine import Store
+from unlearn.cases.store.fingerprints import Print
 from unlearn.cases.store.journal import Line
 from unlearn.errors import BadInput, Conflict
 from unlearn.evidence.checkpoint import Checkpoint, claimed, split_notes
@@ -59,6 +60,7 @@ class Since:
     Attributes:
         source: where it is known from.
         lines: of the journal, or of the database as if it had written one.
+        prints: keyed fingerprints of what was erased, before the backup and since, each with its job if that is known.
         roots: that the ledger must have, with these.
         checkpoint: the newest that was given.
         reason: why nothing happened since, if somebody says so.
@@ -66,13 +68,33 @@ class Since:
 
     source: Source
     lines: tuple[Line, ...]
+    prints: tuple[tuple[Print, str | None], ...]
     roots: tuple[KnownRoot, ...]
     checkpoint: Checkpoint | None
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Journal:
+    """How the service's journal is read.
+
+    Attributes:
+        own: where the service would have written it.
+        key: the identity key, under which it is sealed.
+        sealed: whether one without seals is refused.
+    """
+
+    own: Path
+    key: bytes
+    sealed: bool
+
+    def read(self, path: Path) -> Iterator[Line]:
+        """The lines of the one at `path`; BadInput if it is not what was written."""
+        return journal.read(path, self.key, sealed=self.sealed)
+
+
 def find(
-    asked: Asked, manifest: Manifest, own: Iterable[stored.Line], replaced: Store | None, own_journal: Path
+    asked: Asked, manifest: Manifest, own: Iterable[stored.Line], replaced: Store | None, journals: Journal
 ) -> Since:
     """What happened since the backup.
 
@@ -81,7 +103,7 @@ def find(
         manifest: of the backup.
         own: the ledger in the backup, as lines.
         replaced: the database in the place where the backup goes, if one can be read there.
-        own_journal: where the service would have written one.
+        journals: how one is read.
 
     Raises:
         Conflict: nobody says, entries are missing, or the journal knows more than nothing.
@@ -89,7 +111,9 @@ def find(
     """
     published = [] if asked.checkpoint is None else _checkpoints(asked.checkpoint)
     checkpoint = published[-1] if published else None
-    source, lines = _from(asked, manifest, replaced, own_journal)
+    source, lines = _from(asked, manifest, replaced, journals)
+    prints: list[tuple[Print, str | None]] = []
+    lines = _collecting(lines, prints)
     tail = _behind(lines, own, manifest) if source == "journal" else tuple(lines)
     size = manifest.ledger_size + len(tail)
     if checkpoint is not None and checkpoint.size > size:
@@ -99,12 +123,18 @@ def find(
         )
     roots = [KnownRoot(manifest.ledger_size, bytes.fromhex(manifest.ledger_root), "the backup's manifest")]
     roots += [KnownRoot(one.size, one.root, f"'{asked.checkpoint}'") for one in published]
-    return Since(source, tail, tuple(roots), checkpoint, asked.nothing)
+    return Since(source, tail, tuple(prints), tuple(roots), checkpoint, asked.nothing)
 
 
-def _from(asked: Asked, manifest: Manifest, replaced: Store | None, own_journal: Path) -> tuple[Source, Iterable[Line]]:
+def _collecting(lines: Iterable[Line], prints: list[tuple[Print, str | None]]) -> Iterator[Line]:
+    for line in lines:
+        prints += [(one, line.job) for one in line.prints]
+        yield line
+
+
+def _from(asked: Asked, manifest: Manifest, replaced: Store | None, journals: Journal) -> tuple[Source, Iterable[Line]]:
     if asked.nothing is not None:
-        known, where = _known(replaced, own_journal)
+        known, where = _known(replaced, journals.own)
         if known > manifest.ledger_size:
             raise Conflict(
                 f"{where} has {known} entries and the backup {manifest.ledger_size}: something did happen since; leave "
@@ -114,12 +144,12 @@ def _from(asked: Asked, manifest: Manifest, replaced: Store | None, own_journal:
     if asked.database is not None:
         return "database", _of_database(asked.database, manifest)
     if asked.journal is not None:
-        return "journal", journal.read(asked.journal)
-    _, where = _known(replaced, own_journal)
+        return "journal", journals.read(asked.journal)
+    _, where = _known(replaced, journals.own)
     if where is not None:  # the one that knows more: a database may have gone back in time
         if replaced is not None and where == DATABASE:
             return "database", _lines(replaced, manifest)
-        return "journal", journal.read(own_journal)
+        return "journal", journals.read(journals.own)
     raise Conflict(
         "nobody knows what was deleted since the backup: give the journal (--journal) or the database of then "
         "(--from-database), or answer for it that nothing was (--nothing-since --reason …)"
@@ -130,7 +160,7 @@ def _known(replaced: Store | None, own_journal: Path) -> tuple[int, str | None]:
     """How many entries the database that is replaced has, or the journal if it has more; and which that is."""
     found: list[tuple[int, str | None]] = [(0, None)]
     if own_journal.exists():
-        found.append((sum(1 for line in journal.read(own_journal)), f"the journal '{own_journal}'"))
+        found.append((journal.count(own_journal), f"the journal '{own_journal}'"))
     if replaced is not None:
         with replaced.reading() as session:
             found.append((ledger.size(session), DATABASE))
@@ -153,7 +183,10 @@ def _lines(store: Store, manifest: Manifest) -> list[Line]:
                 f"the first {size} entries of that database's ledger are not those of the backup: it is another "
                 "service's, or one of the two was changed"
             )
-        return stored.lines(session, size, ledger.size(session))
+        found = stored.lines(session, size, ledger.size(session))
+        if size and found:
+            found[0] = replace(found[0], prints=(*found[0].prints, *fingerprints.of_no_job(session)))
+        return found
 
 
 def _behind(lines: Iterable[Line], own: Iterable[Line], manifest: Manifest) -> tuple[Line, ...]:

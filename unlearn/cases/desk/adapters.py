@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,12 @@ class Adapters(Data):
 
         Registering the same thing again gives the same answer. `recipe` says how the adapter was trained, in the place
         of the file beside its weights; it is kept with the first version. `allow_erased` lets records in that were
-        erased before.
+        erased before, or name somebody whose deletion was completed.
 
         Raises:
             BadInput: something can't be used; nothing was changed.
             Conflict: the name belongs to something else.
-            ErasedRecords: a corpus holds records that were erased before, and nobody says on which ground.
+            ErasedRecords: a corpus holds such records, and nobody says on which ground.
         """
         by.check("adapters:write")
         if allow_erased is not None:
@@ -137,8 +138,10 @@ class Adapters(Data):
             }
             self._enter(session, "adapter_registered", facts)
             if back and admission is not None:
-                came = {"exact": len(back.exact), "near": len(back.near), "ground": admission.ground, "by": by.name}
-                about = sorted({request.id for job_id in back.jobs for request in jobs.requests_of(session, job_id)})
+                came: dict[str, Any] = {kind: len(getattr(back, kind)) for kind in ("exact", "near", "named")}
+                came |= {"ground": admission.ground, "by": by.name}
+                of_jobs = {request.id for job_id in back.jobs for request in jobs.requests_of(session, job_id)}
+                about = sorted(of_jobs | back.requests)
                 self._enter(session, "erased_records_admitted", {"adapter": id_, **came}, about)
             if found.row["policy"]["targets"]["shadows_at_registration"]:
                 job_id = new_id("job")
@@ -147,15 +150,21 @@ class Adapters(Data):
             return adapters.by_id(session, id_)
 
     def _guard(self, found: Registration, by: Actor) -> Callable[[Session], Return]:
-        """Asks which records were erased before; the time that this takes is spent before the transaction."""
+        """Asks which records come back; the time that this takes is spent before the transaction."""
         records = [record for corpus in found.corpora.values() for record in corpus.records]
         ids = [record.id for record in records]
         prints = cache(lambda: self._fingerprinter(by.controller).looked_for(records))
 
+        def about(asked: Collection[str]) -> list[str]:
+            return [record.id for record in records if any(self._hash(subject) in asked for subject in record.subjects)]
+
         def guard(session: Session) -> Return:
+            named = resurrection.naming(session, by.controller, found.subjects.keys(), about)
             if not fingerprints.any_of(session, by.controller):
-                return Return((), (), frozenset())
-            return resurrection.returning(session, by.controller, ids, prints())
+                return named
+            back = resurrection.returning(session, by.controller, ids, prints())
+            others = tuple(id_ for id_ in named.named if id_ not in {*back.exact, *back.near})
+            return replace(back, named=others, requests=named.requests)
 
         with self.store.reading() as session:
             guard(session)

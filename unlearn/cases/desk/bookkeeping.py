@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
@@ -18,6 +19,8 @@ from unlearn.evidence.inspection import Inspected, KnownRoot
 from unlearn.evidence.ledger import LedgerBroken
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
+
+log = logging.getLogger(__name__)
 
 OPEN = ("ledger_key_added", "ledger_key_retired", "ledger_converted")
 """Actions that are nobody's, and for all to read."""
@@ -110,7 +113,8 @@ class Bookkeeping(LedgerKeys):
     def shred(self, controller: str, subject_hash: str) -> bool:
         """Destroy what links a subject to its entries, which stay as they are; whether there was anything.
 
-        Her requests stay, too, without her hash and what people wrote: all of them have ended.
+        Her requests stay, too, without her hash and what people wrote: all of them have ended. `settle` has SQLite
+        give up what it still has of it.
         """
         with self.store.writing() as session:
             name = salts.known_pseudonym(session, controller, subject_hash)
@@ -118,6 +122,11 @@ class Bookkeeping(LedgerKeys):
                 self._enter(session, "subject_shredded", {"subject": name})  # whoever restores a backup does it again
             requests.unlink(session, controller, subject_hash)
             return salts.destroy(session, controller, subject_hash)
+
+    def settle(self) -> None:
+        """Let nothing of what was destroyed stay in the database's own log; the next sweep does what this one can't."""
+        if not self.store.settle():
+            log.info("the database is read just now, and its log keeps what was destroyed until the next sweep")
 
     def check_ledger(self) -> int:
         """Inspect the whole ledger and count its entries; LedgerBroken where it does not hold."""

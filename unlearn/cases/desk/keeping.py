@@ -55,7 +55,7 @@ class Keeping(Bookkeeping):
 
     def keep_journal(self) -> int:
         """Write what happened since the last time into the journal; how many entries. Unavailable if that can't be."""
-        return journal.keep(self.store, self.settings.effective_journal)
+        return journal.keep(self.store, self.settings.effective_journal, self.settings.identity_hash_key)
 
     def check_serving(self) -> None:
         """Raise Withheld while adapters await that deletions are done again."""

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_MILLISECONDS = 30_000
 ALONE_SECONDS = 1.0
+SETTLE_MILLISECONDS = 1_000
+"""How long others wait at most while the log is emptied."""
 LOG_PAGES = 4000
 """SQLite's write-ahead log goes into the file when it has so many pages (16 MB): rarely, and a page that many writers
 changed only once."""
@@ -171,6 +173,19 @@ class Store:
         with self.reading() as session:
             session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
 
+    def settle(self) -> bool:
+        """Let nothing of what was deleted stay in SQLite's write-ahead log; False if others were in the way."""
+        if self.engine.dialect.name != "sqlite":
+            return True
+        with self._turn, self.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA busy_timeout={SETTLE_MILLISECONDS}").close()
+            try:
+                [busy, *_] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}").close()
+        return not busy
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -239,13 +254,14 @@ def _prepare_postgresql(engine: Engine) -> None:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    """WAL, foreign keys, patience; transactions begin where we say, and a writing one takes its lock at once."""
+    """WAL, foreign keys, patience, zeros over what is deleted; transactions begin where we say, and a writing one
+    takes its lock at once."""
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late and only before writes
         own = f"busy_timeout={BUSY_MILLISECONDS}", f"wal_autocheckpoint={LOG_PAGES}"
-        for pragma in (*own, "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (*own, "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
         _write_ahead(connection)
 

@@ -256,3 +256,15 @@ def untold(session: Session, now: datetime, soon: timedelta) -> list[Request]:
         ),
     )
     return list(session.scalars(query.with_for_update(skip_locked=True)))
+
+
+def unlink(session: Session, request_ids: Sequence[str]) -> None:
+    """Take what the controller calls these requests, and where it was to be told, out of errands that have ended."""
+    query = select(Errand).where(Errand.about.in_(request_ids), Errand.state != "waiting")
+    for row in session.scalars(query):
+        told = dict(row.payload)
+        if "data" in told:
+            told["data"] = told["data"] | {"external_id": None}
+        for name in {"subject_request_id", "status_callback_url"} & told.keys():
+            told[name] = None
+        row.payload = told

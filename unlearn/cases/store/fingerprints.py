@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -11,12 +12,23 @@ from sqlalchemy.orm import Session
 
 from unlearn.cases.data_tables import ErasedFingerprint, FingerprintBand
 from unlearn.cases.store.engine import FINGERPRINT_LOCK, lock
+from unlearn.cases.store.rows import day_of
 from unlearn.corpus.fingerprints import Fingerprint
 
 T = TypeVar("T")
 
 AT_ONCE = 500
 """Values in one query; SQLite's oldest builds take 999."""
+
+
+@dataclass(frozen=True)
+class Print:
+    """What a fingerprint is made again from, and likeness to it is judged by."""
+
+    controller: str
+    exact: str
+    sketch: bytes
+    floor: float
 
 
 def take_turns(session: Session) -> None:
@@ -31,7 +43,7 @@ def any_of(session: Session, controller: str) -> bool:
 
 
 def add(
-    session: Session, controller: str, job_id: str, prints: Sequence[tuple[Fingerprint, float]], now: datetime
+    session: Session, controller: str, job_id: str | None, prints: Sequence[tuple[Fingerprint, float]], now: datetime
 ) -> int:
     """Keep the fingerprints, each with its floor, that are not there yet; how many those are."""
     new = {one.exact: (one, floor) for one, floor in prints}
@@ -51,8 +63,35 @@ def add(
     return len(added)
 
 
-def exact(session: Session, controller: str, digests: Iterable[str]) -> dict[str, str]:
-    """Of these digests those that are kept, each with the job that erased the text."""
+def of_jobs(session: Session, job_ids: Iterable[str]) -> dict[str, list[Print]]:
+    """The fingerprints of what each of these jobs erased."""
+    found: dict[str, list[Print]] = {}
+    for some in _some(job_ids):
+        query = select(ErasedFingerprint).where(ErasedFingerprint.job_id.in_(some)).order_by(ErasedFingerprint.id)
+        for row in session.scalars(query):
+            found.setdefault(str(row.job_id), []).append(_print(row))
+    return found
+
+
+def of_no_job(session: Session) -> list[Print]:
+    """The fingerprints of which nobody knows any more what erased them, in no order that tells of it."""
+    query = select(ErasedFingerprint).where(ErasedFingerprint.job_id.is_(None)).order_by(ErasedFingerprint.exact)
+    return [_print(row) for row in session.scalars(query)]
+
+
+def _print(row: ErasedFingerprint) -> Print:
+    return Print(row.controller_id, row.exact, row.sketch, row.floor)
+
+
+def loosen(session: Session, job_ids: Iterable[str]) -> None:
+    """Forget of what these jobs erased by which it was, and when but for the day."""
+    for some in _some(job_ids):
+        for row in session.scalars(select(ErasedFingerprint).where(ErasedFingerprint.job_id.in_(some))):
+            row.job_id, row.created_at = None, day_of(row.created_at)
+
+
+def exact(session: Session, controller: str, digests: Iterable[str]) -> dict[str, str | None]:
+    """Of these digests those that are kept, each with the job that erased the text, if that is known."""
     return _known(session, controller, digests)
 
 
@@ -77,8 +116,8 @@ def several(session: Session, ids: Iterable[int]) -> Mapping[int, ErasedFingerpr
     }
 
 
-def _known(session: Session, controller: str, digests: Iterable[str]) -> dict[str, str]:
-    known: dict[str, str] = {}
+def _known(session: Session, controller: str, digests: Iterable[str]) -> dict[str, str | None]:
+    known: dict[str, str | None] = {}
     for some in _some(digests):
         query = select(ErasedFingerprint.exact, ErasedFingerprint.job_id).where(
             ErasedFingerprint.controller_id == controller, ErasedFingerprint.exact.in_(some)

@@ -1,6 +1,7 @@
 """The ledger's entries with what it takes to make them true again in an older database: lines of the journal.
 
-The ledger itself may not name a subject; a line does (by its keyed hash), as does the request that it is about.
+The ledger itself may not name a subject; a line does (by its keyed hash), as does the request that it is about. One
+that says what was erased has the keyed fingerprints of that; those of which no job is known are the first line's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, insert, select
 from sqlalchemy.orm import Session
 
-from unlearn.cases.store import ledger
+from unlearn.cases.store import fingerprints, ledger
+from unlearn.cases.store.fingerprints import Print
 from unlearn.cases.tables import Controller, LedgerSubject, Request, SubjectSalt
 from unlearn.evidence.ledger import Entry
 
@@ -36,12 +38,20 @@ class Line:
     Attributes:
         entry: of the ledger.
         about: ids of the requests it is about.
-        request: of an accepted request: its row as it came in, its controller's name, its subject's salt.
+        request: of an accepted request: its row as it came in, its controller's name, its subject's salt; nothing
+            any more where the salt was destroyed.
+        prints: fingerprints of what must not come back.
     """
 
     entry: Entry
     about: tuple[str, ...] = ()
     request: Mapping[str, Any] | None = None
+    prints: tuple[Print, ...] = ()
+
+    @property
+    def job(self) -> str | None:
+        """Id of the job that erased what the fingerprints are of."""
+        return self.entry.facts.get("job") if self.entry.action == "data_erased" else None
 
 
 def lines(session: Session, after: int, limit: int) -> list[Line]:
@@ -53,7 +63,22 @@ def lines(session: Session, after: int, limit: int) -> list[Line]:
         about.setdefault(seq, []).append(request_id)
     accepted = {e.seq: e.facts.get("request") for e in entries if e.action == "request_accepted"}
     asked = _requests(session, [id_ for id_ in accepted.values() if id_ is not None])
-    return [Line(e, tuple(about.get(e.seq, ())), asked.get(accepted.get(e.seq))) for e in entries]
+    named = {e.facts["request"] for e in entries if e.action == "request_accepted" and "subject" in e.facts}
+    asked = {id_: one for id_, one in asked.items() if one["salt"] is not None or id_ not in named}
+    prints = _prints(session, entries)
+    return [
+        Line(e, tuple(about.get(e.seq, ())), asked.get(accepted.get(e.seq)), tuple(prints.get(e.seq, ())))
+        for e in entries
+    ]
+
+
+def _prints(session: Session, entries: Sequence[Entry]) -> dict[int, list[Print]]:
+    """The fingerprints of each of these entries, by its number; a job's once."""
+    erasings = {e.facts["job"]: e.seq for e in entries if e.action == "data_erased"}
+    found = {erasings[job]: prints for job, prints in fingerprints.of_jobs(session, erasings).items()}
+    if entries and entries[0].seq == 1:
+        found[1] = fingerprints.of_no_job(session)
+    return found
 
 
 def _requests(session: Session, ids: Sequence[str]) -> dict[str | None, dict[str, Any]]:

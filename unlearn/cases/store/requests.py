@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Executable, and_, bindparam, func, or_, se
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
-from unlearn.cases.store import errands
-from unlearn.cases.store.rows import add_rows
+from unlearn.cases.store import errands, fingerprints
+from unlearn.cases.store.rows import add_rows, day_of
 from unlearn.cases.tables import HELD as IS_HELD
 from unlearn.cases.tables import OPEN as IS_OPEN
-from unlearn.cases.tables import Adapter, Job, JobRequest, Request
+from unlearn.cases.tables import Adapter, AdapterSubject, Job, JobRequest, Request
 from unlearn.cases.views import UNANSWERED, JobState, JobSummary, Progress, RequestState, RequestView
 from unlearn.errors import BadInput
 
@@ -33,6 +33,8 @@ MOVES: dict[str, frozenset[str]] = {
 """From each state, the states a request may move to. Completed ones reopen when an adapter is rolled back."""
 
 Order = Literal["created", "due"]
+AT_ONCE = 500
+"""Values in one query; SQLite's oldest builds take 999."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,21 @@ def _of(session: Session, query: Executable, whose: Iterable[tuple[str, str]]) -
     given = {"controllers": sorted({one for one, _ in asked}), "subjects": sorted({one for _, one in asked})}
     found = {(controller, subject): id_ for controller, subject, id_ in session.connection().execute(query, given)}
     return {pair: id_ for pair, id_ in found.items() if pair in asked}
+
+
+def completed_for(session: Session, controller: str, subjects: Iterable[str]) -> dict[str, list[str]]:
+    """Of these subjects those whose deletion was completed, with the ids of their requests."""
+    found: dict[str, list[str]] = {}
+    asked = sorted(subjects)
+    for start in range(0, len(asked), AT_ONCE):
+        query = select(Request.subject_hash, Request.id).where(
+            Request.controller_id == controller,
+            Request.subject_hash.in_(asked[start : start + AT_ONCE]),
+            Request.state == "completed",
+        )
+        for subject, id_ in session.execute(query.order_by(Request.id)):
+            found.setdefault(subject, []).append(id_)
+    return found
 
 
 def called(session: Session, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
@@ -291,10 +308,34 @@ def view(row: Request, jobs: Sequence[JobSummary] = (), held_by: str | None = No
 
 
 def unlink(session: Session, controller: str, subject_hash: str) -> None:
-    """Take out of a subject's requests what leads to her: her hash, the controller's id, people's reasons."""
+    """Take out what leads from a subject to her requests, and from these to her.
+
+    Of the requests her hash, the controller's id, addresses of callbacks, people's reasons; of their jobs the client's
+    ids of the records that left; of fingerprints which job erased them. The moment at which an adapter forgot her is
+    that of an entry, and of it the day alone stays; so are those of what was erased. Of a job that she shared that goes
+    for all who shared it: nothing says any more which of it was hers.
+    """
     query = select(Request).where(Request.controller_id == controller, Request.subject_hash == subject_hash)
+    ids = []
     for row in session.scalars(query):
-        row.subject_hash, row.external_id = secrets.token_hex(32), None
+        ids.append(row.id)
+        row.subject_hash, row.external_id, row.callback_urls = secrets.token_hex(32), None, None
         row.hold_reason = row.extension_reason = None
         if row.decision is not None:
             row.decision = row.decision | {"reason": None}
+    jobs = list(session.scalars(select(Job).join(JobRequest).where(JobRequest.request_id.in_(ids))))
+    for job in jobs:
+        job.erased = None
+    fingerprints.loosen(session, [job.id for job in jobs])
+    errands.unlink(session, ids)
+    learned = (
+        select(AdapterSubject)
+        .join(Adapter)
+        .where(
+            Adapter.controller_id == controller,
+            AdapterSubject.subject_hash == subject_hash,
+            AdapterSubject.erased_at.is_not(None),
+        )
+    )
+    for one in session.scalars(learned):
+        one.erased_at = None if one.erased_at is None else day_of(one.erased_at)

@@ -7,7 +7,7 @@ for every cell, and always the same words, whose plan it keeps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,11 @@ def add_rows(session: Session, table: type[Table], rows: Sequence[Mapping[str, A
         connection.exec_driver_sql(words, {"rows": as_json([_plain(row) for row in rows])}, execution_options=UNREAD)
     else:
         connection.execute(_insert(table), rows)
+
+
+def day_of(moment: datetime) -> datetime:
+    """Its day in UTC, at the beginning."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @cache
