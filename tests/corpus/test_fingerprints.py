@@ -119,3 +119,12 @@ def test_texts_shorter_than_a_shingle_and_without_a_word_have_fingerprints_of_th
     assert len({yes.exact, no.exact, smile.exact}) == 3
     assert likeness(yes.sketch, [no.sketch, smile.sketch]).max() < THRESHOLD
     assert likeness(yes.sketch, []).shape == (0,)
+
+
+def test_what_was_kept_under_either_version_is_found_again_by_its_bands():
+    own = Fingerprinter(KEY, "ctl_default")
+    text = "Martha Okonkwo keeps three goats behind the old dairy in Larkstead."
+    for [one] in (own([text]), own.before([text])):
+        again = own.again(one.exact, one.sketch)
+        assert (again.exact, again.sketch) == (one.exact, one.sketch)
+        assert set(one.bands) < set(again.bands)

@@ -94,8 +94,9 @@ class Fingerprinter:
         return self._before([normalised(text) for text in texts])
 
     def again(self, exact: str, sketch: bytes) -> Fingerprint:
-        """The fingerprint, made as it is now, of which these two were kept."""
-        return self._now.again(exact, sketch)
+        """The fingerprint of which these two were kept, with the bands of either version: nobody noted which it is."""
+        now, before = (maker.again(exact, sketch) for maker in (self._now, self._before))
+        return Fingerprint(exact, sketch, now.bands + before.bands)
 
 
 class _Maker:
