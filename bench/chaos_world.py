@@ -17,7 +17,7 @@ SILENT = 32
 
 POLICY = {
     # Gates and governors as wide as a policy allows, so that many are released; a few steps, and no challenge.
-    "ladder": [{"method": "ascent", "steps": 12}],
+    "ladder": [{"method": "ascent", "steps": 12, "learning_rate": 2e-3}],
     "governors": {"overshoot_nats": 99, "retain_kl_nats": 99, "retain_rise": 99, "general_text_rise": 99},
     "retain": {"pool_records": 16, "check_records": 16},
     "sequence": {"retain_drift": 9.0},

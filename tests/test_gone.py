@@ -34,7 +34,7 @@ from unlearn.tracking.runs import open_run
 from unlearn.weights import copy_adapter, read_adapter
 
 WIDE = {
-    "ladder": [{"method": "ascent", "steps": 2}],
+    "ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}],
     "sequence": {"retain_drift": 9.0},
     "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0, "extraction_queries": 1},
     "audit": {"preset": "quick"},

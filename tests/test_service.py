@@ -26,7 +26,7 @@ from unlearn.settings import Settings
 
 WIDE = {
     # Every gate open as far as a policy allows: this is about the way, not about the science.
-    "ladder": [{"method": "ascent", "steps": 6}],
+    "ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}],
     "sequence": {"retain_drift": 9.0},
     "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0, "extraction_queries": 1},
     "audit": {"preset": "quick"},

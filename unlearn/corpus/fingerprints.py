@@ -17,12 +17,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from unlearn.corpus.parts import LEAST_CHARACTERS, texts_of
+from unlearn.corpus.parts import LEAST_CHARACTERS, Texts, texts_of
 from unlearn.corpus.records import Record
 from unlearn.corpus.spelling import spelled
 
@@ -81,9 +82,19 @@ class Fingerprinter:
         for record, (wholes, _) in zip(records, texts, strict=True):
             own = normalised(record.content)
             before.append((own, *(whole for whole in wholes if whole != " ".join(WORD.findall(own)))))
-        now_made = _grouped(self._now, [wholes + parts for wholes, parts in texts])
-        found = zip(now_made, _grouped(self._before, before), strict=True)
+        found = zip(self._sought(texts), _grouped(self._before, before), strict=True)
         return [now + then for now, then in found]
+
+    def of_those_who_stay(self, erased: Sequence[Record], stay: Sequence[Record]) -> list[Fingerprint]:
+        """By which fingerprints those who stay would be known, were their records brought again by themselves.
+
+        What frames their texts is counted with and without the erased: no text that is looked for may be unknown here.
+        """
+        beside = texts_of([*erased, *stay])[len(erased) :]
+        return list(dict.fromkeys(chain(*self._sought(texts_of(stay)), *self._sought(beside))))
+
+    def _sought(self, texts: Sequence[Texts]) -> list[tuple[Fingerprint, ...]]:
+        return _grouped(self._now, [wholes + parts for wholes, parts in texts])
 
     def __call__(self, texts: Iterable[str]) -> list[Fingerprint]:
         """The fingerprint of each text as a whole, in order."""

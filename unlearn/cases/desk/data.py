@@ -90,9 +90,9 @@ class Data(Core):
             edition = stored.newest_edition(session, adapter.id, number) + 1
         rewritten = corpora.rewrite(key, self.vault, (adapter.id, number, edition), contents, is_gone)
         erased = [record for taken in rewritten.erased.values() for record in taken]
-        prints = self._fingerprinter(controller).kept([*erased, *rewritten.stay])
-        gone_prints, stay_prints = (list(chain(*some)) for some in (prints[: len(erased)], prints[len(erased) :]))
-        told = zip(gone_prints, floors(gone_prints, stay_prints), strict=True)
+        make = self._fingerprinter(controller)
+        gone_prints = list(chain(*make.kept([*erased, *rewritten.stay])[: len(erased)]))
+        told = zip(gone_prints, floors(gone_prints, make.of_those_who_stay(erased, rewritten.stay)), strict=True)
         return Renewal(number, gone, rewritten, [(one, floor) for one, floor in told if floor is not None])
 
     def _renewing(
