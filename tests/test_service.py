@@ -25,8 +25,9 @@ from unlearn.evidence.verify import verify
 from unlearn.settings import Settings
 
 WIDE = {
-    # Every gate open as far as a policy allows: this is about the way, not about the science.
-    "ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}],
+    # Every gate and governor open as far as a policy allows: this is about the way, not about the science.
+    "ladder": [{"method": "ascent", "steps": 30, "learning_rate": 4e-3}],
+    "governors": {"overshoot_nats": 99, "retain_kl_nats": 99, "retain_rise": 99, "general_text_rise": 99},
     "sequence": {"retain_drift": 9.0},
     "gates": {"membership_margin_sd": 99.0, "retain_drift": 9.0, "extraction_queries": 1},
     "audit": {"preset": "quick"},
@@ -133,7 +134,7 @@ def test_mlflow_holds_curves_before_and_after_the_adapter_and_the_report(service
             [s[curve] for s in report["trace"]]
         )
     assert run.data.params["method"] == "ascent"
-    assert run.data.params["ladder.1.steps"] == "6"
+    assert run.data.params["ladder.1.steps"] == "30"
     artifacts = {f.path for f in store.list_artifacts(run.info.run_id)}
     assert artifacts == {"adapter", "report.json", "report.html", "figures"}
     assert "adapter/adapter_model.safetensors" in {f.path for f in store.list_artifacts(run.info.run_id, "adapter")}
@@ -152,7 +153,7 @@ def test_the_export_holds_report_metrics_and_ledger(service, released):
     assert f"jobs/{job['id']}/figures/before_after.svg" in archive.namelist()
     run = json.loads(archive.read(f"jobs/{job['id']}/mlflow.json"))
     assert (run["run_id"], run["params"]["method"]) == (job["mlflow_run_id"], "ascent")
-    assert [step for step, _ in run["curves"]["loop/loss"]] == list(range(1, 7))
+    assert [step for step, _ in run["curves"]["loop/loss"]] == list(range(1, 31))
     keys = [PublicKey.from_text(one["key"]) for one in client.get("/v1/ledger/keys")]
     assert [check.name for check in verify(data, [TrustedKey(key.name, key.raw) for key in keys])][-1] == "adapter"
     assert archive.read(f"jobs/{job['id']}/metrics.csv").startswith(b"metric,before,after\n")
@@ -208,7 +209,6 @@ def test_a_shadow_table_is_made_at_registration_used_by_the_erasing_and_cleared_
 ):
     settings, client = service
     policy = WIDE | {
-        "ladder": [{"method": "calibrated", "steps": 4}],
         "targets": {"shadow_folds": 2, "test_rounds": 1, "test_parts": 2, "shadows_at_registration": True},
     }
     adapter = register_for_now("shadowed", policy)
