@@ -31,10 +31,10 @@ def told(caplog):
 def test_an_exchange_is_one_line_with_the_template_of_its_route_and_the_key(api, told):
     api.get(f"/v1/requests/{CANARY}", params={"x": CANARY}, headers={"X-Thing": CANARY})
     [line] = told()
-    assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/requests/{id}", 404)
+    assert (line["method"], line["route"], line["status"]) == ("GET", "/v1/requests/{id}", 422)
     assert line["milliseconds"] > 0
     assert line["actor"] == "key:" + api.headers["Authorization"].split("_")[1]
-    assert line["message"].startswith("GET /v1/requests/{id} 404 ")
+    assert line["message"].startswith("GET /v1/requests/{id} 422 ")
     assert CANARY not in json.dumps(line)
 
 
