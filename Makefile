@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/installed        ## One deletion request, from nothing to an export.
 	$(BIN)/unlearn demo
 
-test: .venv/installed        ## The whole test suite; no network, under 8 minutes on two cores: a process each.
+test: .venv/installed        ## The whole test suite; no network, about 10 minutes on two cores: a process each.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/installed        ## ruff, mypy, import-linter.

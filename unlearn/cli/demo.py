@@ -182,7 +182,7 @@ BASE_EPOCHS, ADAPTER_EPOCHS = 8, 6
 
 def invent() -> World:
     """The people of the demo."""
-    return synthetic_world(people_train=40, people_holdout=30, people_base=120, seed=SEED)
+    return synthetic_world(people_train=40, people_holdout=44, people_base=120, seed=SEED)
 
 
 def _chattiest(train: Path) -> str:
