@@ -20,7 +20,10 @@ MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
 
 DRAWS = 9999
-"""Of the rank test where scores tie."""
+"""Of the rank test where scores tie or pairs are too many."""
+
+MOST_PAIRS = 10_000
+"""Of records on the two sides up to which the rank test is exact: the time that takes grows faster than they do."""
 
 POWER = 0.9
 """AUC that an attack must exceed before the erasing for its silence afterwards to say something."""
@@ -57,16 +60,26 @@ def compare(members: Sequence[float], non_members: Sequence[float], confidence: 
 def _rank_test(x: np.ndarray, y: np.ndarray) -> float:
     """Two-sided p-value of Mann and Whitney: the normal one where both sides are many, else exact without ties.
 
-    With ties and few: how many of the draws of `x` from all, with a seed of their own, have midranks as far out.
+    With ties, or too many pairs for the exact one: how many draws of the smaller side from all, seeded, are as far out.
     """
-    fewest = min(len(x), len(y))
-    values, place, counts = np.unique(np.concatenate([x, y]), return_inverse=True, return_counts=True)
-    if fewest >= MIN_FOR_INTERVAL or len(values) == len(place):
-        method = "asymptotic" if fewest >= MIN_FOR_INTERVAL else "exact"
+    few, many = sorted((x, y), key=len)
+    ranks = stats.rankdata(np.concatenate([few, many])) - (len(few) + len(many) + 1) / 2  # midranks about their mean
+    tied = len(np.unique(ranks)) < len(ranks)
+    if len(few) >= MIN_FOR_INTERVAL or not (tied or len(few) * len(many) > MOST_PAIRS):
+        method = "asymptotic" if len(few) >= MIN_FOR_INTERVAL else "exact"
         return float(stats.mannwhitneyu(x, y, alternative="two-sided", method=method).pvalue)
-    midranks = counts.cumsum() - (counts - 1) / 2 - (len(place) + 1) / 2  # about their mean
-    drawn = np.random.default_rng(0).multivariate_hypergeometric(counts, len(x), DRAWS) @ midranks
-    return float((1 + (abs(drawn) >= abs(midranks[place[: len(x)]].sum()) - 1e-9).sum()) / (DRAWS + 1))
+    drawn = ranks[_distinct(len(ranks), len(few))].sum(1)
+    return float((1 + (abs(drawn) >= abs(ranks[: len(few)].sum()) - 1e-9).sum()) / (DRAWS + 1))
+
+
+def _distinct(among: int, size: int) -> np.ndarray:
+    """DRAWS draws of `size` different numbers below `among` (Floyd's algorithm): int64 [DRAWS, size]."""
+    random, chosen = np.random.default_rng(0), np.empty((DRAWS, size), np.int64)
+    for place, last in enumerate(range(among - size, among)):
+        drawn = random.integers(0, last + 1, DRAWS)
+        taken = (chosen[:, :place] == drawn[:, None]).any(1)
+        chosen[:, place] = np.where(taken, last, drawn)
+    return chosen
 
 
 def _delong(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
