@@ -11,7 +11,7 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from unlearn.attacks.min_k import min_40
+from unlearn.attacks.audit import audit
 from unlearn.attempt import Case, Unwatched, panel_of, split_of
 from unlearn.errors import CorpusError, ErasureFailed, UnknownSubject
 from unlearn.guards import GATES
@@ -118,7 +118,7 @@ def test_privleak_is_of_the_forty_per_cent_of_tokens_that_are_least_likely(compa
     panel = panel_of(given, parts, base)
     with attached(base, given.adapter) as model:
         read = readings(model, panel.attacked, 0)
-        auc = min_40(model, panel, 0)
+        auc = audit(model, panel, 0).min_40_auc
 
     def score(record):
         least = sorted(read[record].log_probs)[: int(0.4 * len(read[record].log_probs))]

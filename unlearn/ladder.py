@@ -27,7 +27,6 @@ from scipy import stats
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit
-from unlearn.attacks.min_k import min_40
 from unlearn.attacks.statistics import has_power
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
@@ -182,8 +181,7 @@ def examine(
             pad_id = int(base.tokenizer.pad_token_id)
             found = audit(model, records, pad_id, case.policy.audit if tried else None, old)
             if control is not None and when != "before":
-                ratios, auc = truth_ratios(model, records, pad_id), min_40(model, records, pad_id)
-                found = replace(found, truth_ratios=ratios, min_40_auc=auc)
+                found = replace(found, truth_ratios=truth_ratios(model, records, pad_id))
             if when == "before":
                 old = Remembered(model, records, pad_id)
         watcher.measured(when, found)

@@ -156,7 +156,7 @@ class Measurement:
         blind: what a classifier of texts alone tells of learned and never seen people; None if there are too few.
         truth_ratios: how likely wrong answers are beside the right one, by id of the forget records that are questions;
             measured only beside a control.
-        min_40_auc: AUC of Min-40 %; measured only beside a control.
+        min_40_auc: AUC of Min-40 %, which MUSE's PrivLeak is made of (arXiv 2407.06460); None as for `membership`.
         people: the same of each person alone, by name, where several are to be forgotten; a record that names two of
             them counts for the first.
     """

@@ -25,6 +25,7 @@ from unlearn.attacks.generation import leaks, said
 from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
+from unlearn.attacks.min_k import MinK
 from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge, stand_out, unlike_the_unlearned
 from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
@@ -85,12 +86,17 @@ def audit(
     unseen = {r: s for r, s in scores.get("reference", {}).items() if r in sides[1]}
     everybody = replace(
         _figures(panel, taken),
+        min_40_auc=_auc(MinK(0.4)(signals), *sides) if all(sides) else None,
         extras=_extras(model, panel, pad_id, asked, old),
         retained=_retained(panel, read, unseen) if unseen else None,
         retain_kl_nats=None if old is None else old.retain_kl(model, panel, pad_id),
     )
     alone = {one.person[one.forget[0].id]: _figures(one, taken) for one in panel.one_by_one()}
     return everybody if len(alone) < 2 else replace(everybody, people=alone)
+
+
+def _auc(scores: Mapping[str, float], forget: Sequence[str], holdout: Sequence[str]) -> float:
+    return compare([scores[r] for r in forget], [scores[r] for r in holdout]).auc
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unlearn.attacks.base import Signals
-from unlearn.attacks.panel import Panel
-from unlearn.attacks.statistics import compare
-from unlearn.lm.likelihood import Model, Reading, readings
+from unlearn.lm.likelihood import Reading
 
 
 @dataclass(frozen=True)
@@ -40,23 +38,6 @@ class MinKPlusPlus:
     def score(self, reading: Reading) -> float:
         """The score of one record."""
         return lowest((reading.log_probs - reading.means) / reading.deviations, self.k)
-
-
-def min_40(model: Model, panel: Panel, pad_id: int) -> float | None:
-    """AUC of Min-40 %, forget records against the holdout's: what MUSE's PrivLeak is made of (arXiv 2407.06460).
-
-    Args:
-        model: with the adapter attached.
-        panel: its forget and holdout records are scored.
-        pad_id: token that pads.
-
-    Returns:
-        The AUC; None without a record to score on either side.
-    """
-    read = readings(model, panel.attacked, pad_id, panel.decoding)
-    scores = MinK(0.4)(Signals(read, panel.reference, panel.zlib_bytes))
-    forget, never = ([scores[r.id] for r in side if r.id in scores] for side in (panel.forget, panel.holdout))
-    return compare(forget, never).auc if forget and never else None
 
 
 def lowest(values: np.ndarray, share: float) -> float:
