@@ -70,11 +70,11 @@ def clear_store(desk: Desk) -> None:
         kept = jobs_with_state(desk.vault)
         traces = desk.traces(kept)
     except Unavailable as error:
-        log.warning("how far ended jobs were stays in the store for now: %s", error)
+        log.warning("states of ended jobs stay in the store for now: %s", error)
         return
     for job_id in kept:
         if job_id in traces and traces[job_id].ended:
-            log.info("removing how far job %s was, which has ended", job_id)
+            log.info("removing the state of job %s, which has ended", job_id)
             desk.vault.discard(state_of(desk.vault, job_id))
 
 

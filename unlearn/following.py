@@ -19,7 +19,7 @@ from unlearn.cases.views import Claim
 from unlearn.erasure.state import Step
 from unlearn.errors import LeaseLost, Unavailable
 from unlearn.measurement import Measurement
-from unlearn.tracking.view import View
+from unlearn.tracking.deferred import DeferredRun
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class Follower:
     Writes at most once a second; stops the attempt when the lease is lost.
     """
 
-    def __init__(self, desk: Desk, claim: Claim, heart: Heart, run: View, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, desk: Desk, claim: Claim, heart: Heart, run: DeferredRun, clock: Callable[[], float] = time.monotonic
+    ):
         self._desk, self._claim, self._heart, self._run, self._clock = desk, claim, heart, run, clock
         self._stage, self._noted = "", 0.0
         self._goes_on: bool | None = None  # whether what the stage computes was begun by an earlier attempt

@@ -36,9 +36,9 @@ from unlearn.lm.finetune import recorded_recipe
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
 from unlearn.storage import Handover, Loan, Vault
+from unlearn.tracking.deferred import DeferredRun
 from unlearn.tracking.review import write_review
 from unlearn.tracking.runs import open_run
-from unlearn.tracking.view import View
 from unlearn.weights import read_base
 
 log = logging.getLogger(__name__)
@@ -219,7 +219,9 @@ def _drop(vault: Vault, claim: Claim, case: Case, is_gone: Callable[[str], bool]
             vault.replace(table, _table(vault, claim))
 
 
-def _make_shadows(desk: Desk, claim: Claim, settings: Settings, loan: Loan, follower: Follower, run: View) -> None:
+def _make_shadows(
+    desk: Desk, claim: Claim, settings: Settings, loan: Loan, follower: Follower, run: DeferredRun
+) -> None:
     """Fit the folds and keep their signals; folds that an earlier worker finished here are not fitted again.
 
     Raises:
@@ -336,7 +338,7 @@ def _give_back(desk: Desk, claim: Claim) -> None:
         log.warning("job %s: could not be handed back; its lease will run out", claim.job_id)
 
 
-def _put_off(desk: Desk, claim: Claim, run: View, settings: Settings, reason: str) -> None:
+def _put_off(desk: Desk, claim: Claim, run: DeferredRun, settings: Settings, reason: str) -> None:
     """Leave the job for later, since something was away: that is no fault of the attempt's."""
     log.warning("job %s: put off: %s", claim.job_id, reason)
     run.finish(failed=True)
@@ -348,7 +350,7 @@ def _put_off(desk: Desk, claim: Claim, run: View, settings: Settings, reason: st
         log.warning("job %s: could not be put off, its lease will run out: %s", claim.job_id, error)
 
 
-def _fail(desk: Desk, claim: Claim, run: View, reason: str, *, final: bool) -> bool:
+def _fail(desk: Desk, claim: Claim, run: DeferredRun, reason: str, *, final: bool) -> bool:
     """End an attempt that broke; whether the database took it."""
     log.error("job %s: attempt %d failed: %s", claim.job_id, claim.attempt, reason)
     run.finish(failed=True)
@@ -362,7 +364,7 @@ def _fail(desk: Desk, claim: Claim, run: View, reason: str, *, final: bool) -> b
     return False
 
 
-def _run(desk: Desk, claim: Claim, settings: Settings) -> View:
+def _run(desk: Desk, claim: Claim, settings: Settings) -> DeferredRun:
     """The job's run, not yet opened; once it is, the database has its id before anything is told."""
     tags = {
         "unlearn.request": ",".join(claim.request_ids),
@@ -370,7 +372,7 @@ def _run(desk: Desk, claim: Claim, settings: Settings) -> View:
         "unlearn.job": claim.job_id,
         "unlearn.attempt": str(claim.attempt),
     }
-    return View(
+    return DeferredRun(
         partial(
             open_run,
             settings.effective_mlflow_uri,
@@ -384,7 +386,7 @@ def _run(desk: Desk, claim: Claim, settings: Settings) -> View:
     )
 
 
-def _describe(run: View, claim: Claim) -> None:
+def _describe(run: DeferredRun, claim: Claim) -> None:
     policy = _policy(claim)
     run.params(
         {
@@ -409,7 +411,7 @@ def _flat(data: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _record(run: View, outcome: Outcome) -> None:
+def _record(run: DeferredRun, outcome: Outcome) -> None:
     """Everything a reviewer opens: verdict, report, figure, the candidate itself."""
     run.tag({"unlearn.verdict": outcome.verdict, "unlearn.adapter_sha256": outcome.adapter.sha256})
     run.params({"records_forgotten": outcome.report["records_forgotten"], "method": outcome.report["method"]})

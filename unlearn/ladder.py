@@ -190,22 +190,8 @@ def examine(
     watcher.stage("measuring")
     before = None if original is None else measure(original, "before", tried=False)
     found = measure(case.adapter, "after", tried=before is not None)
-    judging = GATES if before is not None else {name: GATES[name] for name in ("membership", "alarm")}
-    lineage = [] if retrained else [*(original or case.adapter).lineage, _erasure(before or found, found)]
-    findings = [make(case.policy, lineage, 0)(before or found, found) for make in judging.values()]
-    report = _frame(case, base, before or found, found, findings) | {
-        "method": "audit",
-        "records_forgotten": len(parts.forget),
-        "steps": 0,
-        "trace": [],
-        "seconds": time.monotonic() - started,
-    }
-    if retrained:
-        said = "judged as retrained without the people, as whoever asked for the audit says"
-        report["warnings"] = [*report.get("warnings", []), said]
-    if original is not None:
-        report["adapter"]["before_sha256"] = original.sha256
-    report["adapter"]["after_sha256"] = case.adapter.sha256
+    report = _audit_report(case, base, before, found, original, retrained=retrained)
+    report |= {"records_forgotten": len(parts.forget), "seconds": time.monotonic() - started}
     other = None
     if control is not None:
         watcher.stage("measuring the control")
@@ -216,6 +202,29 @@ def examine(
             **compare_to_control(found, other),
         }
     return Examined(before, found, other, report)
+
+
+def _audit_report(
+    case: Case,
+    base: Base,
+    before: Measurement | None,
+    found: Measurement,
+    original: AdapterFiles | None,
+    *,
+    retrained: bool,
+) -> dict[str, Any]:
+    """What the gates say of an adapter that nobody erased here."""
+    judging = GATES if before is not None else {name: GATES[name] for name in ("membership", "alarm")}
+    lineage = [] if retrained else [*(original or case.adapter).lineage, _erasure(before or found, found)]
+    findings = [make(case.policy, lineage, 0)(before or found, found) for make in judging.values()]
+    report = _frame(case, base, before or found, found, findings) | {"method": "audit", "steps": 0, "trace": []}
+    if retrained:
+        said = "judged as retrained without the people, as whoever asked for the audit says"
+        report["warnings"] = [*report.get("warnings", []), said]
+    if original is not None:
+        report["adapter"]["before_sha256"] = original.sha256
+    report["adapter"]["after_sha256"] = case.adapter.sha256
+    return report
 
 
 def _erasure(before: Measurement, after: Measurement) -> dict[str, Any]:

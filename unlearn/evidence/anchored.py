@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from unlearn.evidence.checkpoint import Checkpoint, NoteBroken, claimed, open_note, read_checkpoint, signed_by
+from unlearn.evidence.checkpoint import Checkpoint, NoteBroken, claimed, open_note, read_checkpoint, signed_by, signs
 from unlearn.evidence.dsse import unseal
 from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES
 from unlearn.evidence.ledger import Entry, entry_leaf
@@ -80,7 +80,7 @@ def signed(envelope: bytes, known: Sequence[PublicKey], kind: str, file: str) ->
     return statement, signers
 
 
-def texts(keys: Sequence[PublicKey]) -> str:
+def named(keys: Sequence[PublicKey]) -> str:
     """The keys, for people."""
     return " and ".join(key.text for key in keys)
 
@@ -110,15 +110,6 @@ def _opened(note: str, known: Sequence[PublicKey], check: str) -> tuple[Checkpoi
             f"it is of ledger '{checkpoint.origin}', and signed in the name of '{names[0]}': another deployment's",
         )
     return checkpoint, [key for key in known if key.name == checkpoint.origin and signs(note, key)]
-
-
-def signs(note: str, key: PublicKey) -> bool:
-    """Whether the key signed the note."""
-    try:
-        open_note(note, [key])
-    except NoteBroken:
-        return False
-    return True
 
 
 @laid_out("inclusion")

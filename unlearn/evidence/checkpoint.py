@@ -131,6 +131,15 @@ def open_note(note: str, keys: Sequence[PublicKey]) -> tuple[str, list[str]]:
     return text, [key.name for key in verified]
 
 
+def signs(note: str, key: PublicKey) -> bool:
+    """Whether the key signed the note."""
+    try:
+        open_note(note, [key])
+    except NoteBroken:
+        return False
+    return True
+
+
 def split_notes(text: str) -> list[str]:
     """The signed notes of a file that has them one after another, with or without empty lines between."""
     notes: list[list[str]] = [[]]

@@ -21,9 +21,9 @@ from unlearn.evidence.anchored import (
     consistent,
     in_use,
     included,
+    named,
     origin,
     signed,
-    texts,
     timed,
     witnessed,
 )
@@ -114,12 +114,12 @@ def verify_register(
     known = [key.named(_origin(envelope)) for key in keys]
     statement, signers = signed(envelope, known, REGISTER_TYPE, beside(register).name)
     own = [one for one in signers if one in known]
-    yield Check("signature", f"the statement is signed under {texts(own)}")
+    yield Check("signature", f"the statement is signed under {named(own)}")
     yield _file(register, statement)
     predicate = statement["predicate"]
     files = _files(predicate)
     checkpoint, noted = checkpoint_of(files, predicate, known)
-    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {texts(noted)}")
+    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {named(noted)}")
     entries = included(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield timed(entries, now or datetime.now(UTC))

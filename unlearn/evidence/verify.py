@@ -22,14 +22,14 @@ from unlearn.evidence.anchored import (
     consistent,
     in_use,
     included,
+    named,
     origin,
     signed,
-    signs,
-    texts,
     timed,
     witnessed,
 )
 from unlearn.evidence.certified import WORD, check_certificate
+from unlearn.evidence.checkpoint import signs
 from unlearn.evidence.container import unpack
 from unlearn.evidence.layout import CHECKPOINT, MANIFEST, SCHEMA, STATEMENT, key_files
 from unlearn.evidence.ledger import Entry
@@ -74,7 +74,7 @@ def verify(
         raise NotVerified("signature", f"{STATEMENT} is missing, so that nothing in the zip is signed")
     statement, signers = signed(files[STATEMENT], known, PREDICATE_TYPE, STATEMENT)
     own = [one for one in signers if one in known]
-    yield Check("signature", f"the statement is signed under {texts(own)}")
+    yield Check("signature", f"the statement is signed under {named(own)}")
     listed = _files(files, statement)
     yield Check("files", f"{listed} files have the SHA-256 that the signed manifest says, and there is no other")
     predicate = agreed(files, statement)
@@ -84,7 +84,7 @@ def verify(
         f"request {request['id']}, {request['state']}; it says what the files say{unlisted(files, predicate)}",
     )
     checkpoint, noted = checkpoint_of(files, predicate, known)
-    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {texts(noted)}")
+    yield Check("checkpoint", f"ledger {checkpoint.origin} with {checkpoint.size} entries, signed under {named(noted)}")
     entries = included(files, predicate, checkpoint)
     yield Check("inclusion", f"{len(entries)} entries are in that ledger, unchanged and in order")
     yield _numbers(predicate, entries)

@@ -19,7 +19,7 @@ from unlearn.cases.views import AdapterView, JobView, RequestView, VersionView, 
 from unlearn.errors import Conflict
 from unlearn.evidence.agreement import LISTED
 from unlearn.evidence.bundle import build_bundle
-from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note, sign_note, signature_line
+from unlearn.evidence.checkpoint import claimed, sign_note, signature_line, signs
 from unlearn.evidence.cosigning import lines_in, with_lines
 from unlearn.evidence.dossier import Dossier, Work
 from unlearn.evidence.ledger import Entry, LedgerBroken
@@ -61,7 +61,7 @@ class Exporting(Bookkeeping):
         bundle = build_bundle(dossier, *signers)  # a command may take its time to sign, and no writer waits for it
         facts = {"request": request_id, "by": by.name, "sha256": hashlib.sha256(bundle).hexdigest()}
         with self.store.writing() as session:
-            self._enter(session, "export_made", facts | {"signed_by": texts(signers)})
+            self._enter(session, "export_made", facts | {"signed_by": key_texts(signers)})
         return bundle
 
     def _covered(self, request_id: str, signers: Sequence[Signer], by: Actor) -> tuple[_Case, str]:
@@ -158,7 +158,7 @@ def _dossier(session: Session, case: _Case, works: Sequence[Work], note: str, si
         paths=paths,
         checkpoint=note,
         earlier=earlier,
-        keys=[key for key in keys if key in signers or _signed(note, key)],
+        keys=[key for key in keys if key in signers or signs(note, key)],
         searched=_searched(session, case.entries),
     )
 
@@ -198,14 +198,6 @@ def _consistency(session: Session, old: int, new: int) -> list[bytes]:
     return ledger.from_tree(session, lambda node: consistency_path(old, new, node))
 
 
-def texts(signers: Sequence[Signer]) -> str:
+def key_texts(signers: Sequence[Signer]) -> str:
     """The keys as an entry names them; their texts have no blanks."""
     return " ".join(signer.public.text for signer in signers)
-
-
-def _signed(note: str, key: PublicKey) -> bool:
-    try:
-        open_note(note, [key])
-    except NoteBroken:
-        return False
-    return True

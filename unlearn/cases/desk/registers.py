@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import IO, Any
 
 from unlearn.cases.desk.core import there
-from unlearn.cases.desk.exporting import Exporting, proofs, texts
+from unlearn.cases.desk.exporting import Exporting, key_texts, proofs
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, ledger, salts
 from unlearn.cases.store import register as registers
@@ -76,7 +76,7 @@ class Registers(Exporting):
             LedgerKeyError: no signer here has a key that the ledger names.
         """
         period, now = self._period(since, until, adapter, by), self._clock()
-        signed_by = texts(self._signers())
+        signed_by = key_texts(self._signers())
         file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
         digest, rows = hashlib.sha256(), 0
 

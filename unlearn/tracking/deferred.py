@@ -31,7 +31,7 @@ RESTS = 9.0
 """Rests are so many times longer than MLflow took not to answer: a tenth of an attempt's time at most goes into it."""
 
 
-class View:
+class DeferredRun:
     """One run of one attempt. No method raises because of MLflow.
 
     Args:

@@ -7,8 +7,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
 from unlearn.errors import LeaseLost
+from unlearn.tracking.deferred import MOST_WAITING, REST_SECONDS, DeferredRun
 from unlearn.tracking.runs import open_run
-from unlearn.tracking.view import MOST_WAITING, REST_SECONDS, View
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ class Away:
         return call
 
     def view(self, run_id=None):
-        return View(self.open, run_id, self.noted.append, lambda: self.now)
+        return DeferredRun(self.open, run_id, self.noted.append, lambda: self.now)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_run_that_is_no_more_is_opened_anew_and_one_that_can_not_be_opened_is_
         raise MlflowException("deleted", INVALID_PARAMETER_VALUE)
 
     away.asked = 0
-    view = View(refuse, "1" * 32, away.noted.append, lambda: away.now)
+    view = DeferredRun(refuse, "1" * 32, away.noted.append, lambda: away.now)
     for step in range(100):
         view.metrics({"loss": 1.0}, step)
     assert away.asked == 1
@@ -103,12 +103,12 @@ def test_a_lost_lease_is_heard_and_no_run_is_told_anything_whose_id_was_not_note
         raise LeaseLost("lost")
 
     with pytest.raises(LeaseLost):
-        View(away.open, None, lost, lambda: away.now).params({"seed": 1})
+        DeferredRun(away.open, None, lost, lambda: away.now).params({"seed": 1})
 
     def forgets(_run_id):
         raise OSError("the database is away")
 
-    view = View(away.open, None, forgets, lambda: away.now)
+    view = DeferredRun(away.open, None, forgets, lambda: away.now)
     view.params({"seed": 1})
     assert view.curve("loss") == {}
 
