@@ -168,7 +168,8 @@ def _a_statement_beside_its_files(real: Real, dice: random.Random) -> bytes:
 
 def _a_certificate_or_table_replaced(real: Real, dice: random.Random) -> bytes:
     """Other words in a file that follows from the statement and the reports."""
-    names = [name for name in real.files if name.endswith(("certificate.html", "metrics.csv", "metrics.json", ".txt"))]
+    made = ("certificate.html", "certificate.pdf", "metrics.csv", "metrics.json", ".txt")
+    names = [name for name in real.files if name.endswith(made)]
     name = dice.choice([one for one in names if not one.startswith("ledger/")])
     old = real.files[name]
     place = dice.randrange(len(old))
@@ -278,6 +279,17 @@ def _findings_invented(real: Real, dice: random.Random) -> bytes:
         del job["findings"][place]
     [short] = [one for one in request["jobs"] if one["id"] == job["id"]]
     short["findings"] = job["findings"]
+    return _drawn_anew(real, statement, {REQUEST: request})
+
+
+def _a_reason_in_other_words(real: Real, dice: random.Random) -> bytes:
+    """Of a decision, in the request's file, the statement and the certificate."""
+    statement, request = real.statement, json.loads(real.files[REQUEST])
+    one = dice.choice([one for one in statement["predicate"]["decisions"] if one["reason"]])
+    one["reason"] = request["hold_reason"] = f"counsel advised it {dice.randrange(10**6)}"
+    if dice.random() < 0.5:
+        one["nonce"] = dice.randbytes(32).hex()
+        request["nonces"] = {str(one["seq"]): one["nonce"]}
     return _drawn_anew(real, statement, {REQUEST: request})
 
 
@@ -413,6 +425,7 @@ INSIDERS = (
     ),
     Kind("a job left out of everything but the ledger", "insider", _a_job_left_out, frozenset({"story"})),
     Kind("findings invented or left out, in the certificate too", "insider", _findings_invented, STATED),
+    Kind("a reason in other words, in the certificate too", "insider", _a_reason_in_other_words, frozenset({"story"})),
     Kind("versions before the released one invented", "insider", _versions_before_invented, frozenset({"story"})),
     Kind("another key beside the ledger's", "insider", _another_key_beside, frozenset({"key"})),
     Kind("a subject twice, or with another digest or an address", "insider", _a_subject_more, STATED),

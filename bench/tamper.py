@@ -22,12 +22,14 @@ from bundles import Kind, Real
 from insiders import INSIDERS
 from outsiders import OUTSIDERS
 
+from unlearn.cases.desk import Desk
 from unlearn.evidence.checkpoint import open_note, read_checkpoint
 from unlearn.evidence.container import unpack
 from unlearn.evidence.layout import CHECKPOINT
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.signing import read_key_file, signer_of
 from unlearn.evidence.verify import verify
+from unlearn.settings import Settings
 
 SECTION = "## Tampering with a bundle"
 
@@ -81,8 +83,12 @@ def _made_by_the_demo(out: Path) -> tuple[Path, Path]:
 
     demo.run(out, as_json=False)
     [folder] = out.iterdir()
-    [bundle] = folder.glob("export-*.zip")
-    return folder / "home", bundle
+    home, bundle = folder / "home", folder / "held.zip"
+    desk = Desk(Settings(home=home))
+    [request] = desk.requests()
+    desk.put_on_hold(request.id, "a court asked for it")  # a decision with a reason
+    bundle.write_bytes(desk.export(request.id))
+    return home, bundle
 
 
 def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
@@ -114,8 +120,8 @@ def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
         "",
         "Not in the table, since a bundle can't show it: an insider who leaves out the end, from an ending on (a request that was completed, "
         "and opened again after a rollback), in the statement too. He has then signed how many entries there were, and the ledger's next shows otherwise.",
-        "Nor can it show what nothing is compared with: another PDF, or the figures; and whoever claims that another version of the program "
-        "made the certificate gets it marked as not compared.",
+        "Nor can it show what nothing is compared with: the figures; and whoever claims that another version of the program "
+        "made the certificate, or of the library its PDF, gets it marked as not compared.",
         "",
     ]
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from unlearn.cases.views import Own, rfc3339
 from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
 from unlearn.evidence.anchored import Published
 from unlearn.evidence.container import unpack
-from unlearn.evidence.ledger import LedgerBroken
+from unlearn.evidence.ledger import LedgerBroken, reason_digest
 from unlearn.evidence.refusal import NotVerified
 from unlearn.evidence.registered import verify_register
 from unlearn.evidence.verify import verify
@@ -69,6 +69,25 @@ def test_an_export_of_each_ending_verifies(desk, adapter, company):
     cancelled, _ = submit(desk, company, 1)
     desk.cancel(cancelled.id)
     assert "story" in names(desk.export(cancelled.id), desk)
+
+
+def test_of_a_reason_the_ledger_has_an_hmac_that_nobody_can_make_once_its_subject_is_shredded(desk, adapter, company):
+    request, _ = submit(desk, company)
+    desk.extend(request.id, "many requests")
+    desk.reject(request.id, "legal_claims", "a case in court")
+    files = unpack(desk.export(request.id))
+    nonces = json.loads(files["request.json"])["nonces"]
+    entries = [json.loads(line) for line in files["ledger/entries.jsonl"].splitlines()]
+    noted = {str(one["seq"]): one["facts"]["reason_hmac"] for one in entries if "reason_hmac" in one["facts"]}
+    reasons = dict(zip(sorted(nonces, key=int), ("many requests", "a case in court"), strict=True))
+    assert noted == {seq: reason_digest(reason, bytes.fromhex(nonces[seq])) for seq, reason in reasons.items()}
+    assert len({*nonces.values()}) == 2
+    assert desk.shred(HERE, request.subject_hash)
+    again = desk.export(request.id)
+    [story] = [check.said for check in verify(again, keys(desk)) if check.name == "story"]
+    assert f"the reasons of entries {', '.join(reasons)} are not in the bundle" in story
+    left = b"".join(unpack(again).values())
+    assert not any(one.encode() in left for one in (*nonces.values(), *reasons.values()))
 
 
 def test_a_bundle_of_a_second_try_released_by_a_person_verifies(desk, adapter, company, ticking):

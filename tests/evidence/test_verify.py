@@ -489,7 +489,7 @@ try:
     main()
 except SystemExit as end:
     code = end.code
-loaded = {"torch", "transformers", "sqlalchemy", "mlflow", "fastapi", "reportlab"} & set(sys.modules)
+loaded = {"torch", "transformers", "sqlalchemy", "mlflow", "fastapi"} & set(sys.modules)
 sys.exit(f"loaded {loaded}" if loaded else code)
 """
     here = os.environ | {"PYTHONPATH": str(Path(unlearn.__file__).parents[1])}

@@ -7,7 +7,7 @@ its own.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -16,10 +16,12 @@ from sqlalchemy.orm import Session
 from unlearn.cases import clock, planning, telling
 from unlearn.cases.clock import Regulation
 from unlearn.cases.rights import Actor
-from unlearn.cases.store import adapters, jobs, ledger, requests
+from unlearn.cases.store import adapters, jobs, ledger, requests, salts
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import rfc3339
 from unlearn.errors import BadInput, Conflict
+from unlearn.evidence.ledger import Action, reason_digest
+from unlearn.evidence.statement import REASON
 
 LONGEST_REASON = 2000
 
@@ -76,7 +78,7 @@ def hold(session: Session, request: Request, reason: str, by: Actor, now: dateti
     if request.state == "needs_review" and not requests.open_for(session, [_whose(request)]):
         requests.move(session, request.id, "pending", now)
     request.held_at, request.hold_reason = now, checked_reason(reason)
-    _enter(session, request, "request_held", by, now)
+    _enter(session, request, "request_held", by, now, because=request.hold_reason)
 
 
 def lift(session: Session, request: Request, by: Actor, now: datetime) -> None:
@@ -107,7 +109,8 @@ def extend(session: Session, request: Request, reason: str, zone: tzinfo, by: Ac
     request.extension_reason, request.extended_at, request.due_at = checked_reason(reason), now, due_at
     telling.remind_anew(request)
     jobs.due_anew(session, request.id)
-    _enter(session, request, "request_extended", by, now, due_at=due_at.isoformat())
+    more = {"due_at": due_at.isoformat()}
+    _enter(session, request, "request_extended", by, now, because=request.extension_reason, **more)
 
 
 def retry(session: Session, request: Request, policy: dict[str, Any] | None, by: Actor, now: datetime) -> None:
@@ -137,7 +140,7 @@ def reject(session: Session, request: Request, ground: str, reason: str, by: Act
     planning.withdraw(session, request, now)
     requests.move(session, request.id, "rejected", now)
     request.decision = decision
-    _enter(session, request, "request_rejected", by, now, ground=ground)
+    _enter(session, request, "request_rejected", by, now, because=decision["reason"], ground=ground)
 
 
 def candidates(session: Session, request: Request) -> list[Job]:
@@ -170,12 +173,14 @@ def released(session: Session, request: Request, held: Sequence[Job], reason: st
     Raises:
         BadInput: no reason.
     """
-    request.decision = _decision("released", checked_reason(reason), None, by, now)
+    because = checked_reason(reason)
+    request.decision = _decision("released", because, None, by, now)
     request.updated_at = now
     session.flush()
     about = {request.id, *(other.id for job in held for other in jobs.requests_of(session, job.id))}
-    facts = {"request": request.id, "by": by.name}
-    ledger.append(session, now, "request_released_by_decision", facts, sorted(about))
+    action: Action = "request_released_by_decision"
+    facts = _facts(session, request, action, by, now, because=because)
+    ledger.append(session, now, action, facts, sorted(about))
 
 
 def _whose(request: Request) -> tuple[str, str]:
@@ -205,9 +210,27 @@ def checked_reason(reason: str) -> str:
     return text
 
 
-def _enter(session: Session, request: Request, action: Any, by: Actor, now: datetime, **more: Any) -> None:
-    """Reasons are for people and may name some: the ledger gets ids alone."""
+def _enter(session: Session, request: Request, action: Action, by: Actor, now: datetime, **more: Any) -> None:
     request.updated_at = now
     session.flush()
+    ledger.append(session, now, action, _facts(session, request, action, by, now, **more), [request.id])
+
+
+def _facts(
+    session: Session,
+    request: Request,
+    action: Action,
+    by: Actor,
+    now: datetime,
+    because: str | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Who decided what and when. Reasons are for people and may name some: of one the ledger gets an HMAC alone."""
     facts = {"request": request.id, "by": by.name, "decided_at": rfc3339(now), **more}
-    ledger.append(session, now, action, facts, [request.id])
+    nonce = None if because is None else nonce_of(session, request, action, facts)
+    return facts if because is None or nonce is None else facts | {REASON: reason_digest(because, nonce)}
+
+
+def nonce_of(session: Session, request: Request, action: str, facts: Mapping[str, Any]) -> bytes | None:
+    """Of the HMAC that the entry has of its reason; None once the subject was shredded."""
+    return salts.nonce(session, *_whose(request), f"{request.id} {action} {facts['decided_at']}")

@@ -22,7 +22,7 @@ from unlearn.evidence.statement import copied, subjects
 
 Files = Mapping[str, bytes]
 Json = Mapping[str, Any]
-OF_ENTRIES = frozenset({"renderer", "issued", "searched", "purged", "ledger"})
+OF_ENTRIES = frozenset({"renderer", "drawn_by", "issued", "searched", "purged", "ledger"})
 """Parts of the predicate that no file but the ledger's has."""
 
 LISTED = "adapters_versions_sha256"

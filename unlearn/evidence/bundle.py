@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from unlearn.evidence.certificate import certificate
 from unlearn.evidence.checkpoint import Checkpoint, open_note, read_checkpoint
 from unlearn.evidence.container import pack
 from unlearn.evidence.dossier import Dossier, Work
@@ -19,7 +18,6 @@ from unlearn.evidence.layout import (
     EARLIER,
     ENTRIES,
     MANIFEST,
-    PDF,
     REQUEST,
     SCHEMA,
     SEARCHED,
@@ -39,13 +37,10 @@ def build_bundle(dossier: Dossier, *signers: Signer) -> bytes:
         dossier: all that is recorded of the request.
         signers: of the statement; the ledger's.
     """
-    from unlearn.evidence.certificate_pdf import as_pdf  # a drawing library, which nothing but an export needs
-
     checkpoint, keys = _checkpoint(dossier), [one.public for one in signers]
     said = json.loads(spelled(predicate(dossier, checkpoint, keys)))
     files = {
         REQUEST: pretty(dossier.request),
-        PDF: as_pdf(certificate(said)),
         ENTRIES: _entries(dossier),
         CHECKPOINT: dossier.checkpoint.encode(),
         EARLIER: pretty({str(size): [one.hex() for one in path] for size, path in dossier.earlier.items()}),

@@ -63,6 +63,7 @@ def as_pdf(page: Certificate) -> bytes:
         author="unlearn",
         lang="en",
         invariant=1,
+        pageCompression=0,
     )
 
     def foot(canvas: Canvas, _: SimpleDocTemplate) -> None:

@@ -11,7 +11,18 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from unlearn.evidence.agreement import Files, reports_of
-from unlearn.evidence.layout import CHECKPOINT, EARLIER, ENTRIES, MANIFEST, PDF, RENDERER, REQUEST, SEARCHED, STATEMENT
+from unlearn.evidence.layout import (
+    CHECKPOINT,
+    EARLIER,
+    ENTRIES,
+    MANIFEST,
+    PDF,
+    RENDERER,
+    REQUEST,
+    SEARCHED,
+    STATEMENT,
+    drawn_by,
+)
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified, laid_out
@@ -21,16 +32,18 @@ from unlearn.evidence.statement import issue
 
 Json = Mapping[str, Any]
 
-FIXED = frozenset({STATEMENT, MANIFEST, REQUEST, ENTRIES, CHECKPOINT, EARLIER, PDF, SEARCHED})
+FIXED = frozenset({STATEMENT, MANIFEST, REQUEST, ENTRIES, CHECKPOINT, EARLIER, SEARCHED})
 OTHERS = re.compile(
     r"keys/(ledger\.pub|[0-9a-f]{8}\.pem)|jobs/([^/]+)/(job\.json|report\.json|mlflow\.json|figures/[^/]+)"
 )
 """Files that a bundle may have; what is made from the statement and the reports is listed by `rendered`."""
 
+LIBRARY = re.compile(r"reportlab [0-9]{1,4}(\.[0-9]{1,4}){0,3}")
+
 WORD = (
-    "by the service's word alone, in no entry: the company's names for itself and for the request, reasons and errors "
-    "in words, when attempts began and ended, until when versions before the replaced one are kept, MLflow's run and "
-    "figures, and what the files of request and jobs have beyond the statement"
+    "by the service's word alone, in no entry: the company's names for itself and for the request, errors in words and "
+    "reasons from before entries had their HMAC, when attempts began and ended, until when versions before the "
+    "replaced one are kept, MLflow's run and figures, and what the files of request and jobs have beyond the statement"
 )
 
 
@@ -63,11 +76,21 @@ def check_certificate(
     if version != RENDERER:
         named = f"an older version ({version or 'unnamed'}; this program makes {RENDERER})"
         return f"certificate and tables were made by {named}, not compared; read the statement", False
-    made = rendered(predicate, reports)
+    made, left = rendered(predicate, reports), ""
     for name, data in made.items():
-        if files[name] != data:
+        if files[name] == data:
+            continue
+        if name != PDF or not _drawn_elsewhere(predicate):
             raise _no(f"'{name}' is not what the statement and the reports make: it was changed or replaced")
-    return f"{len(made)} files are what the statement and the reports make; {PDF}: not compared; the HTML is", True
+        by = f"as {predicate['drawn_by']} is said to have drawn it and {drawn_by()} is here"
+        left = f"; {PDF}: not compared, {by}; the HTML is"
+    return f"{len(made) - bool(left)} files are what the statement and the reports make{left}", True
+
+
+def _drawn_elsewhere(predicate: Json) -> bool:
+    """Whether another version of the library is said to have drawn the PDF than is here."""
+    by = predicate["drawn_by"]
+    return by != drawn_by() and LIBRARY.fullmatch(by) is not None
 
 
 def _version(predicate: Json, entries: Sequence[Entry]) -> int:

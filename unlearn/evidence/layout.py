@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 
 from unlearn.evidence.signing import PublicKey
 
@@ -14,11 +15,16 @@ ENTRIES, CHECKPOINT, EARLIER = "ledger/entries.jsonl", "ledger/checkpoint.txt", 
 SCHEMA = "unlearn/manifest/v1"
 """Of the manifest."""
 
-RENDERER = 3
+RENDERER = 4
 """Version of the words and forms in which a bundle tells what its statement and reports say (`rendered`).
 
 Raise it when one of them changes: verification compares only what its own version made.
 """
+
+
+def drawn_by() -> str:
+    """The library that draws the PDF here, with its version: another may draw the same page in other bytes."""
+    return f"reportlab {version('reportlab')}"
 
 
 def key_files(keys: Iterable[PublicKey]) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ hold ids and keyed hashes under salts that can be destroyed, never an identity. 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,11 @@ def versions_digest(versions: Iterable[tuple[int, str]]) -> str:
     """SHA-256 of a list of versions, by number and SHA-256 of weights, as canonical JSON (RFC 8785), 64 hex digits."""
     named: list[Any] = [{"number": number, "sha256": sha256} for number, sha256 in versions]
     return hashlib.sha256(rfc8785.dumps(named)).hexdigest()
+
+
+def reason_digest(reason: str, nonce: bytes) -> str:
+    """HMAC-SHA-256 (RFC 2104) of a reason in words under its nonce, 64 hex digits: who has neither can't guess it."""
+    return hmac.new(nonce, reason.encode(), hashlib.sha256).hexdigest()
 
 
 def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:

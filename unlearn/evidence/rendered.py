@@ -1,7 +1,7 @@
 """The files of a bundle that follow from its statement and reports alone: made here for the bundle, and for comparison.
 
 They are made of the JSON as it is read, so that whoever reads it makes the same bytes. `RENDERER` is their version.
-The PDF is not among them: its bytes depend on the library that draws it.
+The bytes of the PDF depend on the library that draws it as well, which the statement names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from unlearn.evidence.certificate import certificate
 from unlearn.evidence.certificate_html import as_html
-from unlearn.evidence.layout import CERTIFICATE, README, SCRIPT
+from unlearn.evidence.layout import CERTIFICATE, PDF, README, SCRIPT
 from unlearn.evidence.sheets import sheet
 
 Json = Mapping[str, Any]
@@ -25,7 +25,7 @@ TABLES = ("metrics.csv", "metrics.json", "trace.csv")
 
 def names(jobs: Iterable[str]) -> set[str]:
     """Of the files that are made, by any version; `jobs` are those that have a report."""
-    return {README, SCRIPT, CERTIFICATE, *(f"jobs/{job_id}/{table}" for job_id in jobs for table in TABLES)}
+    return {README, SCRIPT, CERTIFICATE, PDF, *(f"jobs/{job_id}/{table}" for job_id in jobs for table in TABLES)}
 
 
 def rendered(predicate: Json, reports: Mapping[str, Json]) -> dict[str, bytes]:
@@ -35,11 +35,15 @@ def rendered(predicate: Json, reports: Mapping[str, Json]) -> dict[str, bytes]:
         predicate: of the statement, as JSON is read.
         reports: of the jobs that have one, by job; as JSON is read.
     """
+    from unlearn.evidence.certificate_pdf import as_pdf  # a drawing library, which nothing else needs
+
+    page = certificate(predicate)
     ledger, text = predicate["ledger"], _resource("bundle.txt").decode()
     files = {
         README: text.format(id=predicate["request"]["id"], origin=ledger["origin"], size=ledger["size"]).encode(),
         SCRIPT: _resource("plain.txt"),
-        CERTIFICATE: as_html(certificate(predicate)).encode(),
+        CERTIFICATE: as_html(page).encode(),
+        PDF: as_pdf(page),
     }
     for job_id, report in reports.items():
         figures = _figures(report)

@@ -13,7 +13,7 @@ from typing import Any
 
 from unlearn.evidence.checkpoint import Checkpoint
 from unlearn.evidence.dossier import Dossier, Json, Work
-from unlearn.evidence.layout import MANIFEST, RENDERER
+from unlearn.evidence.layout import MANIFEST, RENDERER, drawn_by
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.signing import PublicKey
@@ -39,6 +39,9 @@ PURGED = frozenset({"data_erased", "corpus_purged", "version_purged", "candidate
 CONFIG = "adapter_config.json"
 VERSION = ("number", "sha256", "config_sha256")
 """What is said of a version; versions from before their config's digest was noted have none."""
+
+REASON = "reason_hmac"
+"""The fact that holds the HMAC of a decision's reason; its nonce is in the request's file."""
 
 BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "verbatim", "alarms"})
 """Figures that name single records: the report has them."""
@@ -83,6 +86,7 @@ def predicate(dossier: Dossier, checkpoint: Checkpoint, signers: Sequence[Public
     about = about_request(dossier.entries)
     return copied(dossier.request, dossier.works, dossier.entries) | {
         "renderer": RENDERER,
+        "drawn_by": drawn_by(),
         "issued": issue(checkpoint.origin, about[-1].at if about else None, signers),
         "searched": searched(dossier.entries),
         "purged": repeated(dossier.entries, PURGED),
@@ -104,19 +108,22 @@ def issue(origin: str, at: str | None, signers: Sequence[PublicKey]) -> dict[str
 def copied(request: Json, works: Sequence[Work], entries: Sequence[Entry]) -> dict[str, Any]:
     """What is said as the request and its jobs have it; of the entries, decisions and verdicts on one person alone."""
     kept = ("id", "external_id", "subject", "controller", "regulation", "submitted_by", "state")
+    decisions = _decisions(entries, request)
+    extended = [one["reason"] for one in decisions if one["action"] == "request_extended"]
     return {
         "request": {key: request.get(key) for key in kept},
-        "clock": _clock(request),
+        "clock": _clock(request, extended[-1] if extended else None),
         "jobs": [_job(work, _short(request, work.job["id"]), entries) for work in works],
-        "decisions": _decisions(entries, request),
+        "decisions": decisions,
     }
 
 
-def _clock(request: Json) -> dict[str, Any]:
+def _clock(request: Json, extension_reason: str | None) -> dict[str, Any]:
     """Times against the statutory clock; days and lateness as far as the request was answered."""
     answered = answered_at(request)
-    times = ("received_at", "confirm_by", "due_at", "extended_at", "extension_reason", "completed_at")
-    clock: dict[str, Any] = {key: request.get(key) for key in times} | {"answered_at": answered}
+    times = ("received_at", "confirm_by", "due_at", "extended_at", "completed_at")
+    clock: dict[str, Any] = {key: request.get(key) for key in times}
+    clock |= {"extension_reason": extension_reason, "answered_at": answered}
     if answered is not None and request.get("received_at") and request.get("due_at"):
         received, due, end = (datetime.fromisoformat(m) for m in (request["received_at"], request["due_at"], answered))
         clock |= {"days": round((end - received).total_seconds() / 86400, 1), "late": end > due}
@@ -194,18 +201,29 @@ def _aggregates(measured: Json) -> dict[str, Any]:
 
 
 def _decisions(entries: Sequence[Entry], request: Json) -> list[dict[str, Any]]:
-    """What people decided, from the ledger; reasons are kept beside it, those of the last of each kind."""
+    """What people decided, from the ledger, with the reasons; one that the entry has the HMAC of with its nonce."""
+    kept, nonces = reasons(entries, request), request.get("nonces") or {}
+    told = []
+    for one in repeated(entries, DECIDED):
+        reason = kept.get(one["seq"])
+        if REASON not in one["facts"]:
+            told.append(one | {"reason": reason})
+        else:
+            nonce = None if reason is None else nonces.get(str(one["seq"]))
+            told.append(one | {"reason": None if nonce is None else reason, "nonce": nonce})
+    return told
+
+
+def reasons(entries: Iterable[Entry], request: Json) -> dict[int, str]:
+    """The reasons in words by their entries' numbers; kept beside the ledger are those of the last of each kind."""
     decision = request.get("decision") or {}
-    reasons = {
+    kept = {
         "request_held": request.get("hold_reason"),
         "request_extended": request.get("extension_reason"),
         **{action: decision.get("reason") for action, kind in DECIDED.items() if kind and kind == decision.get("kind")},
     }
     last = {entry.action: entry.seq for entry in entries}
-    return [
-        one | {"reason": reasons.get(one["action"]) if last[one["action"]] == one["seq"] else None}
-        for one in repeated(entries, DECIDED)
-    ]
+    return {last[action]: reason for action, reason in kept.items() if action in last and reason is not None}
 
 
 def searched(entries: Sequence[Entry]) -> dict[str, Any] | None:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from unlearn.evidence.ledger import Entry, findings_digest, report_digest, versions_digest
+from unlearn.evidence.ledger import Entry, findings_digest, reason_digest, report_digest, versions_digest
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.statement import DECIDED, PURGED, repeated, searched
+from unlearn.evidence.statement import DECIDED, PURGED, REASON, repeated, searched
 
 ROUNDING = timedelta(seconds=1)
 SKEW = timedelta(minutes=5)
@@ -90,6 +90,7 @@ def check_story(
     _check_accepted(request, entries[0])
     _check_clock(predicate["clock"], request["state"], entries)
     _check_told("decisions", predicate["decisions"], repeated(entries, DECIDED))
+    _check_reasons(predicate["decisions"])
     _check_told("purged", predicate["purged"], repeated(entries, PURGED))
     _check_jobs([job["id"] for job in predicate["jobs"]], entries)
     for job in predicate["jobs"]:
@@ -124,7 +125,7 @@ def _check_accepted(request: Mapping[str, Any], accepted: Entry) -> None:
 
 def _check_told(what: str, stated: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> None:
     """Check that the statement repeats these entries, all of them and no others; beside them it may have a reason."""
-    bare = [{key: value for key, value in one.items() if key != "reason"} for one in stated]
+    bare = [{key: value for key, value in one.items() if key not in ("reason", "nonce")} for one in stated]
     for one in bare:
         if one not in entries:
             raise _no(f"the statement tells of '{one['action']}' in entry {one['seq']}, and that entry does not")
@@ -133,6 +134,23 @@ def _check_told(what: str, stated: Sequence[Mapping[str, Any]], entries: Sequenc
             raise _no(f"entry {entry['seq']} is '{entry['action']}', and the statement leaves it out of '{what}'")
     if bare != entries:
         raise _no(f"the statement repeats an entry in '{what}', or has another order than the ledger")
+
+
+def _check_reasons(decisions: Sequence[Mapping[str, Any]]) -> None:
+    """Check that reasons are those whose HMAC the entries have, where these have one and the reason is told."""
+    for one in decisions:
+        noted, reason = one["facts"].get(REASON), one["reason"]
+        if noted is None and one.get("nonce") is not None:
+            raise _no(f"entry {one['seq']} has no HMAC of a reason, and the statement has a nonce for one")
+        if noted is None or reason is None:
+            continue
+        if reason_digest(reason, bytes.fromhex(one["nonce"])) != noted:
+            raise _no(f"the reason that the statement gives for '{one['action']}' is not the one of entry {one['seq']}")
+
+
+def untold(decisions: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The entries that have the HMAC of a reason which the statement does not tell."""
+    return [one["seq"] for one in decisions if REASON in one["facts"] and one["reason"] is None]
 
 
 def _check_clock(clock: Mapping[str, Any], state: str, entries: Sequence[Entry]) -> None:

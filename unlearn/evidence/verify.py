@@ -39,7 +39,7 @@ from unlearn.evidence.rendered import pretty
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
 from unlearn.evidence.spelling import read
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
-from unlearn.evidence.story import DIGESTS, check_story, lost
+from unlearn.evidence.story import DIGESTS, check_story, lost, untold
 from unlearn.evidence.trust import TrustedKey
 
 WEIGHTS = "adapter_model.safetensors"
@@ -153,6 +153,8 @@ def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
     about = about_request(entries)
     if gone := sorted({*lost(about)} - {job["id"] for job in predicate["jobs"]}):
         told += f"; of {', '.join(gone)} the ledger alone tells, as the database was restored since"
+    if silent := ", ".join(map(str, untold(predicate["decisions"]))):
+        told += f"; the reasons of entries {silent} are not in the bundle"
     bare = [str(one.seq) for one in about if one.action in DIGESTS and DIGESTS[one.action] not in one.facts]
     if bare:
         told += f"; by the service's word alone: what entries {', '.join(bare)} are too old to have the digest of"

@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from unlearn.cases import review
 from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.cases.desk.core import there
 from unlearn.cases.desk.ledger_keys import keys_in
 from unlearn.cases.rights import OPERATOR, Actor
 from unlearn.cases.store import adapters, checkpoints, jobs, ledger, requests
-from unlearn.cases.tables import Controller
+from unlearn.cases.tables import Controller, Request
 from unlearn.cases.views import AdapterView, JobView, RequestView, VersionView, as_json
 from unlearn.errors import Conflict
 from unlearn.evidence.agreement import LISTED
@@ -22,10 +23,10 @@ from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.checkpoint import claimed, sign_note, signature_line, signs
 from unlearn.evidence.cosigning import lines_in, with_lines
 from unlearn.evidence.dossier import Dossier, Work
-from unlearn.evidence.ledger import Entry, LedgerBroken
+from unlearn.evidence.ledger import Entry, LedgerBroken, reason_digest
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import PublicKey, Signer
-from unlearn.evidence.statement import searched
+from unlearn.evidence.statement import REASON, reasons, searched
 
 MOST_EARLIER = 64
 """Checkpoints before a bundle's own, the newest of them, from which it proves that the ledger goes on."""
@@ -33,12 +34,15 @@ MOST_EARLIER = 64
 
 @dataclass(frozen=True)
 class _Case:
-    """A request, whose it is, its jobs with the versions before and after each, and its entries, all at one moment."""
+    """A request, whose it is, its jobs with the versions before and after each, its entries, and the nonces of reasons
+    by entry; all at one moment.
+    """
 
     request: RequestView
     controller: dict[str, str]
     works: tuple[tuple[JobView, dict[str, Any] | None, dict[str, Any] | None], ...]
     entries: tuple[Entry, ...]
+    nonces: dict[str, str]
 
 
 class Exporting(Bookkeeping):
@@ -83,10 +87,11 @@ class Exporting(Bookkeeping):
             entries = tuple(ledger.entries_about(session, request_id))
             whose = session.get_one(Controller, by.controller)
             controller = {"id": whose.id, "name": whose.name}
+            nonces = _nonces(session, self._request(session, request_id, by), request, entries)
             views = [there(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
             found = {name: adapters.by_name(session, by.controller, name) for name in {view.adapter for view in views}}
         works = [(view, *_versions(view, there(found[view.adapter], "adapter"), entries)) for view in views]
-        return _Case(request, controller, tuple(works), entries)
+        return _Case(request, controller, tuple(works), entries, nonces)
 
     def _work(self, job: JobView, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Work:
         """The job with what MLflow has of its run."""
@@ -187,7 +192,19 @@ def _request(case: _Case) -> dict[str, Any]:
     told = as_json(case.request)
     del told["subject_hash"]
     facts = case.entries[0].facts
-    return told | {"subject": facts.get("subject") or facts.get("subject_hash"), "controller": case.controller}
+    subject = facts.get("subject") or facts.get("subject_hash")
+    return told | {"subject": subject, "controller": case.controller, "nonces": case.nonces}
+
+
+def _nonces(session: Session, row: Request, request: RequestView, entries: Sequence[Entry]) -> dict[str, str]:
+    """Nonces of the reasons that are still the ones of their entries: a restored backup may have lost their text."""
+    told, found = reasons(entries, as_json(request)), {}
+    for entry in entries:
+        if REASON in entry.facts and entry.seq in told:
+            nonce = review.nonce_of(session, row, entry.action, entry.facts)
+            if nonce is not None and reason_digest(told[entry.seq], nonce) == entry.facts[REASON]:
+                found[str(entry.seq)] = nonce.hex()
+    return found
 
 
 def _inclusion(session: Session, seq: int, size: int) -> list[bytes]:

@@ -60,6 +60,19 @@ def name(salt: bytes, subject_hash: str) -> str:
     return hmac.new(salt, subject_hash.encode(), hashlib.sha256).hexdigest()
 
 
+def nonce(session: Session, controller_id: str, subject_hash: str, what: str) -> bytes | None:
+    """A secret of 32 bytes about one thing of the subject's; None once her salt was destroyed.
+
+    It may be shown: HMAC-SHA-256 leads nowhere back to the salt, and `name` asks it for no text that has a blank.
+    """
+    salt = session.scalar(
+        select(SubjectSalt.salt).where(
+            SubjectSalt.controller_id == controller_id, SubjectSalt.subject_hash == subject_hash
+        )
+    )
+    return None if salt is None else hmac.new(salt, f"nonce {what}".encode(), hashlib.sha256).digest()
+
+
 def every(session: Session) -> list[SubjectSalt]:
     """The salts of all subjects."""
     return list(session.scalars(select(SubjectSalt)))
