@@ -254,6 +254,17 @@ def test_the_database_of_then_says_what_happened_and_the_ledger_goes_on(desk, ad
     assert content(old)["ledger"] == whole
     old.close()
     assert any(aside["adapters"].rglob("adapter_model.safetensors"))
+    kept = Desk(settings, clock)
+    assert kept.prune_backups(path.parent, 1) == []
+    clock.forward(2 * 86400)
+    gone = kept.prune_backups(path.parent, 1)
+    assert {path, *found.aside} <= {*gone}
+    assert not [one for one in settings.home.iterdir() if ".replaced-" in one.name]
+    told = [e.facts.get("set_aside") for e in kept.entries(limit=500) if e.action == "backup_disposed"]
+    assert {one.name for one in found.aside} <= {*told}
+    assert kept.adapter("bot").current is not None
+    assert Path(kept.adapter("bot").current.path).is_dir()
+    kept.close()
 
 
 def test_the_database_of_then_may_be_another(desk, adapter, people, safe, elsewhere, clock, settings):

@@ -21,7 +21,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 def backup(
     into: Annotated[Path, typer.Argument(help="Directory that gets a new one with the backup in it.")],
     keep: Annotated[
-        int | None, typer.Option(min=0, help="Take away this service's backups there that are older than so many days.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Take away backups of this service there, and what restores set aside, older than so many days.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

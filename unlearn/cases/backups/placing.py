@@ -7,11 +7,12 @@ nothing of what is in a backup but that the draft has a database and files.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -27,6 +28,9 @@ from unlearn.storage import Loan, Vault
 
 DATABASE = "unlearn.db"
 SQLITE = ("", "-wal", "-shm")
+ASIDE, STAMP = ".replaced-", "%Y%m%dT%H%M%SZ"
+ASIDE_AT = re.compile(rf"{re.escape(ASIDE)}(\d{{8}}T\d{{6}}Z)(?:-wal|-shm|\.lock)?$")
+"""How what was in the way is called, and since when it lies there."""
 
 
 @dataclass
@@ -90,6 +94,18 @@ def _holds_any(directory: Path) -> bool:
     return directory.is_dir() and any(directory.iterdir())
 
 
+def set_aside(settings: Settings, before: datetime) -> list[Path]:
+    """What restores set aside before a moment: databases with their logs, and directories of versions."""
+    url = make_url(settings.effective_database_url)
+    homes = {settings.home} | ({Path(str(url.database)).parent} if url.get_backend_name() == "sqlite" else set())
+    shelf = shelf_of(settings)
+    homes |= set() if shelf is None else {shelf.parent}
+    found = [
+        (match, path) for home in homes for path in home.glob(f"*{ASIDE}*") if (match := ASIDE_AT.search(path.name))
+    ]
+    return sorted(path for at, path in found if datetime.strptime(at[1], STAMP).replace(tzinfo=UTC) < before)
+
+
 def move_in(settings: Settings, draft: Path, there: Present, now: datetime) -> tuple[Path, ...]:
     """Put the draft in its place; if that fails, everything is where it was.
 
@@ -99,7 +115,7 @@ def move_in(settings: Settings, draft: Path, there: Present, now: datetime) -> t
     Raises:
         Unavailable: somebody has the database open that is in the way.
     """
-    end, made = f".replaced-{now:%Y%m%dT%H%M%SZ}", draft / FILES
+    end, made = f"{ASIDE}{now:{STAMP}}", draft / FILES
     aside: list[tuple[Path, Path]] = []
     if there.file is not None:
         there_now = [path for one in SQLITE if (path := Path(f"{there.file}{one}")).exists()]

@@ -1,6 +1,7 @@
-"""Backups that are older than they may be: found by their seal, and taken away for good.
+"""Backups that are older than they may be, and what restores set aside: found, and taken away for good.
 
-What has no manifest under this service's identity key is nobody's to take, and is left alone. Knows no table.
+A backup is known by its seal: what has no manifest under this service's identity key is nobody's to take, and is left
+alone. Knows no table.
 """
 
 from __future__ import annotations
@@ -33,9 +34,17 @@ def take_away(backup: Archive) -> None:
     Raises:
         Unavailable: something can't be written to or unlinked.
     """
+    clear_away(*sorted(backup.path.iterdir(), key=lambda one: (one.name in (MANIFEST, SEAL), one.name)), backup.path)
+
+
+def clear_away(*paths: Path) -> None:
+    """Overwrite and unlink files and directories, in this order.
+
+    Raises:
+        Unavailable: something can't be written to or unlinked; the message has the last of the paths.
+    """
     try:
-        for entry in sorted(backup.path.iterdir(), key=lambda one: (one.name in (MANIFEST, SEAL), one.name)):
-            dispose(str(entry))
-        dispose(str(backup.path))
+        for path in paths:
+            dispose(str(path))
     except OSError as error:
-        raise Unavailable(f"the backup '{backup.path}' can't be taken away: {error.strerror or error}") from None
+        raise Unavailable(f"'{paths[-1]}' can't be taken away: {error.strerror or error}") from None

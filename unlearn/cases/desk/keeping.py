@@ -9,7 +9,8 @@ from pathlib import Path
 from unlearn.cases import journal, withholding
 from unlearn.cases.backups.archive import Watch
 from unlearn.cases.backups.making import Made, check_outside, make_backup, name_of
-from unlearn.cases.backups.pruning import outdated, take_away
+from unlearn.cases.backups.placing import set_aside
+from unlearn.cases.backups.pruning import clear_away, outdated, take_away
 from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.errors import Unavailable
 from unlearn.evidence.signing import LedgerKeyError
@@ -38,9 +39,18 @@ class Keeping(Bookkeeping):
             raise
 
     def prune_backups(self, into: Path, days: float) -> list[Path]:
-        """Take away this service's own backups under `into` that are older than so many days; which they were."""
-        gone = []
-        for backup in outdated(into, self.settings.identity_hash_key, self._clock() - timedelta(days=days)):
+        """Take away what is older than so many days: this service's backups under `into`, and what restores set aside.
+
+        Returns:
+            What went.
+        """
+        gone, before = [], self._clock() - timedelta(days=days)
+        for path in set_aside(self.settings, before):
+            clear_away(path)
+            with self.store.writing() as session:
+                self._enter(session, "backup_disposed", {"set_aside": path.name})
+            gone.append(path)
+        for backup in outdated(into, self.settings.identity_hash_key, before):
             take_away(backup)
             said = {"ledger_size": backup.manifest.ledger_size, "ledger_root": backup.manifest.ledger_root}
             with self.store.writing() as session:
