@@ -91,14 +91,14 @@ def _made_by_the_demo(out: Path) -> tuple[Path, Path]:
     return home, bundle
 
 
-def section(real: Real, tallies: list[Tally], seconds: float, seed: int) -> str:
+def section(real: Real, tallies: list[Tally], seconds: float, seed: int, edits: int) -> str:
     """The page's section, which stands by itself."""
     made, found, right = (sum(getattr(tally, key) for tally in tallies) for key in ("made", "found", "right"))
     entries = len(real.entries)
     lines = [
         SECTION,
         "",
-        f"`python bench/tamper.py`, seed {seed}: random edits of a real bundle from the demo ({len(real.files)} files, "
+        f"`python bench/tamper.py --edits {edits}`, seed {seed}: random edits of a real bundle from the demo ({len(real.files)} files, "
         f"{len(real.data):,} bytes, {entries} entries of a ledger of {real.statement['predicate']['ledger']['size']}). "
         f"**{found} of {made} were found, {right} of them by the check that is there for it**; "
         f"{1000 * seconds / made:.1f} ms each, making included.",
@@ -153,7 +153,7 @@ def main() -> None:
             print(f"{tally.kind.hands:<9} {tally.kind.name:<62} {tally.right:>4} {tally.found:>4} of {tally.made}")
         seconds = time.monotonic() - started
     if given.page:
-        write(given.page, section(real, tallies, seconds, given.seed))
+        write(given.page, section(real, tallies, seconds, given.seed, given.edits))
     whole = all(tally.right == tally.found == tally.made for tally in tallies)
     print("all found, by the right check" if whole else "NOT all found by the right check")
     raise SystemExit(0 if whole else 1)
