@@ -23,7 +23,7 @@ import numpy as np
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from unlearn.corpus.parts import LEAST_CHARACTERS, Texts, texts_of
+from unlearn.corpus.parts import LEAST_CHARACTERS, texts_of
 from unlearn.corpus.records import Record
 from unlearn.corpus.spelling import spelled
 
@@ -37,17 +37,26 @@ WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What is kept of one text.
+class Sketched:
+    """What one text is compared by.
 
     Attributes:
         exact: 64 hex digits.
         sketch: PERMUTATIONS values of 4 bytes, little-endian.
-        bands: keys of the sketch's bands, signed and of 8 bytes, as databases store them.
     """
 
     exact: str
     sketch: bytes
+
+
+@dataclass(frozen=True)
+class Fingerprint(Sketched):
+    """What is kept of one text, and looked for: as much work again as the sketch.
+
+    Attributes:
+        bands: keys of the sketch's bands, signed and of 8 bytes, as databases store them.
+    """
+
     bands: tuple[int, ...]
 
 
@@ -62,12 +71,16 @@ class Fingerprinter:
     def __init__(self, key: bytes, scope: str) -> None:
         self._now, self._before = (_Maker(key, version, scope) for version in ("v2", "v1"))
 
-    def kept(self, records: Sequence[Record]) -> list[tuple[Fingerprint, ...]]:
-        """What is kept of each record of a corpus when it is erased: of the whole, and of its parts (`texts_of`).
+    def kept(self, erased: Sequence[Record], stay: Sequence[Record] = ()) -> list[tuple[Fingerprint, ...]]:
+        """What is kept of each record that is erased: of the whole, and of its parts (`texts_of`).
 
         A short whole without its frame is looked for alone: kept, it would be like those of others.
+
+        Args:
+            erased: records of a corpus.
+            stay: its others, which say what is a frame.
         """
-        texts = ((wholes[0], [*wholes[1:], *parts]) for wholes, parts in texts_of(records))
+        texts = ((wholes[0], [*wholes[1:], *parts]) for wholes, parts in texts_of([*erased, *stay])[: len(erased)])
         return _grouped(
             self._now, [(whole, *(text for text in more if len(text) >= LEAST_CHARACTERS)) for whole, more in texts]
         )
@@ -82,19 +95,18 @@ class Fingerprinter:
         for record, (wholes, _) in zip(records, texts, strict=True):
             own = normalised(record.content)
             before.append((own, *(whole for whole in wholes if whole != " ".join(WORD.findall(own)))))
-        found = zip(self._sought(texts), _grouped(self._before, before), strict=True)
+        sought = _grouped(self._now, [wholes + parts for wholes, parts in texts])
+        found = zip(sought, _grouped(self._before, before), strict=True)
         return [now + then for now, then in found]
 
-    def of_those_who_stay(self, erased: Sequence[Record], stay: Sequence[Record]) -> list[Fingerprint]:
-        """By which fingerprints those who stay would be known, were their records brought again by themselves.
+    def of_those_who_stay(self, erased: Sequence[Record], stay: Sequence[Record]) -> list[Sketched]:
+        """By what those who stay would be known, were their records brought again by themselves.
 
         What frames their texts is counted with and without the erased: no text that is looked for may be unknown here.
         """
         beside = texts_of([*erased, *stay])[len(erased) :]
-        return list(dict.fromkeys(chain(*self._sought(texts_of(stay)), *self._sought(beside))))
-
-    def _sought(self, texts: Sequence[Texts]) -> list[tuple[Fingerprint, ...]]:
-        return _grouped(self._now, [wholes + parts for wholes, parts in texts])
+        texts = dict.fromkeys(chain(*(wholes + parts for wholes, parts in [*texts_of(stay), *beside])))
+        return self._now.sketched(list(texts))
 
     def __call__(self, texts: Iterable[str]) -> list[Fingerprint]:
         """The fingerprint of each text as a whole, in order."""
@@ -124,18 +136,22 @@ class _Maker:
         self._hashed = hashed
 
     def __call__(self, plain: Sequence[str]) -> list[Fingerprint]:
+        return [self.again(one.exact, one.sketch) for one in self.sketched(plain)]
+
+    def sketched(self, plain: Sequence[str]) -> list[Sketched]:
+        """What each text is compared by."""
         from datasketch import MinHash  # with SciPy, which the API does not need before it looks at a corpus
 
         sketches = MinHash.bulk(
             [shingles(text) for text in plain], num_perm=PERMUTATIONS, hashfunc=self._hashed, scheme="affine32"
         )
         return [
-            self._fingerprint(text, sketch.hashvalues.astype("<u4"))
+            Sketched(
+                hmac.new(self._exact, text.encode(), hashlib.sha256).hexdigest(),
+                sketch.hashvalues.astype("<u4").tobytes(),
+            )
             for text, sketch in zip(plain, sketches, strict=True)
         ]
-
-    def _fingerprint(self, text: str, values: np.ndarray) -> Fingerprint:
-        return self.again(hmac.new(self._exact, text.encode(), hashlib.sha256).hexdigest(), values.tobytes())
 
     def again(self, exact: str, sketch: bytes) -> Fingerprint:
         """The fingerprint of which these two were kept."""
@@ -183,7 +199,7 @@ def _alike(one: np.ndarray, many: np.ndarray) -> np.ndarray:
     return np.asarray((many == one).mean(axis=1))
 
 
-def floors(erased: Sequence[Fingerprint], stay: Sequence[Fingerprint]) -> list[float | None]:
+def floors(erased: Sequence[Sketched], stay: Sequence[Sketched]) -> list[float | None]:
     """How like a text must be to each erased one to count as its near duplicate.
 
     At least THRESHOLD, and more than any text that stays: where all are written after one pattern, the people who stay
@@ -192,7 +208,7 @@ def floors(erased: Sequence[Fingerprint], stay: Sequence[Fingerprint]) -> list[f
     known, sketches = {one.exact for one in stay}, _sketches([one.sketch for one in stay])
     just_above = 0.5 / PERMUTATIONS
 
-    def floor(one: Fingerprint) -> float | None:
+    def floor(one: Sketched) -> float | None:
         if one.exact in known:
             return None
         return max(THRESHOLD, float(_alike(np.frombuffer(one.sketch, "<u4"), sketches).max(initial=0.0)) + just_above)

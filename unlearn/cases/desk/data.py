@@ -91,7 +91,7 @@ class Data(Core):
         rewritten = corpora.rewrite(key, self.vault, (adapter.id, number, edition), contents, is_gone)
         erased = [record for taken in rewritten.erased.values() for record in taken]
         make = self._fingerprinter(controller)
-        gone_prints = list(chain(*make.kept([*erased, *rewritten.stay])[: len(erased)]))
+        gone_prints = list(chain(*make.kept(erased, rewritten.stay)))
         told = zip(gone_prints, floors(gone_prints, make.of_those_who_stay(erased, rewritten.stay)), strict=True)
         return Renewal(number, gone, rewritten, [(one, floor) for one, floor in told if floor is not None])
 
