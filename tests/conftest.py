@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from company import Company, company_at, found_company
+from unlearn.cases.store.engine import Store
 from unlearn.cli.app import main
 from unlearn.lm.base import Base, load_base
 from unlearn.locks import hold
@@ -26,6 +30,32 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
         return company_at(place) if place.exists() else found_company(place)
     finally:
         os.close(held)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new SQLite database in this process is a copy of the first one, which all migrations made: they take half a
+    second, and a thousand tests need one. What happens between revisions `test_migrations` looks at.
+    """
+    first, migrate = tmp_path_factory.mktemp("tables") / "unlearn.db", Store.migrate
+
+    def copied(store: Store, revision: str = "head") -> None:
+        url = store.engine.url
+        if url.get_backend_name() == "sqlite" and url.database and revision == "head":
+            if not first.exists():
+                made = Store(f"sqlite:///{first}")
+                migrate(made)
+                made.close()
+            if not Path(url.database).exists():
+                shutil.copyfile(first, draft := f"{url.database}.{secrets.token_hex(4)}")
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, url.database)
+                os.unlink(draft)
+        migrate(store, revision)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "migrate", copied)
+        yield
 
 
 @pytest.fixture
