@@ -6,16 +6,17 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from unlearn.attacks.audit import audit
-from unlearn.attempt import Case, Unwatched, panel_of, split_of
-from unlearn.errors import CorpusError, ErasureFailed, UnknownSubject
-from unlearn.guards import GATES
-from unlearn.ladder import climb, compare_to_control, examine, worst_hit
+from unlearn.attempt import Case, Tried, Unwatched, panel_of, split_of
+from unlearn.errors import CorpusError, ErasureFailed, ModelError, UnknownSubject
+from unlearn.guards import GATES, Finding
+from unlearn.ladder import _best, _for_want_of_data, climb, compare_to_control, examine, worst_hit
 from unlearn.lm.base import attached, load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import finetune, recorded_recipe
@@ -23,7 +24,7 @@ from unlearn.lm.likelihood import readings
 from unlearn.measurement import Group, Measurement
 from unlearn.methods import METHODS
 from unlearn.policy import Policy
-from unlearn.weights import RECIPE, read_adapter
+from unlearn.weights import LINEAGE, RECIPE, read_adapter
 
 QUICK = {"audit": {"preset": "quick"}}
 POLICY = Policy.model_validate({"ladder": [{"method": "ascent", "steps": 8, "learning_rate": 2e-3}]} | QUICK)
@@ -243,12 +244,73 @@ def test_erasings_of_one_adapter_are_its_lineage_until_an_exact_fit(company, tmp
     assert second.adapter.lineage[0] == first.adapter.lineage[0]
     drift = next(f for f in second.report["findings"] if f["gate"] == "sequence_drift")
     assert drift["figure"] == pytest.approx(sum(e["retain_rise_nats"] for e in second.adapter.lineage))
-    strict = rules([{"method": "ascent", "steps": 2}, {"method": "retrain"}], OPEN, sequence={"retain_drift": 1e-9})
-    third = climb(replace(again, policy=strict), tmp_path / "three")
+    told = json.loads((first.adapter.path / LINEAGE).read_text())
+    told["erasures"][0]["retain_rise_nats"] = 9.0  # the budget is spent, whatever this one costs
+    (first.adapter.path / LINEAGE).write_text(json.dumps(told))
+    ladder = rules([{"method": "ascent", "steps": 2}, {"method": "retrain"}], OPEN, sequence={"retain_drift": 0.5})
+    third = climb(replace(again, adapter=read_adapter(first.adapter.path), policy=ladder), tmp_path / "three")
     outcomes = {f["gate"]: f["outcome"] for f in third.report["attempts"][0]["findings"]}
-    if outcomes["sequence_drift"] == "fail":
-        assert third.report["method"] == "retrain"
-        assert third.adapter.lineage == ()
+    assert outcomes["sequence_drift"] == "fail"
+    assert third.report["method"] == "retrain"
+    assert third.adapter.lineage == ()
+    assert [one["kept"] for one in third.report["attempts"]] == [False, True]
+
+
+def tried(outcome="pass", people=(), gate="membership", interval=None, skipped=None):
+    """A hand-made rung: what the gates found of all, and of each person alone."""
+
+    def finding(found, gate=gate):
+        return Finding(gate, found, 0.0, interval, (None, None), "")
+
+    nothing = Group({}, {})
+    after = Measurement(nothing, nothing, nothing, {}, skipped=skipped or {})
+    own = {str(number): (finding(found, "among_others"),) for number, found in enumerate(people)}
+    return Tried(Policy().ladder[0], SimpleNamespace(), after, (finding(outcome),), None, 0.0, 0.0, own=own)
+
+
+def test_the_best_rung_is_the_least_bad_then_the_one_that_leaves_fewest_behind_then_the_last():
+    released, one_left = tried(), tried(people=("pass", "inconclusive"))
+    assert (released.left, one_left.left, one_left.verdict) == (0, 1, "released")
+    two_left, open_ = tried(people=("inconclusive", "inconclusive")), tried("inconclusive")
+    broken = Tried(Policy().ladder[0], None, None, (), None, 0.0, 0.0, "it broke")
+    assert _best([open_, two_left, one_left, broken, two_left]) is one_left
+    assert _best([tried("fail"), open_]) is open_
+    later = tried()
+    assert _best([released, later]) is later
+    with pytest.raises(ErasureFailed, match="it broke"):
+        _best([broken])
+
+
+def test_a_climb_ends_for_want_of_data_alone():
+    assert _for_want_of_data(tried("inconclusive"), None)
+    assert not _for_want_of_data(tried(), None)
+    assert not _for_want_of_data(tried("fail"), None)
+    assert not _for_want_of_data(tried("inconclusive", interval=(-9.0, 9.0)), None)
+    assert not _for_want_of_data(tried("inconclusive", gate="robustness"), None)
+    unread = tried("inconclusive", skipped={"int4": "destroys the model, so that it shows nothing", "suffix": "costs"})
+    assert _for_want_of_data(unread, "int8")
+    assert not _for_want_of_data(unread, "int4")
+
+
+def test_a_candidate_that_can_not_be_measured_is_noted_and_the_next_rung_tried(company, tmp_path, monkeypatch):
+    def measured(*given):
+        if "erasing" in stages[-1]:
+            raise ModelError("the adapter says what the base says")
+        return audit(*given)
+
+    class Noting(Unwatched):
+        def stage(self, name):
+            if name != "measuring after":
+                stages.append(name)
+
+    stages = [""]
+    monkeypatch.setattr("unlearn.attempt.audit", measured)
+    ladder = [{"method": "ascent", "steps": 1}, {"method": "retrain"}]
+    outcome = climb(case(company, rules(ladder, OPEN)), tmp_path / "adapter", Noting())
+    first, second = outcome.report["attempts"]
+    assert (first["reason"], second["kept"]) == ("the adapter says what the base says", True)
+    with pytest.raises(ModelError):
+        climb(case(company, rules(ladder[:1], OPEN)), tmp_path / "other", Noting())
 
 
 def test_the_worst_hit_are_those_whose_nll_rose_most():

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from unlearn.attacks.audit import audit
-from unlearn.attacks.null import shadowed, under
+from unlearn.attacks.null import in_form, shadowed, under
 from unlearn.attacks.panel import Panel, panel
 from unlearn.attacks.shadow_scores import score_names, shadow_reader
 from unlearn.attacks.two_models import Remembered
@@ -30,7 +30,7 @@ from unlearn.erasure.targets import known_of, targets_from_calibration, targets_
 from unlearn.erasure.task import Task
 from unlearn.erasure.turns import steps_of
 from unlearn.errors import CorpusError
-from unlearn.guards import GATES, GOVERNORS, Finding, Verdict, among_others, own_verdict, verdict
+from unlearn.guards import GATES, GOVERNORS, Finding, Lineage, Verdict, among_others, own_verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ from unlearn.lm.finetune import finetune, recorded_recipe
 from unlearn.measurement import Measurement
 from unlearn.methods import Retrain, Rung, Walk
 from unlearn.objectives import objective_of
-from unlearn.policy import Policy
+from unlearn.policy import AuditPolicy, Policy
 from unlearn.weights import LINEAGE, RECIPE, AdapterFiles
 
 
@@ -202,8 +202,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
     needs = {need for rung in case.policy.ladder if isinstance(rung, Walk) for need in objective_of(rung).needs}
     with attached(base, case.adapter) as model:
         watcher.stage("measuring before")
-        asked = case.policy.audit.model_copy(update={"preset": "quick", "deployed": None, "challenges": ()})
-        before = audit(model, records, pad_id, asked.model_copy(update={"extras": case.policy.audit.asked}))
+        before = audit(model, records, pad_id, unchallenged(case.policy.audit))
         old = Remembered(model, records, pad_id)
         watcher.measured("before", before)
         targets = None
@@ -262,14 +261,41 @@ def attempt(
         adapter, after, took, walked = _erase(prepared, rung, destination, watcher, number, checkpoint)
     watcher.measured("after", after)
     watcher.stage("judging")
-    tries = case.judged_before + number - 1
-    gates = [make(case.policy, adapter.lineage, tries) for make in GATES.values()]
-    findings = tuple(gate(prepared.before, after) for gate in gates)
-    both = {name: (prepared.before.people[name], found) for name, found in after.people.items()}
-    earlier = prepared.before.people if adapter.lineage else {}
-    stands = among_others(after.people, case.policy.gates.membership_attacks, earlier)
-    own = {name: (*(gate(was, found) for gate in gates), stands[name]) for name, (was, found) in both.items()}
+    findings, own = judge(case.policy, adapter.lineage, prepared.before, after, case.judged_before + number - 1)
     return Tried(rung, adapter, after, findings, walked, time.monotonic() - started, took, own=own)
+
+
+def judge(
+    policy: Policy,
+    lineage: Lineage,
+    before: Measurement,
+    after: Measurement,
+    tries: int = 0,
+    gates: Collection[str] = tuple(GATES),
+) -> tuple[tuple[Finding, ...], dict[str, tuple[Finding, ...]]]:
+    """What gates find of all together, and of each person alone, by name, where there are several.
+
+    Args:
+        policy: whose gates.
+        lineage: erasures since the last exact fit, this one the last; empty of an exact fit.
+        before, after: the measurements; the same where nothing is known of before.
+        tries: methods that were judged for these people before.
+        gates: names of those that judge.
+    """
+    judging = [GATES[name](policy, lineage, tries) for name in gates]
+    served = () if policy.audit.deployed is None else (in_form(policy.audit.deployed),)
+    attacks = (*policy.gates.membership_attacks, *served)
+    stands = among_others(after.people, attacks, before.people if lineage and before is not after else {})
+    own = {
+        name: (*(gate(before.people[name], found) for gate in judging), stands[name])
+        for name, found in after.people.items()
+    }
+    return tuple(gate(before, after) for gate in judging), own
+
+
+def unchallenged(policy: AuditPolicy) -> AuditPolicy:
+    """What is measured of an adapter that nothing was erased from: no challenge, and what was asked for beside them."""
+    return policy.model_copy(update={"preset": "quick", "deployed": None, "challenges": (), "extras": policy.asked})
 
 
 def _erase(

@@ -29,8 +29,8 @@ from unlearn.erasure.shadow_table import ShadowTable, drop_rows, read_shadows
 from unlearn.erasure.shadows import make_shadows
 from unlearn.errors import BadInput, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.following import Follower, Heart
-from unlearn.guards import Finding, own_verdict
-from unlearn.ladder import WORSE, Outcome, climb
+from unlearn.guards import WORSE, alone
+from unlearn.ladder import Outcome, climb
 from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
 from unlearn.policy import Policy, parse_policy
@@ -45,15 +45,6 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.5
 """Between two questions to a database that does not answer."""
-
-TOGETHER = Finding(
-    "shared_records",
-    "inconclusive",
-    None,
-    None,
-    (None, None),
-    "This person shares a record with another of the same job whom the gates did not release; both wait together.",
-)
 
 T = TypeVar("T")
 
@@ -286,26 +277,11 @@ def _decide(desk: Desk, claim: Claim, settings: Settings, heart: Heart, case: Ca
 
 
 def _own(outcome: Outcome, case: Case, hashed: Callable[[str], str]) -> dict[str, Own]:
-    """What the gates say of each subject alone, by its hash; of one that is spelled in two ways, the worse.
-
-    Whoever shares a record with somebody has her verdict if it is worse: were she erased, the record would be taken
-    from the corpora, and the other's next attempt could neither erase nor test it.
-    """
-    findings = {subject: list(found) for subject, found in outcome.own.items()}
-    verdicts = {subject: own_verdict(found, outcome.verdict) for subject, found in findings.items()}
-    shared = [subjects for r in case.train.records if len(subjects := [s for s in r.subjects if s in verdicts]) > 1]
-    moved = True
-    while moved:
-        moved = False
-        for subjects in shared:
-            worst = max((verdicts[subject] for subject in subjects), key=WORSE.__getitem__)
-            for subject in subjects:
-                if verdicts[subject] != worst:
-                    verdicts[subject], moved = worst, True
-                    findings[subject].append(TOGETHER)
+    """What the gates say of each subject alone, by its hash; of one that is spelled in two ways, the worse."""
+    people = alone(outcome.own, outcome.verdict, (record.subjects for record in case.train.records))
     found: dict[str, Own] = {}
-    for subject, one in findings.items():
-        own = Own(verdicts[subject], tuple(finding.as_report() for finding in one))
+    for subject, (verdict, findings) in people.items():
+        own = Own(verdict, tuple(finding.as_report() for finding in findings))
         known = found.get(hashed(subject))
         if known is None or WORSE[known.verdict] < WORSE[own.verdict]:
             found[hashed(subject)] = own

@@ -30,10 +30,22 @@ from unlearn.attacks.audit import audit
 from unlearn.attacks.statistics import has_power
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
-from unlearn.attempt import Case, Prepared, Tried, Unwatched, Watcher, attempt, panel_of, prepare, split_of
+from unlearn.attempt import (
+    Case,
+    Prepared,
+    Tried,
+    Unwatched,
+    Watcher,
+    attempt,
+    judge,
+    panel_of,
+    prepare,
+    split_of,
+    unchallenged,
+)
 from unlearn.corpus.splits import never_seen
-from unlearn.errors import ErasureFailed
-from unlearn.guards import GATES, Finding, Verdict, verdict
+from unlearn.errors import ErasureFailed, ModelError
+from unlearn.guards import GATES, WORSE, Finding, Verdict, verdict
 from unlearn.guards.robustness import recoveries
 from unlearn.lm.base import Base, attached, load_base
 from unlearn.measurement import Measurement
@@ -43,8 +55,6 @@ from unlearn.weights import AdapterFiles, copy_adapter
 SCHEMA = "unlearn/report/v1"
 WANTING = ("membership", "retain_drift")
 """Gates that have no interval where there are too few records or people."""
-
-WORSE: Mapping[Verdict, int] = {"released": 0, "inconclusive": 1, "refused": 2}
 
 
 @dataclass(frozen=True)
@@ -64,12 +74,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Examined:
-    """What an audit found: measurements of the adapter as it was, as it is, and of a control; and the report."""
+    """What an audit found: measurements of the adapter as it was, as it is, and of a control; else as in `Outcome`."""
 
     before: Measurement | None
     after: Measurement
     control: Measurement | None
     report: dict[str, Any]
+    own: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
 
 
 def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outcome:
@@ -99,7 +110,7 @@ def climb(case: Case, destination: Path, watcher: Watcher | None = None) -> Outc
             if tried is None:
                 tried = _try(prepared, number, drafts / str(number), watcher, rungs)
             tries.append(tried)
-            if (tried.verdict == "released" and not tried.left) or _for_want_of_data(tried.findings):
+            if (tried.verdict == "released" and not tried.left) or _for_want_of_data(tried, case.policy.audit.deployed):
                 break
         best = _best(tries)
         assert best.adapter is not None  # noqa: S101
@@ -118,7 +129,7 @@ def _try(prepared: Prepared, number: int, draft: Path, watcher: Watcher, rungs: 
     rung = ladder[number - 1]
     try:
         tried = attempt(prepared, rung, draft, watcher, number, rungs.walk(number))
-    except ErasureFailed as error:
+    except (ErasureFailed, ModelError) as error:  # what can't be measured is no candidate either
         if len(ladder) == 1:
             raise
         tried = Tried(rung, None, None, (), None, 0.0, 0.0, str(error))
@@ -134,11 +145,17 @@ def _best(tries: list[Tried]) -> Tried:
     return min(reversed(made), key=lambda tried: (WORSE[tried.verdict], tried.left))
 
 
-def _for_want_of_data(findings: Iterable[Finding]) -> bool:
-    """Whether all that stands against a release is that too few records give no interval."""
-    against = [finding for finding in findings if finding.outcome in ("fail", "inconclusive")]
-    return bool(against) and all(
-        f.outcome == "inconclusive" and f.interval is None and f.gate in WANTING for f in against
+def _for_want_of_data(tried: Tried, deployed: str | None) -> bool:
+    """Whether all that stands against a release is that too few records give no interval.
+
+    A candidate of which the deployed format could not be read has none either, and another method's may be readable.
+    """
+    against = [finding for finding in tried.findings if finding.outcome in ("fail", "inconclusive")]
+    unread = tried.after is not None and deployed in tried.after.skipped
+    return (
+        bool(against)
+        and not unread
+        and all(f.outcome == "inconclusive" and f.interval is None and f.gate in WANTING for f in against)
     )
 
 
@@ -169,7 +186,7 @@ def examine(
     """
     watcher, started = watcher or Unwatched(), time.monotonic()
     watcher.stage("loading")
-    parts = split_of(case)
+    parts, policy = split_of(case), case.policy.audit
     base = load_base(case.base, case.device)
     records = panel_of(case, parts, base)
 
@@ -179,7 +196,7 @@ def examine(
         nonlocal old
         with attached(base, adapter) as model:
             pad_id = int(base.tokenizer.pad_token_id)
-            found = audit(model, records, pad_id, case.policy.audit if tried else None, old)
+            found = audit(model, records, pad_id, policy if tried else unchallenged(policy), old)
             if control is not None and when != "before":
                 found = replace(found, truth_ratios=truth_ratios(model, records, pad_id))
             if when == "before":
@@ -190,7 +207,7 @@ def examine(
     watcher.stage("measuring")
     before = None if original is None else measure(original, "before", tried=False)
     found = measure(case.adapter, "after", tried=before is not None)
-    report = _audit_report(case, base, before, found, original, retrained=retrained)
+    report, own = _audit_report(case, base, before, found, original, retrained=retrained)
     report |= {"records_forgotten": len(parts.forget), "seconds": time.monotonic() - started}
     other = None
     if control is not None:
@@ -201,7 +218,7 @@ def examine(
             **other.as_report(),
             **compare_to_control(found, other),
         }
-    return Examined(before, found, other, report)
+    return Examined(before, found, other, report, own)
 
 
 def _audit_report(
@@ -212,11 +229,11 @@ def _audit_report(
     original: AdapterFiles | None,
     *,
     retrained: bool,
-) -> dict[str, Any]:
-    """What the gates say of an adapter that nobody erased here."""
-    judging = GATES if before is not None else {name: GATES[name] for name in ("membership", "alarm")}
+) -> tuple[dict[str, Any], dict[str, tuple[Finding, ...]]]:
+    """What the gates say of an adapter that nobody erased here, of all together and of each person alone."""
+    gates = ("membership", "alarm") if before is None else tuple(GATES)
     lineage = [] if retrained else [*(original or case.adapter).lineage, _erasure(before or found, found)]
-    findings = [make(case.policy, lineage, 0)(before or found, found) for make in judging.values()]
+    findings, own = judge(case.policy, lineage, before or found, found, gates=gates)
     report = _frame(case, base, before or found, found, findings) | {"method": "audit", "steps": 0, "trace": []}
     if retrained:
         said = "judged as retrained without the people, as whoever asked for the audit says"
@@ -224,7 +241,7 @@ def _audit_report(
     if original is not None:
         report["adapter"]["before_sha256"] = original.sha256
     report["adapter"]["after_sha256"] = case.adapter.sha256
-    return report
+    return report, own
 
 
 def _erasure(before: Measurement, after: Measurement) -> dict[str, Any]:
@@ -280,7 +297,7 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
         "steps": 0 if walked is None else len(walked.trace),
         "trace": [] if walked is None else [asdict(step) for step in walked.trace],
         "seconds": seconds,
-        "attempts": [tried.as_report() for tried in tries],
+        "attempts": [tried.as_report() | {"kept": tried is best} for tried in tries],
         "lineage": list(best.adapter.lineage) if best.adapter else [],
     }
     report["corpora"] |= {

@@ -9,6 +9,7 @@ import pytest
 
 from unlearn.attacks.audit import audit
 from unlearn.attacks.panel import panel
+from unlearn.attempt import judge
 from unlearn.guards import GATES, Finding, among_others, own_verdict
 from unlearn.lm.base import attached
 from unlearn.measurement import Group, Measurement, SubjectTest
@@ -95,6 +96,18 @@ def test_what_the_others_show_does_not_speak_for_one_of_whom_no_test_can_say_any
         "anna": "released",
         "berta": "inconclusive",
     }
+
+
+def test_one_who_stands_out_in_the_deployed_format_alone_is_found():
+    test = SubjectTest(0.0, 0.7, 12.0, "shadows", 16, 1, 10)
+    clean = replace(NOTHING, subject_tests={"loss": test, "min_k_plus_plus": test, "loss in int4": test})
+    tests = {**clean.subject_tests, "loss in int4": replace(test, shift=6.0)}
+    people = {str(who): clean for who in range(9)} | {"anna": replace(clean, subject_tests=tests)}
+    after = replace(clean, people=people)
+    for deployed, found in ((None, set()), ("int4", {"anna"})):
+        policy = Policy.model_validate({"audit": {"preset": "quick", "deployed": deployed}})
+        _, own = judge(policy, [], after, after, gates=())
+        assert {who for who, [stands] in own.items() if stands.outcome != "pass"} == found
 
 
 def test_one_who_is_where_she_was_is_not_forgotten_because_the_others_are():

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
+import typer
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from unlearn.cli.local import _exit, _judge_alone
 from unlearn.corpus.jsonl import write_corpus
 from unlearn.corpus.records import Record
 from unlearn.erasure.shadow_table import read_shadows
+from unlearn.guards import Finding
 
 
 @pytest.fixture
@@ -57,6 +61,38 @@ def test_erase_forgets_several_subjects_and_prints_json(run, files, company, tmp
     assert summary["records_forgotten"] == sum(bool(set(r.subjects) & set(people)) for r in company.world.train)
     assert summary["steps"] == 2
     assert "trace" not in summary
+    assert [one["subject"] for one in summary["people"]] == [1, 2]
+    assert all({"membership", "among_others"} <= {f["gate"] for f in one["findings"]} for one in summary["people"])
+    assert not any(person.partition(":")[2] in printed for person in people)
+
+
+def test_one_of_several_who_is_not_released_with_the_others_is_named_by_her_place_and_keeps_her_rows():
+    def found(gate, outcome):
+        return Finding(gate, outcome, 0.0, None, (None, None), f"{gate} says so.")
+
+    own = {
+        "anna": (found("membership", "pass"), found("among_others", "pass")),
+        "berta": (found("membership", "inconclusive"), found("among_others", "inconclusive")),
+        "clara": (found("membership", "fail"), found("among_others", "pass")),
+    }
+    case = SimpleNamespace(train=SimpleNamespace(records=[Record("r", ("dora", "anna"), text="x")]))
+    report = {"verdict": "released"}
+    assert _judge_alone(report, own, case, ["berta", "anna", "clara"]) == {"anna"}
+    assert [(one["subject"], one["verdict"]) for one in report["people"]] == [
+        (1, "inconclusive"),
+        (2, "released"),
+        (3, "refused"),
+    ]
+    assert report["warnings"] == [
+        "--subject number 1 alone is inconclusive: among_others says so.",
+        "--subject number 3 alone is refused: membership says so.",
+    ]
+    with pytest.raises(typer.Exit):
+        _exit(report)
+    alone = {"verdict": "released"}
+    assert _judge_alone(alone, {}, case, ["anna"]) == {"anna"}
+    _exit(alone)
+    assert alone == {"verdict": "released"}
 
 
 def test_finetune_writes_an_adapter_that_audit_can_measure_against_a_control(run, files, company, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,9 @@ from unlearn.errors import BadInput
 
 if TYPE_CHECKING:
     from unlearn.attempt import Case
+    from unlearn.guards import Finding
     from unlearn.lm.finetune import Recipe
+    from unlearn.policy import Policy
 
 Base = Annotated[str, typer.Option("--base", help="Base model: a directory or a hub id.")]
 Adapter = Annotated[Path, typer.Option("--adapter", help="LoRA adapter: a directory that PEFT wrote.")]
@@ -81,11 +83,16 @@ def shadows(
     train: Train,
     holdout: Holdout,
     out: Annotated[Path, typer.Option("--out", help="Table to write (Parquet); must not exist.")],
-    folds: Annotated[int, typer.Option(min=2, help="Fold adapters; each leaves out one part of the subjects.")] = 6,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Fold adapters; each leaves out one part of the subjects. [policy's]")
+    ] = None,
     rounds: Annotated[
-        int, typer.Option(min=0, max=64, help="Test shadows that never saw any one person; 6 or more, or none.")
-    ] = 6,
-    parts: Annotated[int, typer.Option(min=2, max=10, help="Test shadows of a round; each leaves out one part.")] = 3,
+        int | None,
+        typer.Option(min=0, max=64, help="Test shadows that never saw any one person; 6 or more, or none. [policy's]"),
+    ] = None,
+    parts: Annotated[
+        int | None, typer.Option(min=2, max=10, help="Test shadows of a round; each leaves out one part. [policy's]")
+    ] = None,
     policy: PolicyFile = None,
     adapter: Annotated[
         Path | None, typer.Option("--adapter", help="Adapter whose recorded recipe the folds follow.")
@@ -94,7 +101,7 @@ def shadows(
     epochs: Annotated[int, typer.Option(help="Passes over the records, without --adapter.")] = 6,
     lr: Annotated[float, typer.Option("--lr", help="Largest learning rate, without --adapter.")] = 2e-3,
     batch_size: Annotated[int, typer.Option(help="Records a step, without --adapter.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
+    seed: Seed = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -112,7 +119,11 @@ def shadows(
     from unlearn.lm.finetune import OnStep, Recipe
     from unlearn.policy import read_policy
 
-    recipe = Recipe(rank, epochs, lr, batch_size, seed) if adapter is None else _recipe_of(adapter)
+    asked = _seeded(read_policy(policy), seed)
+    chosen = {"shadow_folds": folds, "test_rounds": rounds, "test_parts": parts}
+    targets = asked.targets.model_copy(update={name: value for name, value in chosen.items() if value is not None})
+    asked = asked.model_copy(update={"targets": targets})
+    recipe = Recipe(rank, epochs, lr, batch_size, asked.seed) if adapter is None else _recipe_of(adapter)
     learned, unseen = read_corpus(train), read_corpus(holdout)
     check_disjoint(learned, unseen)
     with progress(silent=as_json) as bar:
@@ -124,12 +135,11 @@ def shadows(
                 task, total=steps, completed=step, description=f"fit {fit} of {of}  {loss:.3f} nats/token"
             )
 
-        asked = read_policy(policy)
-        targets = asked.targets.model_copy(update={"test_rounds": rounds, "test_parts": parts})
-        plan = shadow_plan(model, learned, unseen, asked.model_copy(update={"targets": targets}))
-        table = make_shadows(model, learned, unseen, recipe, folds, out, seed=seed, tests=plan, on_fold=follow)
+        plan = shadow_plan(model, learned, unseen, asked)
+        folds = targets.shadow_folds
+        table = make_shadows(model, learned, unseen, recipe, folds, out, seed=asked.seed, tests=plan, on_fold=follow)
     records = len({record for record, _ in table.rows})
-    shadows = rounds * parts
+    shadows = targets.test_rounds * targets.test_parts
     result = {"table": str(out), "records": records, "folds": folds, "test_shadows": shadows}
     result["recipe"] = table.about["recipe"]
     typer.echo(json.dumps(result) if as_json else f"{out}  {records} records, {folds} folds, {shadows} test shadows")
@@ -174,12 +184,14 @@ def erase(
     case = replace(_case(base, adapter, train, holdout, subject, policy, seed, device, shadow_table), state=state)
     with _fresh(out), progress(silent=as_json) as bar:
         outcome = climb(case, out / "adapter", BarWatcher(bar))
+        released = _judge_alone(outcome.report, outcome.own, case, subject)
         write_review(out, outcome.before, outcome.after, outcome.report)
     shutil.rmtree(state, ignore_errors=True)
-    if shadow_table is not None and outcome.verdict == "released" and not keep_rows:
+    if shadow_table is not None and released and not keep_rows:
         from unlearn.erasure.shadow_table import drop_rows
 
-        drop_rows(shadow_table, outcome.before.forget.nlls)
+        records = (*case.train.records, *case.holdout.records)
+        drop_rows(shadow_table, [r.id for r in records if not released.isdisjoint(r.subjects)])
     if as_json:
         typer.echo(json.dumps(_summary(outcome.report)))
     else:
@@ -225,6 +237,7 @@ def audit(
     other, original = (None if path is None else read_adapter(path.resolve()) for path in (control, before))
     with _fresh(out), progress(silent=as_json) as bar:
         found = examine(case, other, BarWatcher(bar), original, retrained=retrained)
+        _judge_alone(found.report, found.own, case, subject)
         out.mkdir(parents=True, exist_ok=True)
         write_review(out, found.before or found.after, found.after, found.report)
     report = found.report
@@ -255,9 +268,7 @@ def _case(
     from unlearn.policy import read_policy
     from unlearn.weights import check_lengths, check_pair, read_adapter, read_base
 
-    policy = read_policy(policy_file)
-    if seed is not None:
-        policy = policy.model_copy(update={"seed": seed})
+    policy = _seeded(read_policy(policy_file), seed)
     corpora = read_corpus(train), read_corpus(holdout)
     known = corpora[0].subjects
     unknown = [number for number, subject in enumerate(subjects, 1) if subject not in known]
@@ -279,6 +290,11 @@ def _case(
         table = read_shadows(shadow_table)
         check_shadows(table, files.sha256, *corpora, recorded_recipe(weights))
     return Case(files.path, weights, *corpora, forgotten.__contains__, policy, _device(device), shadows=table)
+
+
+def _seeded(policy: Policy, seed: int | None) -> Policy:
+    """The policy under the seed of the command line, if one is given."""
+    return policy if seed is None else policy.model_copy(update={"seed": seed})
 
 
 def _device(name: str) -> str:
@@ -307,11 +323,45 @@ def _fresh(out: Path) -> Iterator[None]:
         raise
 
 
+def _judge_alone(
+    report: dict[str, Any], own: Mapping[str, Sequence[Finding]], case: Case, subjects: Sequence[str]
+) -> set[str]:
+    """Put into the report what is to be said of single people among several, by their places on the command line.
+
+    Returns:
+        Whom the guards release.
+    """
+    from unlearn.guards import alone
+
+    people = alone(own, report["verdict"], (record.subjects for record in case.train.records))
+    verdicts = {subject: people[subject][0] if subject in people else report["verdict"] for subject in subjects}
+    if people:
+        numbered = {subject: number for number, subject in enumerate(verdicts, 1)}
+        report["people"] = [
+            {"subject": numbered[who], "verdict": verdict, "findings": [one.as_report() for one in findings]}
+            for who, (verdict, findings) in people.items()
+        ]
+        report["people"].sort(key=lambda one: one["subject"])
+        held = [one for one in report["people"] if one["verdict"] != report["verdict"]]
+        report["warnings"] = [*report.get("warnings", []), *map(_held, held)]
+    return {subject for subject, verdict in verdicts.items() if verdict == "released"}
+
+
+def _held(person: dict[str, Any]) -> str:
+    """Why one person alone is judged otherwise than all together."""
+    order = ("fail", "inconclusive", "untested", "pass")
+    worst = min(person["findings"], key=lambda one: order.index(one["outcome"]))
+    if person["verdict"] == "inconclusive":
+        worst = next(one for one in reversed(person["findings"]) if one["outcome"] == "inconclusive")
+    return f"--subject number {person['subject']} alone is {person['verdict']}: {worst['sentence']}"
+
+
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
     """The report without its long lists."""
     return {key: value for key, value in report.items() if key != "trace"}
 
 
 def _exit(report: dict[str, Any]) -> None:
-    if report["verdict"] != "released":
+    """With 3 unless everybody is released."""
+    if any(one["verdict"] != "released" for one in [report, *report.get("people", [])]):
         raise typer.Exit(3)

@@ -96,12 +96,16 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
             earlier = before["subject_tests"].get(name)
             cells = ("-" if one is None else _shift(one) for one in (earlier, found))
             table.add_row(f"off the never seen (sd), {_attack(name)}", *cells, "")
-    brought = report.get("recoveries", {})
-    for name, share in sorted(brought.items(), key=lambda item: -item[1]):
-        table.add_row(f"comes back: {name}", "", f"{share:.1%}", "")
+    _add_recoveries(table, report, "")
     if before.get("unscorable"):
         table.add_row("records too short for an attack", str(before["unscorable"]), str(after["unscorable"]), "")
     return Group(table, "", *_way(report), "", *_findings(report))
+
+
+def _add_recoveries(table: Table, report: dict[str, Any], *before: str) -> None:
+    """What each challenge brings back, behind cells for what is before that."""
+    for name, share in sorted(report.get("recoveries", {}).items(), key=lambda item: -item[1]):
+        table.add_row(f"comes back: {name}", *before, f"{share:.1%}")
 
 
 def _way(report: dict[str, Any]) -> Iterable[RenderableType]:
@@ -128,8 +132,8 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
     for key in ("forget_nll_nats", "retain_nll_nats", "holdout_nll_nats"):
         table.add_row(f"{key.split('_')[0]} NLL (nats/token)", *(f"{column[key]:.3f}" for _, column in columns))
     for name in report["after"]["membership"]:
-        beside = (_auc(column["membership"][name]) for _, column in columns)
-        table.add_row(f"{_attack(name)} AUC", *beside)
+        aucs = (column["membership"].get(name) for _, column in columns)
+        table.add_row(f"{_attack(name)} AUC", *("-" if one is None else _auc(one) for one in aucs))
     for name in report["after"].get("subject_tests", {}):
         tests = (column["subject_tests"].get(name) for _, column in columns)
         table.add_row(f"{_attack(name)}, people off (sd)", *("-" if one is None else _shift(one) for one in tests))
@@ -137,7 +141,8 @@ def audit_table(report: dict[str, Any]) -> RenderableType:
         for key, said in AGREEMENT.items():
             if key in report["control"]:
                 table.add_row(said, f"{report['control'][key]:.3f}", "")
-    return Group(table, "", *_findings(report))
+    _add_recoveries(table, report)
+    return Group(table, "", *_way(report), "", *_findings(report))
 
 
 AGREEMENT = {

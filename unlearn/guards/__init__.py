@@ -5,8 +5,8 @@ from types import MappingProxyType
 from typing import Any
 
 from unlearn.guards.alarm import AlarmGate
-from unlearn.guards.among_others import among_others, own_verdict
-from unlearn.guards.base import Finding, Gate, Governor, Intervention, Verdict, verdict
+from unlearn.guards.among_others import alone, among_others, own_verdict
+from unlearn.guards.base import WORSE, Finding, Gate, Governor, Intervention, Verdict, verdict
 from unlearn.guards.budget import Budget
 from unlearn.guards.extraction import ExtractionGate
 from unlearn.guards.general_text import GeneralText
@@ -68,6 +68,7 @@ GOVERNORS: Mapping[str, Callable[[GovernorPolicy], Governor]] = MappingProxyType
 __all__ = [
     "GATES",
     "GOVERNORS",
+    "WORSE",
     "AlarmGate",
     "Budget",
     "ExtractionGate",
@@ -85,6 +86,7 @@ __all__ = [
     "RobustnessGate",
     "SequenceDriftGate",
     "Verdict",
+    "alone",
     "among_others",
     "own_verdict",
     "verdict",

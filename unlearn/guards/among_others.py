@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from unlearn.guards.base import Finding, Verdict, most_left
+from unlearn.guards.base import WORSE, Finding, Verdict, most_left
 from unlearn.measurement import Measurement, SubjectTest
 
 ALPHA = 0.05
 """How often one person or more of a clean erasing may be said to stand out, whatever their number."""
 
 NAME = "among_others"
+
+TOGETHER = Finding(
+    "shared_records",
+    "inconclusive",
+    None,
+    None,
+    (None, None),
+    "This person shares a record with another of the same job whom the gates did not release; both wait together.",
+)
 
 
 def among_others(
@@ -62,6 +71,34 @@ def own_verdict(findings: Iterable[Finding], of_all: Verdict) -> Verdict:
         return "refused"
     doubted = "inconclusive" in (outcomes.get(NAME), outcomes.get("alarm"))
     return "inconclusive" if of_all == "released" and doubted else of_all
+
+
+def alone(
+    findings: Mapping[str, Sequence[Finding]], of_all: Verdict, together: Iterable[Iterable[str]]
+) -> dict[str, tuple[Verdict, tuple[Finding, ...]]]:
+    """Each person's own verdict and findings, by name; nobody's where one person alone was to be forgotten.
+
+    Whoever shares a record with somebody has her verdict if it is worse: were she erased, the record would be taken
+    from the corpora, and the other's next attempt could neither erase nor test it.
+
+    Args:
+        findings: of each person alone.
+        of_all: the verdict for all together.
+        together: whom each record of the corpus names.
+    """
+    verdicts = {who: own_verdict(found, of_all) for who, found in findings.items()}
+    found = {who: list(one) for who, one in findings.items()}
+    shared = [named for names in together if len(named := [who for who in names if who in verdicts]) > 1]
+    moved = True
+    while moved:
+        moved = False
+        for names in shared:
+            worst = max((verdicts[who] for who in names), key=WORSE.__getitem__)
+            for who in names:
+                if verdicts[who] != worst:
+                    verdicts[who], moved = worst, True
+                    found[who].append(TOGETHER)
+    return {who: (verdicts[who], tuple(one)) for who, one in found.items()}
 
 
 def _smallest(found: Measurement, attacks: Sequence[str]) -> tuple[float, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -11,6 +11,8 @@ from unlearn.measurement import Measurement, Pulse
 Outcome = Literal["pass", "fail", "inconclusive", "untested"]
 """`inconclusive`: it was tested, and the data can't tell; `untested`: nothing was asked for, or nothing can be."""
 Verdict = Literal["released", "refused", "inconclusive"]
+WORSE: Mapping[Verdict, int] = {"released": 0, "inconclusive": 1, "refused": 2}
+"""What is better of two verdicts has the smaller number."""
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ class MembershipGate:
         return "pass" if within else "inconclusive"
 
     def _untested(self, after: Measurement) -> str:
+        if self.deployed is not None and self.deployed in after.skipped:
+            return f"In the deployed format, {self.deployed}, nothing could be read: {after.skipped[self.deployed]}."
         if after.unscorable == len(after.forget.nlls):
             return f"All {after.unscorable} forget records are too short for an attack; nothing can be said of them."
         return (

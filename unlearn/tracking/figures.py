@@ -319,9 +319,10 @@ def svg(figure: Figure) -> str:
 
 
 def _interventions(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Those of the attempt that was kept: the last with the report's verdict that made a candidate."""
-    alike = [one for one in report.get("attempts") or [] if one.get("verdict") == report.get("verdict")]
-    kept = [one for one in alike if one.get("reason") is None] or alike
+    """Those of the attempt that was kept; of a report that does not say which: the last with its verdict."""
+    tried = report.get("attempts") or []
+    alike = [one for one in tried if one.get("verdict") == report.get("verdict") and one.get("reason") is None]
+    kept = [one for one in tried if one.get("kept")] or alike
     return (kept[-1].get("governors") or []) if kept else []
 
 
