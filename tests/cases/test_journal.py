@@ -36,7 +36,7 @@ def test_a_journal_with_a_gap_an_edit_or_another_origin_is_refused(
         with pytest.raises(kind, match=match):
             restore(elsewhere, path, asked, clock())
         assert not (elsewhere.home / "unlearn.db").exists()
-        assert not any(elsewhere.home.glob(".restore-*"))
+        assert not any(elsewhere.home.glob("*.restore-*"))
 
     edited = f"line {size + 1} of the journal .* does not fit its seal"
     refused(BadInput, edited, *lines[:size], *lines[size + 1 :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -256,14 +257,46 @@ def test_the_database_of_then_says_what_happened_and_the_ledger_goes_on(desk, ad
     assert any(aside["adapters"].rglob("adapter_model.safetensors"))
     kept = Desk(settings, clock)
     assert kept.prune_backups(path.parent, 1) == []
+    stamp = found.aside[0].name.rpartition(".replaced-")[2]
+    killed = settings.home / ".adapters.restore-0123456789abcdef"
+    killed.mkdir()
+    os.utime(killed, (0, 0))
+    others = [settings.home / name for name in (f"thesis.replaced-{stamp}", "adapters.replaced-20269999T000000Z")]
+    for other in others:
+        other.write_text("somebody's")
     clock.forward(2 * 86400)
     gone = kept.prune_backups(path.parent, 1)
+    assert [other.read_text() for other in others] == ["somebody's"] * 2
+    assert killed in gone
+    for other in others:
+        other.unlink()
     assert {path, *found.aside} <= {*gone}
     assert not [one for one in settings.home.iterdir() if ".replaced-" in one.name]
     told = [e.facts.get("set_aside") for e in kept.entries(limit=500) if e.action == "backup_disposed"]
     assert {one.name for one in found.aside} <= {*told}
     assert kept.adapter("bot").current is not None
     assert Path(kept.adapter("bot").current.path).is_dir()
+    kept.close()
+
+
+def test_versions_behind_a_link_are_set_aside_themselves(desk, adapter, people, safe, clock, settings, tmp_path):
+    path = desk.backup(safe).path
+    forget(desk, people[0])
+    desk.close()
+    shelf = settings.home / "adapters"
+    shelf.rename(tmp_path / "disk")
+    shelf.symlink_to(tmp_path / "disk")
+    if settings.database_url is not None:
+        return
+    found = restore(settings, path, Asked(), clock(), replace=True)
+    assert shelf.is_symlink()
+    [aside] = [one for one in found.aside if one.name.startswith("disk.replaced-")]
+    weights = next(aside.rglob("adapter_model.safetensors"))
+    kept = Desk(settings, clock)
+    assert Path(kept.adapter("bot").current.path).is_dir()
+    clock.forward(2 * 86400)
+    assert aside in kept.prune_backups(safe, 1)
+    assert not weights.exists()
     kept.close()
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from by_hand import REFUSED, REPORT, actions, names, new_version, release, work
 
+from dossiers import predicate_of
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.store.ledger import entries_about
 from unlearn.cases.tables import Request
@@ -557,8 +558,11 @@ def test_a_decision_is_about_one_request_and_the_others_of_its_job_go_on_waiting
     desk.release_as_it_is(second.id, "his are good enough")
     assert desk.request(second.id).state == "completed"
     assert people[1] not in desk.corpus(desk.adapter("bot"), "train").subjects
-    for request in (first, second):
-        assert "story" in names(desk.export(request.id), desk)
+    for request, reason in ((first, "her figures are good"), (second, "his are good enough")):
+        data = desk.export(request.id)
+        assert "story" in names(data, desk)
+        told = {one["facts"]["request"]: one["reason"] for one in predicate_of(data)["decisions"]}
+        assert told == {first.id: None, second.id: None} | {request.id: reason}
 
 
 def test_who_shares_a_record_waits_with_whom_the_gates_refuse():

@@ -20,8 +20,7 @@ from unlearn.cases.store import adapters, jobs, ledger, requests, salts
 from unlearn.cases.tables import Job, Request
 from unlearn.cases.views import rfc3339
 from unlearn.errors import BadInput, Conflict
-from unlearn.evidence.ledger import Action, reason_digest
-from unlearn.evidence.statement import REASON
+from unlearn.evidence.ledger import REASON, Action, reason_digest
 
 LONGEST_REASON = 2000
 
@@ -69,9 +68,11 @@ def hold(session: Session, request: Request, reason: str, by: Actor, now: dateti
     knows her in quarantine is kept from being purged.
 
     Raises:
-        Conflict: it is held already, or was cancelled or rejected.
+        Conflict: it is held already, was cancelled or rejected, or its subject was shredded.
     """
     _check(request, ("pending", "in_progress", "needs_review", "completed"), "held")
+    if salts.known_pseudonym(session, *_whose(request)) is None:
+        raise Conflict(f"request {request.id} is nobody's any more, so that nothing can be held for its subject")
     if request.held_at is not None:
         raise Conflict(f"request {request.id} is held already; lift the hold first")
     planning.suspend(session, _whose(request), now)

@@ -1,14 +1,21 @@
 """The certificate as a PDF: the first page for people, the annex behind it; the same certificate, the same bytes.
 
 Knows the certificate and how it looks. Letters are those of the fonts that every PDF reader has; what they lack is
-written otherwise.
+written otherwise. The library is set to its own defaults before any part of it is read.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from xml.sax.saxutils import escape
+
+from reportlab import rl_config, rl_settings
+
+for _name in rl_settings.__all__:  # whatever RL_ variables and files would have the library do here
+    if not _name.endswith(("SearchPath", "Glob", "PageSize")):
+        setattr(rl_config, _name, getattr(rl_settings, _name))
 
 from reportlab.lib.colors import HexColor
 from reportlab.lib.enums import TA_RIGHT
@@ -125,7 +132,9 @@ def _grid(rows: Sequence[Sequence[Paragraph]], widths: Sequence[float], head: in
         ("TOPPADDING", (0, 0), (-1, -1), 2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
     ]
-    return Grid(rows, colWidths=[WIDTH * width for width in widths], repeatRows=head, style=style, hAlign="LEFT")
+    return Grid(
+        rows, colWidths=[WIDTH * width for width in widths], repeatRows=head, style=style, hAlign="LEFT", splitInRow=1
+    )
 
 
 def _text(text: str, style: str = "plain") -> Paragraph:

@@ -21,14 +21,13 @@ from unlearn.evidence.layout import (
     REQUEST,
     SEARCHED,
     STATEMENT,
-    drawn_by,
 )
 from unlearn.evidence.ledger import Entry
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified, laid_out
 from unlearn.evidence.rendered import names, rendered
 from unlearn.evidence.signing import PublicKey
-from unlearn.evidence.statement import issue
+from unlearn.evidence.statement import drawn_by, issue
 
 Json = Mapping[str, Any]
 
@@ -38,11 +37,11 @@ OTHERS = re.compile(
 )
 """Files that a bundle may have; what is made from the statement and the reports is listed by `rendered`."""
 
-LIBRARY = re.compile(r"reportlab [0-9]{1,4}(\.[0-9]{1,4}){0,3}")
+LIBRARY = re.compile(r"reportlab [0-9][0-9A-Za-z.+!]{0,30}")
 
 WORD = (
     "by the service's word alone, in no entry: the company's names for itself and for the request, errors in words and "
-    "reasons from before entries had their HMAC, when attempts began and ended, until when versions before the "
+    "reasons of which the entry has no HMAC, when attempts began and ended, until when versions before the "
     "replaced one are kept, MLflow's run and figures, and what the files of request and jobs have beyond the statement"
 )
 
@@ -60,7 +59,8 @@ def check_certificate(
         signers: of the statement.
 
     Returns:
-        What is to be said, and whether the files were compared: of those that an older version made, their names alone.
+        What is to be said, and whether all files were compared: of those that an older version made the names alone,
+        and not a PDF that another library drew.
 
     Raises:
         NotVerified: something is not as its version makes it, or that one is newer than this program's.
@@ -84,7 +84,7 @@ def check_certificate(
             raise _no(f"'{name}' is not what the statement and the reports make: it was changed or replaced")
         by = f"as {predicate['drawn_by']} is said to have drawn it and {drawn_by()} is here"
         left = f"; {PDF}: not compared, {by}; the HTML is"
-    return f"{len(made) - bool(left)} files are what the statement and the reports make{left}", True
+    return f"{len(made) - bool(left)} files are what the statement and the reports make{left}", not left
 
 
 def _drawn_elsewhere(predicate: Json) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import version
 
 from unlearn.evidence.signing import PublicKey
 
@@ -20,11 +19,6 @@ RENDERER = 4
 
 Raise it when one of them changes: verification compares only what its own version made.
 """
-
-
-def drawn_by() -> str:
-    """The library that draws the PDF here, with its version: another may draw the same page in other bytes."""
-    return f"reportlab {version('reportlab')}"
 
 
 def key_files(keys: Iterable[PublicKey]) -> dict[str, bytes]:

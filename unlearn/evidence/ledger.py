@@ -140,6 +140,10 @@ def reason_digest(reason: str, nonce: bytes) -> str:
     return hmac.new(nonce, reason.encode(), hashlib.sha256).hexdigest()
 
 
+REASON = "reason_hmac"
+"""The fact that holds the `reason_digest` of a decision; its nonce is in the request's file."""
+
+
 def entry_leaf(seq: int, at: str, action: str, facts: Mapping[str, Any]) -> bytes:
     """The leaf of an entry: its canonical JSON (RFC 8785)."""
     return rfc8785.dumps({"seq": seq, "at": at, "action": action, "facts": dict(facts)})

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from importlib import metadata
 from typing import Any
 
 from unlearn.evidence.checkpoint import Checkpoint
 from unlearn.evidence.dossier import Dossier, Json, Work
-from unlearn.evidence.layout import MANIFEST, RENDERER, drawn_by
-from unlearn.evidence.ledger import Entry
+from unlearn.evidence.layout import MANIFEST, RENDERER
+from unlearn.evidence.ledger import REASON, Entry
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.signing import PublicKey
 
@@ -39,9 +40,6 @@ PURGED = frozenset({"data_erased", "corpus_purged", "version_purged", "candidate
 CONFIG = "adapter_config.json"
 VERSION = ("number", "sha256", "config_sha256")
 """What is said of a version; versions from before their config's digest was noted have none."""
-
-REASON = "reason_hmac"
-"""The fact that holds the HMAC of a decision's reason; its nonce is in the request's file."""
 
 BY_RECORD = frozenset({"forget_record_nlls_nats", "log10_queries", "verbatim", "alarms"})
 """Figures that name single records: the report has them."""
@@ -103,6 +101,11 @@ def predicate(dossier: Dossier, checkpoint: Checkpoint, signers: Sequence[Public
 def issue(origin: str, at: str | None, signers: Sequence[PublicKey]) -> dict[str, Any]:
     """Who issues a statement and when: the ledger, under the ids of all keys that sign, in their order."""
     return {"by": origin, "at": at, "key": ", ".join(one.key_id.hex() for one in signers)}
+
+
+def drawn_by() -> str:
+    """The library that draws the PDF here, with its version: another may draw the same page in other bytes."""
+    return f"reportlab {metadata.version('reportlab')}"
 
 
 def copied(request: Json, works: Sequence[Work], entries: Sequence[Entry]) -> dict[str, Any]:
@@ -215,14 +218,18 @@ def _decisions(entries: Sequence[Entry], request: Json) -> list[dict[str, Any]]:
 
 
 def reasons(entries: Iterable[Entry], request: Json) -> dict[int, str]:
-    """The reasons in words by their entries' numbers; kept beside the ledger are those of the last of each kind."""
+    """The reasons in words by their entries' numbers; kept beside the ledger are those of the last of each kind.
+
+    An entry about several requests that share a job is one of a decision on one of them.
+    """
     decision = request.get("decision") or {}
     kept = {
         "request_held": request.get("hold_reason"),
         "request_extended": request.get("extension_reason"),
         **{action: decision.get("reason") for action, kind in DECIDED.items() if kind and kind == decision.get("kind")},
     }
-    last = {entry.action: entry.seq for entry in entries}
+    own = (e for e in entries if REASON not in e.facts or e.facts["request"] == request.get("id"))
+    last = {entry.action: entry.seq for entry in own}
     return {last[action]: reason for action, reason in kept.items() if action in last and reason is not None}
 
 

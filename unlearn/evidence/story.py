@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from unlearn.evidence.ledger import Entry, findings_digest, reason_digest, report_digest, versions_digest
+from unlearn.evidence.ledger import REASON, Entry, findings_digest, reason_digest, report_digest, versions_digest
 from unlearn.evidence.numbering import about_request
 from unlearn.evidence.refusal import NotVerified
-from unlearn.evidence.statement import DECIDED, PURGED, REASON, repeated, searched
+from unlearn.evidence.statement import DECIDED, PURGED, repeated, searched
 
 ROUNDING = timedelta(seconds=1)
 SKEW = timedelta(minutes=5)
@@ -151,6 +151,11 @@ def _check_reasons(decisions: Sequence[Mapping[str, Any]]) -> None:
 def untold(decisions: Sequence[Mapping[str, Any]]) -> list[int]:
     """The entries that have the HMAC of a reason which the statement does not tell."""
     return [one["seq"] for one in decisions if REASON in one["facts"] and one["reason"] is None]
+
+
+def unproved(decisions: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The entries that have no HMAC of the reason which the statement tells."""
+    return [one["seq"] for one in decisions if REASON not in one["facts"] and one["reason"] is not None]
 
 
 def _check_clock(clock: Mapping[str, Any], state: str, entries: Sequence[Entry]) -> None:

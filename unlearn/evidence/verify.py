@@ -39,7 +39,7 @@ from unlearn.evidence.rendered import pretty
 from unlearn.evidence.signing import LedgerKeyError, PublicKey
 from unlearn.evidence.spelling import read
 from unlearn.evidence.statement import CONFIG, PREDICATE_TYPE
-from unlearn.evidence.story import DIGESTS, check_story, lost, untold
+from unlearn.evidence.story import DIGESTS, check_story, lost, unproved, untold
 from unlearn.evidence.trust import TrustedKey
 
 WEIGHTS = "adapter_model.safetensors"
@@ -155,6 +155,8 @@ def _told(predicate: Mapping[str, Any], entries: Sequence[Entry]) -> str:
         told += f"; of {', '.join(gone)} the ledger alone tells, as the database was restored since"
     if silent := ", ".join(map(str, untold(predicate["decisions"]))):
         told += f"; the reasons of entries {silent} are not in the bundle"
+    if plain := ", ".join(map(str, unproved(predicate["decisions"]))):
+        told += f"; by the service's word alone: the reasons of entries {plain}"
     bare = [str(one.seq) for one in about if one.action in DIGESTS and DIGESTS[one.action] not in one.facts]
     if bare:
         told += f"; by the service's word alone: what entries {', '.join(bare)} are too old to have the digest of"

@@ -6,6 +6,7 @@ nothing of what is in a backup but that the draft has a database and files.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ from unlearn.storage import Loan, Vault
 DATABASE = "unlearn.db"
 SQLITE = ("", "-wal", "-shm")
 ASIDE, STAMP = ".replaced-", "%Y%m%dT%H%M%SZ"
-ASIDE_AT = re.compile(rf"{re.escape(ASIDE)}(\d{{8}}T\d{{6}}Z)(?:-wal|-shm|\.lock)?$")
+MOMENT = r"\d{8}T\d{6}Z"
 """How what was in the way is called, and since when it lies there."""
 
 
@@ -86,24 +87,41 @@ def present(settings: Settings, *, replace: bool, only_check: bool) -> Iterator[
 
 
 def shelf_of(settings: Settings) -> Path | None:
-    """The directory of versions, where they are in one."""
-    return None if is_url(settings.effective_store) else Path(settings.effective_store)
+    """The directory of versions, where they are in one; no link to it, which alone would be set aside."""
+    return None if is_url(settings.effective_store) else Path(settings.effective_store).resolve()
 
 
 def _holds_any(directory: Path) -> bool:
     return directory.is_dir() and any(directory.iterdir())
 
 
-def set_aside(settings: Settings, before: datetime) -> list[Path]:
-    """What restores set aside before a moment: databases with their logs, and directories of versions."""
-    url = make_url(settings.effective_database_url)
-    homes = {settings.home} | ({Path(str(url.database)).parent} if url.get_backend_name() == "sqlite" else set())
+def draft_of(settings: Settings) -> Path:
+    """Where a restore makes everything, on the disk of the versions, up to a random end of its name."""
     shelf = shelf_of(settings)
-    homes |= set() if shelf is None else {shelf.parent}
-    found = [
-        (match, path) for home in homes for path in home.glob(f"*{ASIDE}*") if (match := ASIDE_AT.search(path.name))
-    ]
-    return sorted(path for at, path in found if datetime.strptime(at[1], STAMP).replace(tzinfo=UTC) < before)
+    return settings.home / ".restore-" if shelf is None else shelf.with_name(f".{shelf.name}.restore-")
+
+
+def left_behind(settings: Settings, before: datetime) -> list[Path]:
+    """What restores set aside before a moment, and the drafts of those that were killed; nobody else's files."""
+    url, shelf = make_url(settings.effective_database_url), shelf_of(settings)
+    file = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+    draft = draft_of(settings)
+    places = [(draft.parent, re.escape(draft.name) + "[0-9a-f]{16}")]
+    if shelf is not None:
+        places.append((shelf.parent, re.escape(f"{shelf.name}{ASIDE}") + MOMENT))
+    if file is not None:
+        name = re.escape(f"{file.name}{ASIDE}") + MOMENT
+        places.append((file.parent, rf"{name}(-wal|-shm)?|\.{name}\.lock|{re.escape(f'.{file.name}.draft')}"))
+    found = {path for place, name in places for path in place.iterdir() if re.fullmatch(name, path.name)}
+    return sorted(path for path in found if _since(path) < before)
+
+
+def _since(path: Path) -> datetime:
+    """Since when it lies there: as its name says, or as old as it is."""
+    with contextlib.suppress(ValueError):
+        [stamp] = re.findall(MOMENT, path.name)
+        return datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
+    return datetime.fromtimestamp(path.lstat().st_mtime, UTC)
 
 
 def move_in(settings: Settings, draft: Path, there: Present, now: datetime) -> tuple[Path, ...]:

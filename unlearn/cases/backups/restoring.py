@@ -22,7 +22,7 @@ from unlearn.cases import keyring
 from unlearn.cases.backups import since as sources
 from unlearn.cases.backups.archive import Archive, BackupBroken, Watch
 from unlearn.cases.backups.making import FILES, TABLES
-from unlearn.cases.backups.placing import DATABASE, move_in, present, shelf_of
+from unlearn.cases.backups.placing import DATABASE, draft_of, move_in, present
 from unlearn.cases.backups.replay import Replayed, replay
 from unlearn.cases.backups.since import Asked, Since
 from unlearn.cases.store import dump, ledger, places
@@ -188,8 +188,7 @@ def _rehomed(archive: Archive, table: str, root: str) -> Iterator[dict[str, Any]
 @contextmanager
 def _draft(settings: Settings) -> Iterator[Path]:
     """A directory that is overwritten and gone at the end, on the disk of the versions."""
-    shelf = shelf_of(settings)
-    draft = (settings.home if shelf is None else shelf.parent) / f".restore-{secrets.token_hex(8)}"
+    draft = Path(f"{draft_of(settings)}{secrets.token_hex(8)}")
     draft.mkdir(parents=True, mode=0o700)
     try:
         yield draft

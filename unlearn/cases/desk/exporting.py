@@ -23,10 +23,10 @@ from unlearn.evidence.bundle import build_bundle
 from unlearn.evidence.checkpoint import claimed, sign_note, signature_line, signs
 from unlearn.evidence.cosigning import lines_in, with_lines
 from unlearn.evidence.dossier import Dossier, Work
-from unlearn.evidence.ledger import Entry, LedgerBroken, reason_digest
+from unlearn.evidence.ledger import REASON, Entry, LedgerBroken, reason_digest
 from unlearn.evidence.merkle import consistency_path, inclusion_path
 from unlearn.evidence.signing import PublicKey, Signer
-from unlearn.evidence.statement import REASON, reasons, searched
+from unlearn.evidence.statement import reasons, searched
 
 MOST_EARLIER = 64
 """Checkpoints before a bundle's own, the newest of them, from which it proves that the ledger goes on."""
@@ -87,7 +87,7 @@ class Exporting(Bookkeeping):
             entries = tuple(ledger.entries_about(session, request_id))
             whose = session.get_one(Controller, by.controller)
             controller = {"id": whose.id, "name": whose.name}
-            nonces = _nonces(session, self._request(session, request_id, by), request, entries)
+            nonces = _nonces(session, session.get_one(Request, request_id), request, entries)
             views = [there(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
             found = {name: adapters.by_name(session, by.controller, name) for name in {view.adapter for view in views}}
         works = [(view, *_versions(view, there(found[view.adapter], "adapter"), entries)) for view in views]

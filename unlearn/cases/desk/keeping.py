@@ -9,7 +9,7 @@ from pathlib import Path
 from unlearn.cases import journal, withholding
 from unlearn.cases.backups.archive import Watch
 from unlearn.cases.backups.making import Made, check_outside, make_backup, name_of
-from unlearn.cases.backups.placing import set_aside
+from unlearn.cases.backups.placing import left_behind
 from unlearn.cases.backups.pruning import clear_away, outdated, take_away
 from unlearn.cases.desk.bookkeeping import Bookkeeping
 from unlearn.errors import Unavailable
@@ -39,13 +39,13 @@ class Keeping(Bookkeeping):
             raise
 
     def prune_backups(self, into: Path, days: float) -> list[Path]:
-        """Take away what is older than so many days: this service's backups under `into`, and what restores set aside.
+        """Take away what is older than so many days: this service's backups under `into`, what restores left.
 
         Returns:
             What went.
         """
         gone, before = [], self._clock() - timedelta(days=days)
-        for path in set_aside(self.settings, before):
+        for path in left_behind(self.settings, before):
             clear_away(path)
             with self.store.writing() as session:
                 self._enter(session, "backup_disposed", {"set_aside": path.name})

@@ -39,11 +39,7 @@ def pseudonyms(session: Session, whose: Iterable[tuple[str, str]]) -> dict[tuple
 
 def known_pseudonym(session: Session, controller_id: str, subject_hash: str) -> str | None:
     """The subject's name in the ledger; None if it has none, or its salt was destroyed."""
-    salt = session.scalar(
-        select(SubjectSalt.salt).where(
-            SubjectSalt.controller_id == controller_id, SubjectSalt.subject_hash == subject_hash
-        )
-    )
+    salt = _salt(session, controller_id, subject_hash)
     return None if salt is None else name(salt, subject_hash)
 
 
@@ -65,12 +61,16 @@ def nonce(session: Session, controller_id: str, subject_hash: str, what: str) ->
 
     It may be shown: HMAC-SHA-256 leads nowhere back to the salt, and `name` asks it for no text that has a blank.
     """
-    salt = session.scalar(
+    salt = _salt(session, controller_id, subject_hash)
+    return None if salt is None else hmac.new(salt, f"nonce {what}".encode(), hashlib.sha256).digest()
+
+
+def _salt(session: Session, controller_id: str, subject_hash: str) -> bytes | None:
+    return session.scalar(
         select(SubjectSalt.salt).where(
             SubjectSalt.controller_id == controller_id, SubjectSalt.subject_hash == subject_hash
         )
     )
-    return None if salt is None else hmac.new(salt, f"nonce {what}".encode(), hashlib.sha256).digest()
 
 
 def every(session: Session) -> list[SubjectSalt]:
