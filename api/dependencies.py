@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.concurrency import run_in_threadpool
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -26,8 +28,8 @@ async def known_query(request: Request) -> None:
     """
     if not request.scope["query_string"]:
         return
-    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
-    names = [one["name"] for one in described.get("parameters", ()) if one["in"] == "query"]
+    parts = list(_parts(request.scope["route"].dependant))
+    names = list(dict.fromkeys(one.alias for part in parts for one in part.query_params))
     given = [name for name, _ in request.query_params.multi_items()]
     faults = [
         {"type": "repeated_parameter", "loc": ("query", name), "msg": "it is given more than once; give it once"}
@@ -37,10 +39,17 @@ async def known_query(request: Request) -> None:
     if not set(given) <= set(names):
         there = f"there are {', '.join(names)}" if names else "there are none"
         faults.append({"type": "unknown_parameter", "loc": ("query",), "msg": f"a parameter is unknown; {there}"})
-    if faults and described.get("security"):
+    if faults and any(part.call is _bearer for part in parts):
         await _who(request, await _bearer(request))
     if faults:
         raise RequestValidationError(faults)
+
+
+def _parts(dependant: Dependant) -> Iterator[Dependant]:
+    """An endpoint and all that it depends on."""
+    yield dependant
+    for one in dependant.dependencies:
+        yield from _parts(one)
 
 
 async def _desk(request: Request) -> Desk:
