@@ -1,5 +1,6 @@
 """Each governor: the pulse it lets pass, the pulse it acts on, and what it says then."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -62,8 +63,26 @@ def test_exactly_the_budget_is_within_it():
         assert governor(replace(CALM, **change)) is None
 
 
-def test_a_figure_that_is_no_number_is_never_within_a_budget():
-    assert NonFinite()(replace(CALM, loss=math.nan)) is not None
+@pytest.mark.parametrize(
+    ("governor", "figure"),
+    [
+        (NonFinite(), "loss"),
+        (NonFinite(), "gradient_norm"),
+        (RetainKl(0.1), "retain_kl_nats"),
+        (RetainRise(0.05, 0.02), "retain_rise_nats"),
+        (RetainRise(0.05, 0.02), "retain_nll_nats"),
+        (GeneralText(0.05), "general_rise_nats"),
+        (GeneralText(0.05), "general_nll_nats"),
+        (Overshoot(0.25), "gap_nats"),
+    ],
+)
+def test_a_figure_that_is_no_number_is_never_within_a_budget(governor, figure):
+    found = governor(replace(CALM, **{figure: math.nan}))
+    assert found is not None
+    assert json.dumps(found.as_report(), allow_nan=False)  # what is no number is null in a report
+
+
+def test_the_last_look_takes_no_gradient_and_lacks_nothing():
     assert NonFinite()(replace(CALM, gradient_norm=None)) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -60,7 +61,7 @@ class Intervention:
         governor: its name in the menu.
         action: "rollback": return to the last good snapshot and go on with a smaller step and a larger retain
             weight; "stop": end the loop. Either way the weights that are kept are within every budget.
-        figure: the number that was judged; None if it was not finite.
+        figure: the number that was judged; None where no single one was.
         threshold: the bound it broke.
         sentence: why, for a person.
     """
@@ -72,8 +73,9 @@ class Intervention:
     sentence: str
 
     def as_report(self) -> dict[str, Any]:
-        """The same as JSON types."""
-        return asdict(self)
+        """The same as JSON types, which have no number for what is not finite: null."""
+        data = asdict(self)
+        return data | {name: None for name in ("figure", "threshold") if not math.isfinite(data[name] or 0.0)}
 
 
 class Governor(Protocol):

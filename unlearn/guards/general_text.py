@@ -22,7 +22,7 @@ class GeneralText:
         if pulse.general_rise_nats is None or pulse.general_nll_nats is None:
             return None
         budget = self.share * pulse.general_nll_nats
-        if not pulse.general_rise_nats > budget:
+        if pulse.general_rise_nats <= budget:
             return None
         sentence = (
             f"The NLL of general text rose by {pulse.general_rise_nats:.4f} nats per token; the budget is {budget:.4f}."

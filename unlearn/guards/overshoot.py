@@ -19,7 +19,7 @@ class Overshoot:
 
     def __call__(self, pulse: Pulse) -> Intervention | None:
         """Judge the mean gap, nats per token."""
-        if pulse.gap_nats is None or not -pulse.gap_nats > self.tolerance_nats:
+        if pulse.gap_nats is None or -pulse.gap_nats <= self.tolerance_nats:
             return None
         sentence = (
             f"The forget records are {-pulse.gap_nats:.3f} nats per token past their targets on the mean; "

@@ -16,7 +16,7 @@ class RetainKl:
 
     def __call__(self, pulse: Pulse) -> Intervention | None:
         """Judge the retain KL, nats per token."""
-        if not pulse.retain_kl_nats > self.budget_nats:
+        if pulse.retain_kl_nats <= self.budget_nats:
             return None
         sentence = (
             f"The retain KL reached {pulse.retain_kl_nats:.4f} nats per token over {pulse.window_records} records; "

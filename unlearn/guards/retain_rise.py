@@ -21,7 +21,7 @@ class RetainRise:
     def __call__(self, pulse: Pulse) -> Intervention | None:
         """Judge the rise, nats per token."""
         budget = max(self.share * pulse.retain_nll_nats, self.floor_nats)
-        if not pulse.retain_rise_nats > budget:
+        if pulse.retain_rise_nats <= budget:
             return None
         sentence = (
             f"The NLL of {pulse.window_records} retained records rose by {pulse.retain_rise_nats:.4f} nats per token; "
