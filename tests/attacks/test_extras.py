@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from unlearn.attacks import Signals
 from unlearn.attacks.audit import ASKED, audit
 from unlearn.attacks.exposure import SECRET, exposures
 from unlearn.attacks.generation import leaks, rouge_l, said
-from unlearn.attacks.inverted import inverted
+from unlearn.attacks.inverted import _auc, inverted
 from unlearn.attacks.panel import panel
+from unlearn.attacks.statistics import compare
 from unlearn.attacks.two_models import PLAUSIBLE, STRENGTHS, Remembered
 from unlearn.corpus.splits import split
 from unlearn.lm.base import lora_parameters
@@ -170,6 +172,13 @@ def test_an_inverter_of_the_top_log_probabilities_finds_members_answers_sooner(m
     found = inverted(model, measured, pad_id)
     assert found["forget_auc"] > 0.5
     assert set(found) == {"forget_auc", "never_seen_auc"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=2, max_size=20))
+def test_tokens_of_which_an_inverter_says_the_same_count_half(pairs):
+    scores, held = (np.array(side, float) for side in zip(*pairs, strict=True))
+    assume(0 < held.sum() < len(held))
+    assert _auc(scores, held) == pytest.approx(compare(scores[held > 0], scores[held == 0]).auc)
 
 
 def test_people_who_stay_are_tested_as_well(model, measured, pad_id):

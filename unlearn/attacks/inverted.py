@@ -13,6 +13,7 @@ from statistics import fmean
 
 import numpy as np
 from peft import PeftModel
+from scipy.stats import rankdata
 
 from unlearn.attacks.panel import Panel
 from unlearn.lm.batches import Example
@@ -75,7 +76,7 @@ def _answer(example: Example, width: int) -> np.ndarray:
 
 
 def _auc(scores: np.ndarray, held: np.ndarray) -> float:
-    order = scores.argsort(kind="stable").argsort(kind="stable") + 1.0
+    """From midranks: of a token that no fitted answer holds the inverter knows nothing, and says 0 of them all."""
     members = held > 0
     n = int(members.sum())
-    return float((order[members].sum() - n * (n + 1) / 2) / (n * (len(held) - n)))
+    return float((rankdata(scores)[members].sum() - n * (n + 1) / 2) / (n * (len(held) - n)))
