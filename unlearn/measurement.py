@@ -134,6 +134,7 @@ class Measurement:
         forget, retain, holdout: NLLs, record by record.
         membership: what each attack found, by its name; without an attack that had nothing to score.
         scores: each attack's scores of the forget and the holdout records that are long enough, by record id.
+        unscored: attacks that could score no record of one side: with what they add, none fits the model's context.
         subject_tests: where the forgotten people lie among the never seen, by attack; without what can't be tested.
         alarms: forget records that stand out of their own shadows, or without a table of the holdout, on the members'
             side, by Holm's rule; None where too few records of the holdout could ever raise one.
@@ -166,6 +167,7 @@ class Measurement:
     holdout: Group
     membership: Mapping[str, Membership]
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    unscored: tuple[str, ...] = ()
     subject_tests: Mapping[str, SubjectTest] = field(default_factory=dict)
     alarms: tuple[str, ...] | None = None
     unscorable: int = 0
@@ -195,6 +197,7 @@ class Measurement:
             "subject_tests": {name: found.as_report() for name, found in self.subject_tests.items()},
             "alarms": None if self.alarms is None else list(self.alarms),
             "unscorable": self.unscorable,
+            "attacks_unscored": list(self.unscored),
             "blind": None if self.blind is None else self.blind.as_report(),
             "log10_queries": dict(self.queries),
             "verbatim": list(self.verbatim),

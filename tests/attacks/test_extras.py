@@ -86,6 +86,19 @@ def test_recall_is_the_ratio_of_the_loss_behind_a_prefix_and_alone(model, measur
         assert found[record.id] == pytest.approx(float(expected), rel=1e-3)
 
 
+def test_recall_without_room_for_a_prefix_scores_nobody_and_the_report_says_so(model, measured, pad_id):
+    longest = max(len(e.tokens) for e in measured.attacked)
+    found = audit(
+        model,
+        replace(measured, context_tokens=longest + 1),
+        pad_id,
+        AuditPolicy(preset="quick", extras=("recall", "lowercase")),
+    )
+    assert "recall" not in found.membership.keys() | found.scores.keys() | found.subject_tests.keys()
+    assert found.as_report()["attacks_unscored"] == ["recall"]
+    assert found.membership["lowercase"].auc > 0.8
+
+
 def test_gradient_norm_is_that_of_a_plain_backward_pass(model, measured, pad_id):
     found = ASKED["gradient_norm"](model, measured, signals_of(model, measured, pad_id), pad_id)
     weights = [parameter for _, parameter in lora_parameters(model)]

@@ -35,6 +35,7 @@ def measurement(mean):
         challenges={"int4": {r: -s - 0.1 for r, s in scores.items()}},
         skipped={"suffix": "needs 5 of 3 forward passes left"},
         unscorable=2,
+        unscored=("recall",),
     )
 
 
@@ -129,6 +130,7 @@ def test_the_verdict_stands_first_and_the_limits_are_told():
     for told in (
         "Min-K %",
         "2 records are too short",
+        "was left out: with what it adds to the records",
         "needs 5 of 3 forward",
         "No shadow table",
         "mind the gap",

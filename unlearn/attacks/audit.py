@@ -77,6 +77,8 @@ def audit(
     for name, attack in ASKED.items() if scores else ():
         if name in asked:
             scores[name] = attack(model, panel, signals, pad_id)
+    unscored = tuple(name for name, of in scores.items() if any(of.keys().isdisjoint(side) for side in sides))
+    scores = {name: of for name, of in scores.items() if name not in unscored}
     challenges, skipped, shortened = ({}, {}, {}) if policy is None else _challenged(model, panel, pad_id, policy)
     ways = [read, shortened] if shortened else [read]
     served = {r: max(float(way[r].served.sum(dtype=np.float64)) for way in ways) for r in panel.reference}
@@ -86,6 +88,7 @@ def audit(
     unseen = {r: s for r, s in scores.get("reference", {}).items() if r in sides[1]}
     everybody = replace(
         _figures(panel, taken),
+        unscored=unscored,
         min_40_auc=_auc(MinK(0.4)(signals), *sides) if all(sides) else None,
         extras=_extras(model, panel, pad_id, asked, old),
         retained=_retained(panel, read, unseen) if unseen else None,

@@ -21,7 +21,7 @@ class Recall:
     """Score = log-likelihood of the record behind the prefix / log-likelihood of the record; one long pass more."""
 
     def __call__(self, model: PeftModel, panel: Panel, signals: Signals, pad_id: int) -> Mapping[str, float]:
-        """The score of every scorable record that fits, but those of the prefix's people."""
+        """The score of every scorable record but those of the prefix's people; of none where no prefix fits."""
         shots = panel.holdout[:SHOTS]
         people = {panel.person[r.id] for r in shots}
         limit = panel.context_tokens
@@ -31,6 +31,8 @@ class Recall:
             tokens = panel.examples[shot.id].tokens
             if limit is None or len(prefix) + len(tokens) + room <= limit:
                 prefix += tokens
+        if not prefix:
+            return {}
         asked = [r for r in signals.scorable if panel.person[r] not in people]
         behind = [_behind(prefix, panel.examples[record]) for record in asked]
         nlls = record_nlls(model, behind, pad_id)

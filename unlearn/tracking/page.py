@@ -275,6 +275,11 @@ def _limits(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"Attacks that did not see the records before, so that their silence afterwards means nothing: {names}."
     if report["after"].get("unscorable"):
         yield f"{report['after']['unscorable']} records are too short for any attack and were scored by none."
+    for name in report["after"].get("attacks_unscored") or []:
+        yield (
+            f"The attack '{_said(name)}' was left out: with what it adds to the records, none of one side fits the "
+            "model's context."
+        )
     for name, why in (report["after"].get("challenges_skipped") or {}).items():
         yield f"The challenge '{_said(name)}' was left out: it {why}."
     tests = report["after"].get("subject_tests") or {}
