@@ -1,8 +1,10 @@
 """Reading and writing corpora: what is written comes back, and what is wrong is named by file, line and key."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tracemalloc
 from pathlib import Path
 
@@ -301,6 +303,19 @@ def test_writing_keeps_the_mode_of_the_file_and_follows_a_link(tmp_path: Path) -
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
     assert read_corpus(real).records[0].id == "r-9"
+
+
+def test_a_file_system_that_can_not_sync_directories_takes_a_corpus(tmp_path: Path, monkeypatch) -> None:
+    flush = os.fsync
+
+    def of_files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    write_corpus(tmp_path / "corpus.jsonl", [Record("1", (), text="bees")])
+    assert read_corpus(tmp_path / "corpus.jsonl").records == (Record("1", (), text="bees"),)
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:

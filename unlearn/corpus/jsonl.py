@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from unlearn.corpus.records import Corpus, Message, Record
+from unlearn.durable import sync
 from unlearn.errors import CorpusError
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -103,7 +104,7 @@ def write_corpus(path: Path, records: Iterable[Record]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(draft, _lines(path, records), target.stat().st_mode & 0o777 if target.exists() else None)
         draft.replace(target)
-        _flush_directory(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise CorpusError(f"{path}: can't be written ({error.strerror})") from None
     finally:
@@ -303,11 +304,3 @@ def _write(draft: Path, lines: Iterable[bytes], mode: int | None) -> None:
         out.writelines(lines)
         out.flush()
         os.fsync(out.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
