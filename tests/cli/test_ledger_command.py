@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -115,6 +116,22 @@ def test_a_witness_follows_the_ledger_and_refuses_a_fork(desk, home):
     assert (home / "seen.txt").read_text() == note
     with pytest.raises(LedgerBroken, match="first 12 entries do not have the root"):
         run("check", "--checkpoint", "co-signed.txt")
+
+
+def test_a_witness_has_what_it_signed_on_the_disk_before_it_says_so(desk, home, monkeypatch):
+    """Its name in the directory too: a witness that forgot what it signed could sign another past."""
+    (home / "ledger.pub").write_text(run("key", "show"))
+    fill(desk, 2)
+    (home / "given.txt").write_text(run("checkpoint", "--since", 0))
+    synced, flush = [], os.fsync
+
+    def watched(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, (home / "seen.txt").exists()))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    run("witness", "--key", "w.pem", "--state", "seen.txt", "--log-key", "ledger.pub", "--checkpoint", "given.txt")
+    assert synced[-1] == (home.stat().st_ino, True)
 
 
 def test_keys_follow_each_other(desk):

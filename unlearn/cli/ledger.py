@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from unlearn.cli.keys import the_desk
+from unlearn.durable import write_whole
 from unlearn.errors import BadInput
 
 app = typer.Typer(help="The ledger: checkpoints, keys, witnessing, inspection.", no_args_is_help=True)
@@ -157,7 +158,7 @@ def witness(
         old = seen_size(seen, signer.public)
         given = _fetch(checkpoint, old) if "://" in checkpoint else read_submission(_text(Path(checkpoint)))
         note = cosign(given, trusted, signer, seen, datetime.now(UTC))
-        _replace(state, note)
+        write_whole(state, note.encode())
     told = {"size": claimed(note).size, "seen": old, "witness": signer.public.text, "note": note}
     typer.echo(json.dumps(told) if as_json else note, nl=as_json)
 
@@ -244,13 +245,3 @@ def _fetch(url: str, old: int) -> Any:
         new = claimed(note).size
         path = client.get("/v1/ledger/consistency", old=old, new=new)["path"] if old < new else []
     return Submission(old, tuple(bytes.fromhex(one) for one in path), note)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
