@@ -65,6 +65,7 @@ def test_what_is_known_of_a_record_is_its_person_and_how_like_those_who_stay_it_
     mine = [Record("f", ("b", "a"), text="Bo keeps bees"), Record("g", (), text="zinc")]
     known = known_of(mine, [Record("h", ("c",), text="Ada keeps bees")], staying)
     assert {i: k.person for i, k in known.items()} == {"f": "b", "g": "g", "h": "c"}
+    assert known_of(mine, [], staying, {"a"}.__contains__)["f"].person == "a"  # wherever it names the one to forget
     assert known["h"].likeness == pytest.approx(1.0)
     assert 0.0 < known["f"].likeness < 1.0
     assert known["g"].likeness == 0.0

@@ -62,7 +62,7 @@ class Known:
     """What a record is known to be like, without any model.
 
     Attributes:
-        person: whose it is; people differ more than one person's records do.
+        person: whose it is, of a forget record the one to forget; people differ more than one person's records do.
         likeness: largest similarity to a record of those who stay, in [0, 1]: what an adapter learned from them helps
             with what reads like theirs.
     """
@@ -71,10 +71,23 @@ class Known:
     likeness: float
 
 
-def known_of(forget: Sequence[Record], calibration: Sequence[Record], retained: Sequence[Record]) -> dict[str, Known]:
-    """What is known of every record of `forget` and `calibration`, by id; one text pass over all three."""
+def known_of(
+    forget: Sequence[Record],
+    calibration: Sequence[Record],
+    retained: Sequence[Record],
+    is_forgotten: Callable[[str], bool] = lambda subject: True,
+) -> dict[str, Known]:
+    """What is known of every record of `forget` and `calibration`, by id; one text pass over all three.
+
+    Args:
+        forget: the forget set.
+        calibration: records of the calibration half.
+        retained: the train records of those who stay.
+        is_forgotten: which of a forget record's subjects is to be forgotten.
+    """
     records = [*forget, *calibration]
-    people = [record.subjects[0] if record.subjects else record.id for record in records]
+    people = [next((s for s in r.subjects if is_forgotten(s)), r.id) for r in forget]
+    people += [r.subjects[0] if r.subjects else r.id for r in calibration]
     found = similarities(records, retained).tolist()
     return {r.id: Known(who, like) for r, who, like in zip(records, people, found, strict=True)}
 
