@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from unlearn.corpus.circles import circle_of
 from unlearn.corpus.neighbours import similarities
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import CorpusError, UnknownSubject
@@ -186,21 +187,10 @@ def _names(group: Records) -> list[str]:
 
 def _groups(records: Records) -> list[Records]:
     """The records, those that share a subject (directly or through others) together; a record of nobody is alone."""
-    parents: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parents.setdefault(name, name) != name:
-            parents[name] = parents[parents[name]]
-            name = parents[name]
-        return name
-
+    circle = circle_of(records)
+    groups: dict[int | str, list[Record]] = {}
     for record in records:
-        for subject in record.subjects[1:]:
-            parents[root(subject)] = root(record.subjects[0])
-    groups: dict[tuple[bool, str], list[Record]] = {}
-    for record in records:
-        key = (True, root(record.subjects[0])) if record.subjects else (False, record.id)
-        groups.setdefault(key, []).append(record)
+        groups.setdefault(circle[record.subjects[0]] if record.subjects else record.id, []).append(record)
     return [tuple(group) for group in groups.values()]
 
 
