@@ -105,7 +105,6 @@ def test_gradient_norm_is_that_of_a_plain_backward_pass(model, measured, pad_id)
     for record in (measured.forget[0], measured.holdout[0]):
         example = measured.examples[record.id]
         for parameter in weights:
-            parameter.requires_grad_(True)
             parameter.grad = None
         nll(model, example.tokens, example.scored).backward()
         norm = math.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in weights))

@@ -21,17 +21,10 @@ class GradientNorm:
     def __call__(self, model: PeftModel, panel: Panel, signals: Signals, pad_id: int) -> Mapping[str, float]:
         """The score of every scorable record."""
         head, parameters = head_of(model), [p for _, p in lora_parameters(model)]
-        wanted = [p.requires_grad for p in parameters]
         found = {}
-        try:
-            for parameter in parameters:
-                parameter.requires_grad_(True)
-            for record in signals.scorable:
-                with torch.enable_grad():
-                    loss = -token_log_probs(head, score_examples(model, [panel.examples[record]], pad_id)).mean()
-                    gradients = torch.autograd.grad(loss, parameters)
-                found[record] = -float(torch.stack([g.float().norm() for g in gradients]).norm())
-        finally:
-            for parameter, was in zip(parameters, wanted, strict=True):
-                parameter.requires_grad_(was)
+        for record in signals.scorable:
+            with torch.enable_grad():
+                loss = -token_log_probs(head, score_examples(model, [panel.examples[record]], pad_id)).mean()
+                gradients = torch.autograd.grad(loss, parameters)
+            found[record] = -float(torch.stack([g.float().norm() for g in gradients]).norm())
         return found

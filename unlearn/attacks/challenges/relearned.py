@@ -66,11 +66,8 @@ def taught(model: PeftModel, lessons: Sequence[Example], steps: int, pad_id: int
     """The model after `steps` of training on `lessons`, for a block; then its weights are as they were."""
     before, head = snapshot(model), head_of(model)
     parameters = [parameter for _, parameter in lora_parameters(model)]
-    wanted = [parameter.requires_grad for parameter in parameters]
     optimizer = torch.optim.Adam(parameters, lr=RATE)
     try:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
         for _ in range(steps):
             loss = -token_log_probs(head, score_examples(model, lessons, pad_id)).mean()
             optimizer.zero_grad(set_to_none=True)
@@ -80,8 +77,7 @@ def taught(model: PeftModel, lessons: Sequence[Example], steps: int, pad_id: int
         yield
     finally:
         restore(model, before)
-        for parameter, was in zip(parameters, wanted, strict=True):
-            parameter.requires_grad_(was)
+        for parameter in parameters:
             parameter.grad = None
 
 
