@@ -14,7 +14,7 @@ from typing import Any
 from scipy import stats
 from worlds import World, case_of
 
-from unlearn.attacks.null import under
+from unlearn.attacks.null import centred_by_shadow, under
 from unlearn.attacks.statistics import FEWEST_SHADOWS, expected_mean, judge_by_shadows, mean_spread_of, spread_of
 from unlearn.attempt import split_of
 from unlearn.guards.robustness import LEAST_FORGOTTEN_NATS
@@ -54,29 +54,19 @@ def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
     table = case.shadows
     assert table is not None
     person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
+    owner = {f"{record}/{place}": who for (record, place), who in person.items()}
     found: dict[tuple[str, int], dict[str, tuple[int, float, float, float]]] = {}
     for attack in policy.gates.membership_attacks:
-        levels: dict[int, list[float]] = {}
-        for record in audited:
-            for shadow, scores in table.tests.get((record, -1), {}).items():
-                if not math.isnan(scores[attack]):
-                    levels.setdefault(shadow, []).append(scores[attack])
-        level = {shadow: fmean(scores) for shadow, scores in levels.items()}
-        centred = {
-            f"{key[0]}/{key[1]}": {s: v[attack] - level[s] for s, v in of.items() if not math.isnan(v[attack])}
-            for key, of in table.tests.items()
-            if key in person
-        }
-        centred = {key: of for key, of in centred.items() if len(of) > 1}
-        owner = {f"{key[0]}/{key[1]}": who for key, who in person.items()}
-        spread = spread_of(centred, owner)
+        rows = centred_by_shadow(table.tests, [key for key in table.tests if key in person], attack, audited)
+        whole = {f"{record}/{place}": of for (record, place), of in rows.items() if len(of) > 1}
+        spread = spread_of(whole, owner)
         people_of: dict[str, list[str]] = {}
-        for key in centred:
-            people_of.setdefault(owner[key], []).append(key)
+        for row in whole:
+            people_of.setdefault(owner[row], []).append(row)
         for who, keys in people_of.items():
-            for shadow in set.intersection(*(set(centred[key]) for key in keys)) if len(keys) >= 5 else ():
-                rest = {key: {s: v for s, v in centred[key].items() if s != shadow} for key in keys}
-                target = {key: centred[key][shadow] for key in keys}
+            for shadow in set.intersection(*(set(whole[key]) for key in keys)) if len(keys) >= 5 else ():
+                rest = {key: {s: v for s, v in whole[key].items() if s != shadow} for key in keys}
+                target = {key: whole[key][shadow] for key in keys}
                 test = judge_by_shadows(target, rest, owner, spread, FEWEST_SHADOWS - 1)
                 if test is not None:
                     low, high = test.interval(policy.gates.membership_alpha)

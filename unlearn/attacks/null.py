@@ -7,7 +7,7 @@ shift all records alike, and that is no sign of anybody. Knows no model and no v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -101,31 +101,18 @@ def shadowed(
     places = {r.id: next(p for p, s in enumerate(r.subjects) if is_forgotten(s)) for r in forget}
     if not tests or any((record, place) not in tests for record, place in places.items()):
         return None
-    levels: dict[str, dict[int, list[float]]] = {name: {} for name in attacks}
-    for record in holdout:
-        for shadow, found in tests.get((record, -1), {}).items():
-            for name in attacks:
-                if not math.isnan(found[name]):
-                    levels[name].setdefault(shadow, []).append(found[name])
-    centre = {name: {shadow: fmean(scores) for shadow, scores in found.items()} for name, found in levels.items()}
-
-    def centred(key: tuple[str, int], name: str) -> dict[int, float]:
-        return {
-            shadow: found[name] - centre[name][shadow]
-            for shadow, found in tests[key].items()
-            if shadow in centre[name] and not math.isnan(found[name])
-        }
-
     people = {(r.id, place): subject for r in train for place, subject in enumerate(r.subjects)}
     everybody = sorted(set(people.values()))
     some = set(everybody[:: max(1, len(everybody) // PEOPLE)])
     keys = {f"{key[0]}/{key[1]}": key for key in tests if people.get(key) in some}
     owner = {name: people[key] for name, key in keys.items()}
-    spreads = {}
+    spreads, scores = {}, {}
     for name in attacks:
-        whole = {row: scores for row, key in keys.items() if len(scores := centred(key, name)) > 1}
+        rows = centred_by_shadow(tests, {*keys.values(), *places.items()}, name, holdout)
+        whole = {row: rows[key] for row, key in keys.items() if len(rows[key]) > 1}
         if whole:
             spreads[name] = spread_of(whole, owner)
+            scores[name] = {r: rows[r, place] for r, place in places.items()}
     falls, fall_spreads = {}, {}
     for name in challenges:
         raw = {row: _finite(tests[key], under(name)) for row, key in keys.items()}
@@ -134,13 +121,35 @@ def shadowed(
             fall_spreads[name] = mean_spread_of(whole, owner)
             falls[name] = {r: _finite(tests[r, place], under(name)) for r, place in places.items()}
     return Shadowed(
-        scores={name: {r: centred((r, place), name) for r, place in places.items()} for name in spreads},
+        scores=scores,
         spreads=spreads,
         falls=falls,
         fall_spreads=fall_spreads,
         verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
         served={r: list(_finite(tests[r, place], SERVED).values()) for r, place in places.items()},
     )
+
+
+def centred_by_shadow(
+    tests: Tests, rows: Iterable[tuple[str, int]], name: str, holdout: Collection[str]
+) -> dict[tuple[str, int], dict[int, float]]:
+    """Scores of some rows of a table, by shadow, less the mean of the holdout's under each; without what is no number.
+
+    Args:
+        tests: a shadow table's.
+        rows: of people, by record and place.
+        name: the attack's.
+        holdout: ids of the records whose mean it is.
+    """
+    levels: dict[int, list[float]] = {}
+    for record in holdout:
+        for shadow, score in _finite(tests.get((record, -1), {}), name).items():
+            levels.setdefault(shadow, []).append(score)
+    level = {shadow: fmean(scores) for shadow, scores in levels.items()}
+    return {
+        row: {shadow: score - level[shadow] for shadow, score in _finite(tests[row], name).items() if shadow in level}
+        for row in rows
+    }
 
 
 def _finite(of: Mapping[int, Mapping[str, float]], name: str) -> dict[int, float]:
