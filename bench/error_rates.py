@@ -17,10 +17,13 @@ from worlds import World, case_of
 from unlearn.attacks.null import centred_by_shadow, under
 from unlearn.attacks.statistics import FEWEST_SHADOWS, expected_mean, judge_by_shadows, mean_spread_of, spread_of
 from unlearn.attempt import split_of
+from unlearn.guards import level
+from unlearn.guards.base import SEEN
 from unlearn.guards.robustness import LEAST_FORGOTTEN_NATS
 from unlearn.lm.base import attached, load_base
 from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import record_nlls
+from unlearn.measurement import SubjectTest
 from unlearn.policy import Policy
 
 Figures = dict[str, Any]
@@ -30,13 +33,15 @@ Figures = dict[str, Any]
 class Judged:
     """A test shadow in the place of an adapter in question, for one person whom it never saw, judged by the others.
 
+    Each of what is asked of it at the level that the gate has for it.
+
     Attributes:
         records: the person's.
-        seen: attacks that see her, who is not there.
-        below: attacks whose interval lies below the margin, which is all that an exact fit must show.
-        within: attacks whose interval lies within the margin from either side.
+        seen: attacks that see her, who is not there; as the gate looks at an adapter before its erasing.
+        below: attacks whose interval, of an exact fit, lies below the margin, which is all that such a fit must show.
+        within: attacks whose interval, of a first erasing, lies within the margin from either side.
         moved: as `within`, each record moved by the margin towards members.
-        halves: half-width of each attack's interval, standard deviations of a record.
+        halves: half-width of each attack's interval, of a first erasing, standard deviations of a record.
     """
 
     records: int
@@ -55,7 +60,7 @@ def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
     assert table is not None
     person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
     owner = {f"{record}/{place}": who for (record, place), who in person.items()}
-    found: dict[tuple[str, int], dict[str, tuple[int, float, float, float]]] = {}
+    found: dict[tuple[str, int], dict[str, SubjectTest]] = {}
     for attack in policy.gates.membership_attacks:
         rows = centred_by_shadow(table.tests, [key for key in table.tests if key in person], attack, audited)
         whole = {f"{record}/{place}": of for (record, place), of in rows.items() if len(of) > 1}
@@ -69,20 +74,22 @@ def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
                 target = {key: whole[key][shadow] for key in keys}
                 test = judge_by_shadows(target, rest, owner, spread, FEWEST_SHADOWS - 1)
                 if test is not None:
-                    low, high = test.interval(policy.gates.membership_alpha)
-                    found.setdefault((who, shadow), {})[attack] = (len(keys), low, high, test.p_value)
-    margin, alpha = policy.gates.membership_margin_sd, policy.gates.membership_alpha
-    return {
-        key: Judged(
-            records=max(n for n, *_ in of.values()),
-            seen=frozenset(a for a, (_, _, _, p) in of.items() if p <= alpha),
-            below=frozenset(a for a, (_, _, high, _) in of.items() if high < margin),
-            within=frozenset(a for a, (_, low, high, _) in of.items() if -margin < low and high < margin),
-            moved=frozenset(a for a, (_, _, high, _) in of.items() if high < 0),  # moves the person by the margin
-            halves={a: (high - low) / 2 for a, (_, low, high, _) in of.items()},
-        )
-        for key, of in found.items()
-    }
+                    found.setdefault((who, shadow), {})[attack] = test
+    return {key: _judged(policy, tests) for key, tests in found.items()}
+
+
+def _judged(policy: Policy, tests: Mapping[str, SubjectTest]) -> Judged:
+    margin = policy.gates.membership_margin_sd
+    erasing = {a: test.interval(level(policy, 0)) for a, test in tests.items()}
+    exact = {a: test.interval(policy.gates.membership_alpha) for a, test in tests.items()}
+    return Judged(
+        records=max(test.records for test in tests.values()),
+        seen=frozenset(a for a, test in tests.items() if test.p_value <= SEEN),
+        below=frozenset(a for a, (_, high) in exact.items() if high < margin),
+        within=frozenset(a for a, (low, high) in erasing.items() if -margin < low and high < margin),
+        moved=frozenset(a for a, (_, high) in erasing.items() if high < 0),  # moves the person by the margin
+        halves={a: (high - low) / 2 for a, (low, high) in erasing.items()},
+    )
 
 
 def rates(tests: Mapping[tuple[str, int], Judged]) -> Figures:

@@ -13,7 +13,8 @@ HEAD = """# What a verdict is worth
 
 Made by `python bench/verification.py --data DIR --out docs/benchmarks/verification.md` (synthetic people of this project; the
 fictitious authors of TOFU, arXiv 2401.06121). The gates and their margins are those of the default policy, a ladder of one
-method: a shadow table of {shadows}, two one-sided tests at 5 %, margin {margin:g} standard deviations of a record.
+method: a shadow table of {shadows}, two one-sided tests at {erasing:.1%} of a first erasing, one at
+{exact:.0%} of an exact fit, margin {margin:g} standard deviations of a record.
 
 """
 
@@ -28,7 +29,9 @@ WANTED = {
 }
 
 
-def page(results: Mapping[str, Figures], shadows: str, margin: float, recovery: float) -> str:
+def page(
+    results: Mapping[str, Figures], shadows: str, margin: float, recovery: float, erasing: float, exact: float
+) -> str:
     """The whole page; a part whose results are missing is left out.
 
     Args:
@@ -36,8 +39,9 @@ def page(results: Mapping[str, Figures], shadows: str, margin: float, recovery: 
         shadows: what a table has.
         margin: of the membership gate, standard deviations of a record.
         recovery: of the robustness gate, share of the forgetting.
+        erasing, exact: level of the membership gate's one-sided tests, of a first erasing and of an exact fit.
     """
-    text = HEAD.format(shadows=shadows, margin=margin)
+    text = HEAD.format(shadows=shadows, margin=margin, erasing=erasing, exact=exact)
     requests = [found for name, found in results.items() if name.startswith("request/")]
     if requests:
         text += _requests(requests)

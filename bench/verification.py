@@ -32,7 +32,7 @@ from worlds import FOLDS, World, case_of, mixed, people, tofu
 
 from unlearn.attacks.audit import audit
 from unlearn.attempt import Prepared, Unwatched, attempt, prepare
-from unlearn.guards import GATES, verdict
+from unlearn.guards import GATES, level, verdict
 from unlearn.guards.robustness import recoveries
 from unlearn.lm.base import attached
 from unlearn.lm.batches import encode
@@ -224,10 +224,17 @@ def main() -> None:
             for number in range(REQUESTS) if "requests" in given.only else ():
                 keep(f"request/{number}", lambda n=number: request(world, n, given.work / "mixed"))
                 bar.advance(task)
-    targets = Policy().targets
+    policy = Policy()
+    gates, targets = policy.gates, policy.targets
     shadows = f"{FOLDS} folds and {targets.test_rounds} rounds of {targets.test_parts} test shadows"
-    gates = Policy().gates
-    text = page(results, shadows, gates.membership_margin_sd, gates.recovery_margin)
+    text = page(
+        results,
+        shadows,
+        gates.membership_margin_sd,
+        gates.recovery_margin,
+        erasing=level(policy, 0),
+        exact=gates.membership_alpha,
+    )
     if given.out is None:
         print(text)
     else:

@@ -24,8 +24,8 @@ Lineage = Sequence[Mapping[str, Any]]
 """Erasures of an adapter since its last exact fit, the one under judgement the last."""
 
 
-def _level(policy: Policy, before: int) -> float:
-    """The level of a try after so many others: alpha / (k (k + 1)) for the k-th; all together never exceed alpha."""
+def level(policy: Policy, before: int) -> float:
+    """Level of an erasing after so many others: alpha / (k (k + 1)) for the k-th; all together never exceed alpha."""
     return policy.gates.membership_alpha / ((before + 1) * (before + 2))
 
 
@@ -33,7 +33,7 @@ GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
     {
         "membership": lambda policy, lineage, before: MembershipGate(
             margin=policy.gates.membership_margin_sd,
-            alpha=_level(policy, before) if lineage else policy.gates.membership_alpha,
+            alpha=level(policy, before) if lineage else policy.gates.membership_alpha,
             attacks=policy.gates.membership_attacks,
             deployed=policy.audit.deployed,
             blind_margin=policy.gates.blind_auc_margin,
@@ -88,6 +88,7 @@ __all__ = [
     "Verdict",
     "alone",
     "among_others",
+    "level",
     "own_verdict",
     "verdict",
 ]
