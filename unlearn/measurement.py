@@ -17,6 +17,11 @@ UNREADABLE = "leaves a record to forget without a finite NLL"
 """Why a challenge was left out that spared the never seen: no reason to pass."""
 
 
+def in_form(form: str) -> str:
+    """Name of the loss attack in a format of fewer bits."""
+    return f"loss in {form}"
+
+
 @dataclass(frozen=True)
 class Group:
     """One part of the records, measured.

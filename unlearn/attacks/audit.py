@@ -26,7 +26,7 @@ from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
 from unlearn.attacks.min_k import MinK
-from unlearn.attacks.null import expected_falls, expected_queries, in_form, judge, stand_out, unlike_the_unlearned
+from unlearn.attacks.null import expected_falls, expected_queries, judge, stand_out, unlike_the_unlearned
 from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
 from unlearn.attacks.statistics import compare, judge_by_population
@@ -34,7 +34,7 @@ from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
 from unlearn.lm.likelihood import Model, Reading, mean_nll, readings
-from unlearn.measurement import UNREADABLE, Group, Measurement, SubjectTest
+from unlearn.measurement import UNREADABLE, Group, Measurement, SubjectTest, in_form
 from unlearn.policy import AuditPolicy
 
 ASKED: Mapping[str, Callable[..., Mapping[str, float]]] = MappingProxyType(

@@ -28,6 +28,7 @@ from unlearn.attacks.statistics import (
 )
 from unlearn.corpus.records import Record
 from unlearn.measurement import Expected, SubjectTest
+from unlearn.measurement import in_form as in_form
 
 SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""
@@ -35,11 +36,6 @@ SERVED = "served_log_prob"
 
 GREEDY = "exact_memorisation"
 """Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
-
-
-def in_form(form: str) -> str:
-    """Name of the loss attack's scores in a format of fewer bits."""
-    return f"loss in {form}"
 
 
 def under(challenge: str) -> str:

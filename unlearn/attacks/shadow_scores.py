@@ -17,7 +17,7 @@ from peft import PeftModel
 from unlearn.attacks import ATTACKS
 from unlearn.attacks.base import Signals
 from unlearn.attacks.challenges import CHALLENGES
-from unlearn.attacks.null import SERVED, in_form, under
+from unlearn.attacks.null import SERVED, under
 from unlearn.attacks.panel import Panel, panel
 from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus
@@ -25,6 +25,7 @@ from unlearn.corpus.splits import split
 from unlearn.lm.base import Base
 from unlearn.lm.likelihood import UNSAYABLE, readings, record_nlls
 from unlearn.lm.quantize import quantized
+from unlearn.measurement import in_form
 from unlearn.policy import AuditPolicy, Policy
 
 TOO_DEAR = ("suffix", "suffix-50")
