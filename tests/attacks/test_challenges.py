@@ -19,7 +19,7 @@ from unlearn.attacks.panel import panel
 from unlearn.attacks.shadow_scores import score_names, shadow_reader
 from unlearn.corpus.general import general_texts
 from unlearn.corpus.splits import split
-from unlearn.lm import likelihood
+from unlearn.lm import likelihood, quantize
 from unlearn.lm.altered import altered, linear_layers
 from unlearn.lm.base import attached, lora_parameters, snapshot
 from unlearn.lm.batches import encode
@@ -195,7 +195,7 @@ def test_a_table_keeps_what_challenges_do_beyond_the_never_seen(shadow, company,
     parts = split(company.train, company.holdout, set(people).__contains__, pool_records=1, check_records=256, seed=0)
     alone = panel(base, mine, parts.retain_check, parts.audit, is_forgotten=person.__eq__)
     with attached(base, read_adapter(company.adapter)) as model:
-        for name in ("in_context", "relearned-neighbours", "relearned-5"):
+        for name in ("int4", "in_context", "relearned-neighbours", "relearned-5"):
             nlls = CHALLENGES[name](model, alone, pad_id)
             level = fmean(plain[r.id] - nlls[r.id] for r in parts.audit if r.id in nlls)
             taken = [r.id for r in mine if r.id in nlls]
@@ -204,6 +204,18 @@ def test_a_table_keeps_what_challenges_do_beyond_the_never_seen(shadow, company,
                 expected = plain[record] - nlls[record] - level
                 assert found[record][f"fall under {name}"] == pytest.approx(expected, abs=1e-4)
     assert all(np.isnan(found[r.id]["fall under in_context"]) for r in company.holdout.records)
+
+
+def test_a_table_reads_the_deployed_format_once(base, company, monkeypatch):
+    rounds = []
+    monkeypatch.setattr(quantize, "altered", lambda *given, **how: rounds.append(how) or altered(*given, **how))
+    given = Policy.model_validate({"audit": {"deployed": "int4", "challenges": ["int8"]}})
+    read = shadow_reader(base, company.train, company.holdout, given)
+    with attached(base, read_adapter(company.adapter)) as model:
+        found = read(model, [company.subject])
+    assert len(rounds) == 2  # one each
+    falls = [scores["fall under int4"] for scores in found.values() if "fall under int4" in scores]
+    assert np.isfinite(falls).any()
 
 
 def test_an_audit_says_what_challenges_do_in_shadows_that_never_saw_the_person(base, company, model, pad_id):

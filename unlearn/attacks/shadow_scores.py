@@ -23,8 +23,7 @@ from unlearn.corpus.general import general_texts
 from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import split
 from unlearn.lm.base import Base
-from unlearn.lm.likelihood import UNSAYABLE, readings, record_nlls
-from unlearn.lm.quantize import quantized
+from unlearn.lm.likelihood import UNSAYABLE, readings
 from unlearn.measurement import in_form
 from unlearn.policy import AuditPolicy, Policy
 
@@ -69,19 +68,34 @@ class ShadowReader:
         signals = Signals(read, asked.reference, asked.zlib_bytes)
         scores = {name: attack(signals) for name, attack in ATTACKS.items()}
         scores[SERVED] = {r: max(UNSAYABLE, float(one.served.sum(dtype=np.float64))) for r, one in read.items()}
+        rounded: Mapping[str, float] = {}
         if (deployed := policy.audit.deployed) is not None:
-            with quantized(model, deployed):
-                nlls = record_nlls(model, asked.attacked, self.pad_id)
-            scores[in_form(deployed)] = {record: -nlls[record] for record in signals.scorable}
+            rounded = CHALLENGES[deployed](model, asked, self.pad_id)
+            scores[in_form(deployed)] = {record: -rounded[record] for record in signals.scorable}
         plain = {record: one.nll for record, one in read.items()}
         names = score_names(policy.audit)
         for name in policy.audit.tried:
             if under(name) in names:
-                scores[under(name)] = self._falls(model, name, gone, plain)
+                scores[under(name)] = self._falls(model, name, gone, plain, rounded if name == deployed else None)
         return {record: {name: scores[name].get(record, math.nan) for name in names} for record in read}
 
-    def _falls(self, model: PeftModel, name: str, gone: set[str], plain: Mapping[str, float]) -> dict[str, float]:
-        """How far a challenge lowers the NLL of each record left out, beyond the mean of the holdout's audit half."""
+    def _falls(
+        self,
+        model: PeftModel,
+        name: str,
+        gone: set[str],
+        plain: Mapping[str, float],
+        known: Mapping[str, float] | None,
+    ) -> dict[str, float]:
+        """How far a challenge lowers the NLL of each record left out, beyond the mean of the holdout's audit half.
+
+        Args:
+            model: a shadow.
+            name: the challenge's.
+            gone: subjects left out.
+            plain: NLL of each record without it.
+            known: the same under it, where that was read before.
+        """
         retain = self.policy.retain
         seed, checked = self.policy.seed, retain.check_records
         parts = split(self.train, self.holdout, gone.__contains__, pool_records=1, check_records=checked, seed=seed)
@@ -89,7 +103,10 @@ class ShadowReader:
         challenge = CHALLENGES[name]
         found: dict[str, float] = {}
         for panel_of_some in asked.one_by_one() if challenge.personal else (asked,):
-            nlls = challenge(model, panel_of_some, self.pad_id)
+            if known is None:
+                nlls = challenge(model, panel_of_some, self.pad_id)
+            else:
+                nlls = {record: known[record] for record in panel_of_some.reference}
             never = [plain[r.id] - nlls[r.id] for r in parts.audit if r.id in nlls]
             if never and all(map(math.isfinite, nlls.values())):
                 level = fmean(never)
