@@ -213,7 +213,7 @@ class Idk(Walk):
 
 
 class AltPo(Walk):
-    """DPO towards self-generated alternates (arXiv 2409.13474)."""
+    """DPO towards answers that the base alone wrote, without the adapter (arXiv 2409.13474)."""
 
     method: Literal["altpo"] = "altpo"
     beta: float = Field(default=0.1, gt=0, description="Inverse temperature.")

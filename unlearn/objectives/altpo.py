@@ -13,7 +13,7 @@ from unlearn.objectives.dpo import preference
 
 @dataclass(frozen=True)
 class AltPo:
-    """DPO with self-generated alternates as the preferred answers. Source: arXiv 2409.13474.
+    """DPO with answers of the base alone, sampled, as the preferred ones. Source: arXiv 2409.13474.
 
     Attributes:
         beta: inverse temperature.

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 Need: TypeAlias = Literal["reference", "targets", "refusals", "alternates", "layer"]
 """What the loop must prepare beside the log-probabilities: those of the original adapter, counterfactual targets,
-preferred answers (fixed refusals, or answers the adapter itself wrote), or the hidden states of one layer."""
+preferred answers (fixed refusals, or answers the base alone wrote), or the hidden states of one layer."""
 
 
 class OverVocabulary(Protocol):
