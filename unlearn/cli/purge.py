@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from unlearn.cli.keys import the_desk
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -18,18 +20,11 @@ def purge(
 
     Exits with 1 if something that is due could not be purged; it is tried again by the next sweep.
     """
-    from unlearn.cases.desk import Desk
     from unlearn.purging import named, sweep
-    from unlearn.settings import Settings
 
-    settings = Settings()
-    desk = Desk(settings)
-    try:
-        desk.migrate()
-        found = desk.due_purges() if dry_run else sweep(desk, settings)
+    with the_desk() as desk:
+        found = desk.due_purges() if dry_run else sweep(desk, desk.settings)
         left = 0 if dry_run else len(desk.due_purges())
-    finally:
-        desk.close()
     if as_json:
         rows = [{"adapter": one.adapter_id, "version": one.number, "job": one.job_id} for one in found]
         typer.echo(json.dumps({"due" if dry_run else "purged": rows, "left": left}))

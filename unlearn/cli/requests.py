@@ -11,17 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from unlearn.cli.client import Client, known_as, parse_subject
-from unlearn.cli.evidence import save
+from unlearn.cli.evidence import HERE, Url, save
 
 app = typer.Typer(help="Deletion requests of a running service.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option("--url", envvar="UNLEARN_URL", help="Where the service answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow it to its end; exits with 3 if a person must decide.")]
 Id = Annotated[str, typer.Argument(help="The request's id.", metavar="REQUEST", callback=known_as)]
 Subject = Annotated[str, typer.Argument(help="Whom to forget: type:value, such as customer:c-0017.")]
 Reason = Annotated[str, typer.Option(help="Why, in writing; it is kept, so name nobody.")]
-HERE = "http://127.0.0.1:8000"
 
 
 @app.command()
