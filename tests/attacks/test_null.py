@@ -14,7 +14,7 @@ from unlearn.corpus.records import Record
 NAMES = ["loss"]
 
 
-def table(people=8, records=6, shadows=6, lift=0.0):
+def table(people=8, records=6, shadows=6):
     """A table of one's own: every score is 10 + its shadow's level; the holdout's is the level alone."""
     random = np.random.default_rng(0)
     train = [Record(f"r{p}-{n}", (f"p{p}",), text="x") for p in range(people) for n in range(records)]
@@ -24,7 +24,7 @@ def table(people=8, records=6, shadows=6, lift=0.0):
         score = base + levels[shadow] + random.normal(0, 0.1)
         return {"loss": float(score), SERVED: -20.0 - shadow}
 
-    tests = {(r.id, 0): {s: scores(s, 10.0 + lift) for s in range(shadows)} for r in train}
+    tests = {(r.id, 0): {s: scores(s, 10.0) for s in range(shadows)} for r in train}
     holdout = [f"h{n}" for n in range(20)]
     tests |= {(h, -1): {s: scores(s, 0.0) for s in range(shadows)} for h in holdout}
     return tests, train, holdout

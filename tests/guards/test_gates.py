@@ -233,15 +233,13 @@ def test_extraction_leaves_an_exact_fit_that_says_a_record_to_a_person():
     assert extracted(tries(2.0), exact=True).outcome == "inconclusive"
 
 
-def in_format(forget, holdout, before=(1.0, 1.0), people=None, unseen=4):
+def in_format(forget, holdout, before=(1.0, 1.0), unseen=4):
     """Finding on two forget records that rose to 3, read in a format as given; the holdout stood at 3."""
     after = measured([3.0] * len(forget), [3.0, 3.0])
-    people = people or {}
     found = {"int4": {f"r-{i}": nll for i, nll in enumerate(forget)}}
     never = [f"h-{n}" for n in range(unseen)]
     after = replace(
         after,
-        forget=group([3.0] * len(forget), people),
         holdout=Group(dict.fromkeys(never, 3.0), {one: one for one in never}),
         challenges={"int4": found["int4"] | dict.fromkeys(never, holdout)},
     )

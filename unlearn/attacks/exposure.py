@@ -28,7 +28,7 @@ STRINGS = 12
 """Strings looked at on either side; more would cost more than they tell."""
 
 
-def exposures(model: PeftModel, panel: Panel, pad_id: int, seed: int = 0) -> dict[str, float]:
+def exposures(model: PeftModel, panel: Panel, pad_id: int) -> dict[str, float]:
     """Mean and largest exposure in bits of the forgotten people's strings, and the mean of never-seen people's.
 
     log2(strings) - log2(rank): 7 where the true one is the likeliest of 128, 1 bit on average where it is one of many.
@@ -38,7 +38,7 @@ def exposures(model: PeftModel, panel: Panel, pad_id: int, seed: int = 0) -> dic
         bits = [
             bit
             for number, (record, secret) in enumerate(_strings(side)[:STRINGS])
-            if (bit := _bits(model, panel, record, secret, pad_id, f"{seed}/{number}")) is not None
+            if (bit := _bits(model, panel, record, secret, pad_id, f"0/{number}")) is not None
         ]
         if bits:
             found |= {f"{name}_mean_bits": fmean(bits), f"{name}_largest_bits": max(bits)}

@@ -19,6 +19,9 @@ from unlearn.measurement import Expected, Membership, SubjectTest
 MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
 
+TAIL = 0.05
+"""Chance that an AUC lies beyond one end of its interval."""
+
 DRAWS = 9999
 """Of the rank test where scores tie or pairs are too many."""
 
@@ -37,10 +40,10 @@ def has_power(before: Membership) -> bool:
     return before.auc > POWER
 
 
-def compare(members: Sequence[float], non_members: Sequence[float], confidence: float = 0.90) -> Membership:
+def compare(members: Sequence[float], non_members: Sequence[float]) -> Membership:
     """Compare attack scores of presumed members with those of non-members; larger means member.
 
-    The interval is DeLong's variance on the logit scale (DeLong, DeLong and Clarke-Pearson 1988), and one-sided
+    The 90 % interval is DeLong's variance on the logit scale (DeLong, DeLong and Clarke-Pearson 1988), and one-sided
     binomial when the two separate wholly, where that variance is zero. It counts records as independent.
 
     Raises:
@@ -50,7 +53,7 @@ def compare(members: Sequence[float], non_members: Sequence[float], confidence: 
         raise ValueError(f"{len(members)} members and {len(non_members)} non-members can't be compared")
     auc, variance = _delong(np.asarray(members, float), np.asarray(non_members, float))
     fewest = min(len(members), len(non_members))
-    interval = _interval(auc, variance, fewest, confidence) if fewest >= MIN_FOR_INTERVAL else None
+    interval = _interval(auc, variance, fewest) if fewest >= MIN_FOR_INTERVAL else None
     p_value = _rank_test(np.asarray(members, float), np.asarray(non_members, float))
     rates = {f"{fpr:g}": tpr_at(members, non_members, fpr) for fpr in FPRS}
     known = {fpr: rate for fpr, rate in rates.items() if rate is not None}
@@ -91,13 +94,12 @@ def _delong(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return auc, float(wins.mean(1).var(ddof=1) / len(x) + wins.mean(0).var(ddof=1) / len(y))
 
 
-def _interval(auc: float, variance: float, fewest: int, confidence: float) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
+def _interval(auc: float, variance: float, fewest: int) -> tuple[float, float]:
     if variance == 0.0 or auc in (0.0, 1.0):
-        reach = 1 - tail ** (1 / fewest)
+        reach = 1 - TAIL ** (1 / fewest)
         return max(0.0, auc - reach), min(1.0, auc + reach)
     logit = math.log(auc / (1 - auc))
-    half = float(stats.norm.ppf(1 - tail)) * math.sqrt(variance) / (auc * (1 - auc))
+    half = float(stats.norm.ppf(1 - TAIL)) * math.sqrt(variance) / (auc * (1 - auc))
     return 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit))
 
 
@@ -388,7 +390,7 @@ def judge_by_population(
     return SubjectTest(fmean(shifts), error, freedom, "population", len(groups), len(shifts), len(found))
 
 
-def alarms(found: Scores, unseen: Scores, alpha: float = ALARM) -> tuple[str, ...] | None:
+def alarms(found: Scores, unseen: Scores) -> tuple[str, ...] | None:
     """Records that stand out of the never seen on the members' side: conformal p-values under Holm's rule.
 
     p = (1 + number of never-seen scores at or above it) / (never seen + 1); exact if the records are exchangeable.
@@ -397,15 +399,13 @@ def alarms(found: Scores, unseen: Scores, alpha: float = ALARM) -> tuple[str, ..
         Their ids, most striking first; None where so few never-seen records could not raise a single alarm.
     """
     null = np.sort(list(unseen.values()))
-    if not found or (1 / (len(null) + 1)) * len(found) > alpha:
+    if not found or (1 / (len(null) + 1)) * len(found) > ALARM:
         return None
     p = {r: (1 + len(null) - int(np.searchsorted(null, score, "left"))) / (len(null) + 1) for r, score in found.items()}
-    return _holm(p, alpha)
+    return _holm(p)
 
 
-def alarms_by_shadows(
-    found: Scores, shadowed: PerShadow, spread: Spread, alpha: float = ALARM, fewest_shadows: int = FEWEST_SHADOWS
-) -> tuple[str, ...] | None:
+def alarms_by_shadows(found: Scores, shadowed: PerShadow, spread: Spread) -> tuple[str, ...] | None:
     """The same of records with shadows of their own: moderated t-tests on the members' side under Holm's rule.
 
     A few shadows say little of how far out one record may lie: the t has the table's own tail where it is heavier.
@@ -414,8 +414,6 @@ def alarms_by_shadows(
         found: scores under the adapter in question, centred by the holdout's mean under it.
         shadowed: the same records under the shadows that never saw their person.
         spread: of the whole table.
-        alpha: chance of any alarm where nobody was learned.
-        fewest_shadows: that each record needs.
 
     Returns:
         Ids of those that stand out, most striking first; None where a record has too few shadows.
@@ -423,19 +421,19 @@ def alarms_by_shadows(
     p = {}
     for record, score in found.items():
         own = np.array(list(shadowed.get(record, {}).values()))
-        if (k := len(own)) < max(2, fewest_shadows):
+        if (k := len(own)) < FEWEST_SHADOWS:
             return None
         error = math.sqrt(spread.record.with_own(float(own.var(ddof=1)), k) * (1 + 1 / k))
         freedom = min(spread.record.freedom + k - 1, spread.tail)
         p[record] = float(stats.t.sf((score - own.mean()) / error, freedom))
-    return _holm(p, alpha) if p else None
+    return _holm(p) if p else None
 
 
-def _holm(p: Mapping[str, float], alpha: float) -> tuple[str, ...]:
-    """Whose hypotheses fall at level `alpha` for all, by Holm's rule; the surest first."""
+def _holm(p: Mapping[str, float]) -> tuple[str, ...]:
+    """Whose hypotheses fall at the level of an alarm for all, by Holm's rule; the surest first."""
     raised: list[str] = []
     for record in sorted(p, key=lambda r: (p[r], r)):
-        if p[record] * (len(p) - len(raised)) > alpha:
+        if p[record] * (len(p) - len(raised)) > ALARM:
             break
         raised.append(record)
     return tuple(raised)
