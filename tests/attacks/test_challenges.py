@@ -12,6 +12,7 @@ import torch
 from unlearn.attacks.audit import audit
 from unlearn.attacks.challenges import CHALLENGES
 from unlearn.attacks.challenges.pruned import Pruned
+from unlearn.attacks.challenges.quantized import Quantized
 from unlearn.attacks.challenges.relearned import taught
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.null import SERVED, expected_falls, shadowed
@@ -162,6 +163,33 @@ def test_the_deployed_format_is_tested_for_membership_as_well(model, measured, p
         easier = min(tries, log10_queries(float(rounded[record].served.sum(dtype=np.float64))))
         assert found.queries[record] == pytest.approx(easier, abs=1e-6)
     assert "loss in int4" not in audit(model, measured, pad_id, policy(challenges=["int4"])).membership
+
+
+@pytest.mark.parametrize("deployed", [None, "int4"])
+def test_what_is_known_by_heart_is_said_word_for_word_in_full_or_as_deployed(
+    deployed, model, measured, pad_id, monkeypatch
+):
+    """Deployed, the format alone knows it, as if rounding had brought it back."""
+    heart = next(r for r in measured.forget if r.prompt)
+
+    def by_heart():
+        return taught(model, [measured.examples[heart.id]], 150, pad_id)
+
+    def read(_form, model, panel, pad_id):
+        with by_heart():
+            return likelihood.readings(model, panel.attacked, pad_id)
+
+    whole = likelihood.readings(model, measured.attacked, pad_id)
+    learned = read(deployed, model, measured, pad_id)
+    if deployed is None:
+        with by_heart():
+            found, ways = audit(model, measured, pad_id), [learned]
+    else:
+        monkeypatch.setattr(Quantized, "read", read)
+        found, ways = audit(model, measured, pad_id, policy(preset="quick", deployed=deployed)), [whole, learned]
+    assert learned[heart.id].correct.all()
+    assert not whole[heart.id].correct.all()
+    assert set(found.verbatim) == {r.id for r in measured.forget if any(way[r.id].correct.all() for way in ways)}
 
 
 @pytest.fixture
