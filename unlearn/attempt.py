@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unlearn.attacks.audit import audit
-from unlearn.attacks.null import in_form, shadowed, under
+from unlearn.attacks.null import shadowed, under
 from unlearn.attacks.panel import Panel, panel
 from unlearn.attacks.shadow_scores import score_names, shadow_reader
 from unlearn.attacks.two_models import Remembered
@@ -35,7 +35,7 @@ from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.checkpoint import Checkpoint
 from unlearn.lm.finetune import finetune, recorded_recipe
-from unlearn.measurement import Measurement
+from unlearn.measurement import Measurement, in_form
 from unlearn.methods import Retrain, Rung, Walk
 from unlearn.objectives import objective_of
 from unlearn.policy import AuditPolicy, Policy
@@ -210,7 +210,7 @@ def prepare(case: Case, watcher: Watcher) -> Prepared:
             targets = targets_from_shadows(case.shadows, parts.forget, records.examples, case.is_forgotten)
         if targets is None:
             calibration = encode(parts.calibration, base.tokenizer, base.files.context_tokens)
-            known = known_of(parts.forget, parts.calibration, _retained(case))
+            known = known_of(parts.forget, parts.calibration, _retained(case), case.is_forgotten)
             targets = targets_from_calibration(model, forget, calibration, pad_id, known)
         others: dict[str, list[Example]] = {}
         if "alternates" in needs:

@@ -257,7 +257,9 @@ def test_the_words_of_this_version_are_the_ones_it_had():
     ).hexdigest()
     assert (RENDERER, digest) == (4, "bcbc402877eefe9185a84d182003a6d149ecbcae58a7d577a89bd7590b90214e")
     if drawn_by() == "reportlab 5.1.0":
-        assert hashlib.sha256(files[PDF]).hexdigest() == "bc5678f077cde6880f026f2287f2c2e69148bf359c96e8c0cb529c9b17bed141"
+        assert (
+            hashlib.sha256(files[PDF]).hexdigest() == "bc5678f077cde6880f026f2287f2c2e69148bf359c96e8c0cb529c9b17bed141"
+        )
 
 
 @pytest.mark.parametrize("field", ["decisions", "purged"])

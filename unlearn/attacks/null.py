@@ -28,7 +28,6 @@ from unlearn.attacks.statistics import (
 )
 from unlearn.corpus.records import Record
 from unlearn.measurement import Expected, SubjectTest
-from unlearn.measurement import in_form as in_form
 
 SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""

@@ -71,6 +71,8 @@ class BarWatcher:
 
 def before_after_table(report: dict[str, Any]) -> RenderableType:
     """The figures of an erasing side by side, each gate's finding, and the verdict."""
+    from unlearn.measurement import in_form  # with SciPy, which takes a second
+
     before, after = report["before"], report["after"]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "before", "after", "change"):
@@ -90,9 +92,10 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     if before.get("log10_queries"):
         earlier, later = (min(found["log10_queries"].values()) for found in (before, after))
         table.add_row("tries for a record", f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
-    gating = report["policy"]["gates"]["membership_attacks"]
+    policy = report["policy"]
+    gating = {*policy["gates"]["membership_attacks"], in_form(policy["audit"].get("deployed") or "")}
     for name, found in after.get("subject_tests", {}).items():
-        if name in gating or name.startswith("loss in "):
+        if name in gating:
             earlier = before["subject_tests"].get(name)
             cells = ("-" if one is None else _shift(one) for one in (earlier, found))
             table.add_row(f"off the never seen (sd), {_attack(name)}", *cells, "")

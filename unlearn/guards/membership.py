@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from unlearn.guards.base import SEEN, Finding, Outcome, most_left
-from unlearn.measurement import Measurement, Membership, SubjectTest
+from unlearn.measurement import Measurement, Membership, SubjectTest, in_form
 
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
@@ -57,7 +57,7 @@ class MembershipGate:
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge each attack's subject test; the worst is the finding."""
         bounds = (None if self.exact else -self.margin, self.margin)
-        served = () if self.deployed is None or before is after else (f"loss in {self.deployed}",)
+        served = () if self.deployed is None or before is after else (in_form(self.deployed),)
         wanted = (*self.attacks, *served)
         found = {name: after.subject_tests[name] for name in wanted if name in after.subject_tests}
         if len(found) < len(wanted):
