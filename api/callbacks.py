@@ -56,14 +56,18 @@ def messages(
     who: Who,
     state: Annotated[ErrandState | None, Query(description="Only messages in this state.")] = None,
     about: Annotated[
-        str | None, Query(pattern=r"^[A-Za-z0-9_]{1,40}$", description="Only about this request or adapter.")
+        str | None,
+        Query(pattern=r"^[A-Za-z0-9_/]{1,40}$", description="Only about this request, adapter or checkpoint."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Messages on a page.")] = 50,
     after: Annotated[
         str | None, Query(pattern=r"^[A-Za-z0-9_]{1,40}$", description="`next` of the page before.")
     ] = None,
 ) -> MessagePage:
-    """Callbacks, and what deployment hooks were told, the newest first. Scope: `requests:read` or `audit`."""
+    """Callbacks, what deployment hooks were told, where checkpoints went; the newest first.
+
+    Scope: `requests:read` or `audit`.
+    """
     found = desk.messages(state, about, limit + 1, after, who)
     items = [MessageOut.model_validate(view) for view in found[:limit]]
     return MessagePage(items=items, next=items[-1].id if len(found) > limit else None)

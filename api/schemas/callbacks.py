@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.schemas.base import In, Out
-from unlearn.cases.views import ErrandState
+from unlearn.cases.views import ErrandKind, ErrandState
 
 
 class EndpointIn(In):
@@ -53,12 +53,13 @@ class MessageOut(Out):
     """A message to an address or a hook, and how it went."""
 
     id: str = Field(description="The same on every attempt (`webhook-id`).", examples=["msg_51c0e1d2b3a4958677869504"])
-    kind: Literal["callback", "opendsr", "deploy"]
+    kind: ErrandKind = Field(description="Checkpoints of the ledger are in the first company's list alone.")
     target: str = Field(
-        description="The address's id, the hook's name, or the host and a digest of one that came with a request."
+        description="The address's id, the hook's name, where a checkpoint goes, or the host and a digest of an "
+        "address that came with a request."
     )
     event: str = Field(examples=["request.completed"])
-    about: str = Field(description="Id of the request or the adapter.")
+    about: str = Field(description="Id of the request or the adapter, or `ledger/` and the size of a checkpoint.")
     state: ErrandState
     attempts: int
     next_at: datetime | None = Field(description="When it is tried next.")

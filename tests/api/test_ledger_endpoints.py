@@ -8,6 +8,7 @@ import threading
 import httpx
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 from test_endpoints import is_problem
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from unlearn.evidence.checkpoint import open_note, read_checkpoint
 from unlearn.evidence.ledger import entry_leaf
 from unlearn.evidence.merkle import check_consistency, check_inclusion, leaf_hash, root
 from unlearn.evidence.signing import PublicKey
+from unlearn.settings import Settings
 
 
 @pytest.fixture
@@ -106,3 +108,18 @@ def test_a_witness_asks_the_service_for_checkpoint_and_proof(listening, tmp_path
 
 
 FILES = {"key": "witness.pem", "state": "seen.txt", "log-key": "log.pub"}
+
+
+def test_where_a_checkpoint_goes_is_a_message_of_the_first_company_and_of_no_other(settings, tmp_path):
+    to = str(tmp_path / "anchor.txt")
+    with TestClient(create_app(Settings(**settings.model_dump() | {"ledger_publish": [to], "errands": False}))) as api:
+        desk = api.app.state.desk
+        desk.plan_publication()
+        _, secret = desk.create_key("other", ["audit"], controller="another company")
+        _, own = desk.create_key("own", ["audit"])
+        [message] = api.get("/v1/callbacks/messages", headers={"Authorization": f"Bearer {own}"}).json()["items"]
+        assert (message["kind"], message["target"], message["state"]) == ("checkpoint", to, "waiting")
+        asked = {"params": {"about": message["about"]}, "headers": {"Authorization": f"Bearer {own}"}}
+        assert api.get("/v1/callbacks/messages", **asked).json()["items"] == [message]
+        others = api.get("/v1/callbacks/messages", headers={"Authorization": f"Bearer {secret}"})
+        assert others.json() == {"items": [], "next": None}

@@ -72,11 +72,11 @@ class Telling(Core):
         after: str | None = None,
         by: Actor = OPERATOR,
     ) -> list[MessageView]:
-        """Callbacks and deployments of the company, the newest first.
+        """Callbacks and deployments of the company, of the first also checkpoints that are published; the newest first.
 
         Args:
             state: waiting, done, failed or overtaken.
-            about: id of a request or an adapter.
+            about: id of a request or an adapter, `ledger/` and the size of a checkpoint.
             limit: most of them.
             after: the last of the page before.
             by: who asks.
