@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from by_hand import fill, work
 from drill import finish
-from sqlalchemy import event, select, text, update
+from sqlalchemy import event, select, text
 
 from crowd import at_once
 from unlearn.cases.data_tables import ErasedFingerprint
@@ -20,7 +20,7 @@ from unlearn.cases.rights import HERE, Actor
 from unlearn.cases.store import ledger, salts
 from unlearn.cases.tables import AdapterSubject, Errand, Job, Request
 from unlearn.cases.views import rfc3339
-from unlearn.errors import BadInput, NotAllowed, NotFound
+from unlearn.errors import BadInput, Conflict, NotAllowed, NotFound
 from unlearn.evidence.checkpoint import NoteBroken, claimed, open_note
 from unlearn.evidence.ledger import entry_leaf
 from unlearn.evidence.merkle import check_consistency, check_inclusion, leaf_hash, root
@@ -157,6 +157,7 @@ def test_the_ledger_names_no_subject_once_its_salt_is_destroyed(desk, adapter, c
 
 @pytest.mark.usefixtures("ticking")
 def test_nothing_leads_back_from_a_shredded_subject_or_to_her(desk, adapter, people, clock):
+    desk.add_endpoint("https://hooks.example/all")
     request = desk.submit(people[0], external_id="cust-ADA-0001", callback_urls=("https://back.example/ada",))
     other = desk.submit(people[1])
     finish(desk, work(desk, request.jobs[0].id))
@@ -166,8 +167,6 @@ def test_nothing_leads_back_from_a_shredded_subject_or_to_her(desk, adapter, peo
         [salt] = [row.salt for row in salts.every(session) if row.subject_hash == request.subject_hash]
         prints = len(session.scalars(select(ErasedFingerprint.id)).all())
     assert prints
-    with desk.store.writing() as session:  # all were told
-        assert session.execute(update(Errand).values(state="done")).rowcount
     desk.shred(HERE, request.subject_hash)
     desk.keep_journal()
     desk.settle()
@@ -184,6 +183,7 @@ def test_nothing_leads_back_from_a_shredded_subject_or_to_her(desk, adapter, peo
         row = session.get_one(Request, request.id)
         assert (row.external_id, row.callback_urls) == (None, None)
         told = json.dumps(session.scalars(select(Errand.payload)).all())
+        assert '"request_status": "completed"' in told
         assert "cust-ADA-0001" not in told
         assert "back.example" not in told
         assert session.get_one(Request, other.id).subject_hash == other.subject_hash
@@ -197,6 +197,27 @@ def test_nothing_leads_back_from_a_shredded_subject_or_to_her(desk, adapter, peo
     first, *others = written.splitlines()
     assert '"prints"' in first
     assert not any('"prints"' in line for line in others)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_what_nobody_was_told_yet_of_a_shredded_subject_ends_and_is_told_to_nobody(desk, adapter, people):
+    request, other = desk.submit(people[0], callback_urls=("https://back.example/ada",)), desk.submit(people[1])
+    desk.add_endpoint("https://hooks.example/all")
+    finish(desk, work(desk, request.jobs[0].id))
+    desk.cancel(other.id)
+    task = desk.take_errand()
+    while task.kind != "opendsr":
+        desk.errand_done(task)
+        task = desk.take_errand()
+    desk.shred(HERE, request.subject_hash)
+    desk.errand_failed(task, "nobody answers")  # it was under way
+    messages = desk.messages(about=request.id)
+    assert {message.state for message in messages} <= {"overtaken", "done"}
+    assert [message.state for message in messages if message.id == task.id] == ["overtaken"]
+    assert all(message.ended_at is not None for message in messages)
+    assert "waiting" in {message.state for message in desk.messages(about=other.id)}
+    with pytest.raises(Conflict, match="forgotten"):
+        desk.replay(task.id)
 
 
 def test_a_log_that_is_read_is_emptied_later(desk):

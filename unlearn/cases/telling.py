@@ -224,10 +224,12 @@ def replay(session: Session, errand: Errand, now: datetime) -> None:
     """Run an errand again, whatever became of it; its id stays, so that a receiver can tell.
 
     Raises:
-        Conflict: its address takes no more.
+        Conflict: its address takes no more, or is forgotten.
     """
     if errand.kind == "callback" and session.get_one(Endpoint, errand.target).disabled_at is not None:
         raise Conflict("this message's address was taken away; add it again, and look at the request instead")
+    if errand.kind == "opendsr" and errand.payload["status_callback_url"] is None:
+        raise Conflict("this message's address was forgotten with the person whom its request was about")
     if errand.kind == "deploy":
         _check_current(session, errand)
     errand.state, errand.next_at, errand.ended_at = "waiting", now, None

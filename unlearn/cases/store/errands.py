@@ -259,9 +259,10 @@ def untold(session: Session, now: datetime, soon: timedelta) -> list[Request]:
 
 
 def unlink(session: Session, request_ids: Sequence[str]) -> None:
-    """Take what the controller calls these requests, and where it was to be told, out of errands that have ended."""
-    query = select(Errand).where(Errand.about.in_(request_ids), Errand.state != "waiting")
-    for row in session.scalars(query):
+    """Take what the controller calls these requests, and where it was to be told, out of errands; what waits ends."""
+    for row in session.scalars(select(Errand).where(Errand.about.in_(request_ids)).with_for_update()):
+        if row.state == "waiting":
+            row.state, row.ended_at = "overtaken", func.now()
         told = dict(row.payload)
         if "data" in told:
             told["data"] = told["data"] | {"external_id": None}
