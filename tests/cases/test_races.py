@@ -11,8 +11,10 @@ import pytest
 from by_hand import REFUSED, REPORT, new_version, submit, work
 
 from crowd import at_once
+from unlearn.cases import review
 from unlearn.cases.desk import Desk
 from unlearn.cases.endings import judge
+from unlearn.cases.rights import OPERATOR
 from unlearn.cases.store import jobs
 from unlearn.errors import Conflict, LeaseLost
 
@@ -134,3 +136,16 @@ def test_a_start_waits_for_one_who_has_the_new_file_to_himself(settings, clock, 
     assert meanwhile.ended() is None
     assert desk.adapters() == []
     desk.close()
+
+
+def test_a_release_by_a_person_beside_another_decision_is_told_of_it(desk, other, adapter, company, clock):
+    request, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    desk.hold(claim, new_version(desk, claim), REFUSED)
+    with desk.store.writing() as session:
+        review.reject(
+            session, desk._request(session, request.id, OPERATOR), "legal_claims", "a suit", OPERATOR, clock()
+        )
+        meanwhile = Meanwhile(lambda: other.release_as_it_is(request.id, "agreed"))
+    assert isinstance(meanwhile.ended(), Conflict)
+    assert desk.request(request.id).state == "rejected"

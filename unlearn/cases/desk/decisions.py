@@ -102,7 +102,7 @@ class Decisions(Data):
         """The corpora that releasing a request's candidates would make, by the candidate's job."""
         found = []
         with self.store.reading() as session:
-            request = self._request(session, request_id, by)
+            request = there(requests.seen(session, by.controller, request_id), "request")
             for job in review.candidates(session, request):
                 adapter, gone = adapters.by_id(session, job.adapter_id), adapters.erased_hashes(session, job.adapter_id)
                 if job.verdict == "released":  # its version serves already

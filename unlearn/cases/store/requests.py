@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from sqlalchemy import ColumnElement, Executable, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Executable, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.clock import Regulation
@@ -152,8 +152,16 @@ def by_external_id(session: Session, controller: str, external_id: str) -> str |
 
 def row(session: Session, controller: str, request_id: str) -> Request | None:
     """The controller's request, kept from others until the transaction ends."""
-    query = select(Request).where(Request.id == request_id, Request.controller_id == controller)
-    return session.scalars(query.with_for_update(key_share=True)).first()
+    return session.scalars(_one(controller, request_id).with_for_update(key_share=True)).first()
+
+
+def seen(session: Session, controller: str, request_id: str) -> Request | None:
+    """The controller's request, for a transaction that only reads."""
+    return session.scalars(_one(controller, request_id)).first()
+
+
+def _one(controller: str, request_id: str) -> Select[Request]:
+    return select(Request).where(Request.id == request_id, Request.controller_id == controller)
 
 
 def move(session: Session, request_id: str, state: RequestState, now: datetime) -> bool:
@@ -183,9 +191,7 @@ def reopen(session: Session, request: Request, now: datetime) -> None:
 
 def by_id(session: Session, controller: str, request_id: str) -> RequestView | None:
     """The controller's request with its jobs."""
-    found = session.scalars(
-        select(Request).where(Request.id == request_id, Request.controller_id == controller)
-    ).first()
+    found = seen(session, controller, request_id)
     return None if found is None else views(session, [found])[0]
 
 
