@@ -43,7 +43,7 @@ class Away:
 
         return call
 
-    def view(self, run_id=None):
+    def run(self, run_id=None):
         return DeferredRun(self.open, run_id, self.noted.append, lambda: self.now)
 
 
@@ -53,34 +53,34 @@ def away(store, tmp_path):
 
 
 def test_what_mlflow_was_not_told_it_is_told_in_order_once_it_is_back(away, tmp_path):
-    view = away.view()
+    run = away.run()
     away.is_cut = True
-    view.params({"seed": 1})
+    run.params({"seed": 1})
     for step in (1, 2):
-        view.metrics({"loss": step / 2}, step)
-    view.directory(tmp_path)
-    assert (away.asked, away.noted, view.curve("loss")) == (1, [], {})  # it rests
+        run.metrics({"loss": step / 2}, step)
+    run.directory(tmp_path)
+    assert (away.asked, away.noted, run.curve("loss")) == (1, [], {})  # it rests
     away.is_cut, away.now = False, REST_SECONDS
-    view.metrics({"loss": 1.5}, 3)
-    assert view.curve("loss") == {1: 0.5, 2: 1.0, 3: 1.5}
+    run.metrics({"loss": 1.5}, 3)
+    assert run.curve("loss") == {1: 0.5, 2: 1.0, 3: 1.5}
     assert len(away.noted) == 1
     away.is_cut = True
-    view.metrics({"loss": 2.0}, 4)
+    run.metrics({"loss": 2.0}, 4)
     away.is_cut = False
-    view.finish()
-    assert away.view(away.noted[0]).curve("loss") == {1: 0.5, 2: 1.0, 3: 1.5, 4: 2.0}
+    run.finish()
+    assert away.run(away.noted[0]).curve("loss") == {1: 0.5, 2: 1.0, 3: 1.5, 4: 2.0}
 
 
 def test_what_mlflow_refuses_is_left_out_and_stops_nothing(away):
-    view = away.view()
-    view.params({"method": "ascent"})
-    view.params({"method": "another"})  # a parameter is logged once
-    view.metrics({"loss": 1.0}, 1)
-    assert view.curve("loss") == {1: 1.0}
+    run = away.run()
+    run.params({"method": "ascent"})
+    run.params({"method": "another"})  # a parameter is logged once
+    run.metrics({"loss": 1.0}, 1)
+    assert run.curve("loss") == {1: 1.0}
 
 
 def test_a_run_that_is_no_more_is_opened_anew_and_one_that_can_not_be_opened_is_let_be(away):
-    gone = away.view("0" * 32)
+    gone = away.run("0" * 32)
     gone.metrics({"loss": 1.0}, 1)
     assert away.noted != ["0" * 32]
     assert gone.curve("loss") == {1: 1.0}
@@ -90,11 +90,11 @@ def test_a_run_that_is_no_more_is_opened_anew_and_one_that_can_not_be_opened_is_
         raise MlflowException("deleted", INVALID_PARAMETER_VALUE)
 
     away.asked = 0
-    view = DeferredRun(refuse, "1" * 32, away.noted.append, lambda: away.now)
+    run = DeferredRun(refuse, "1" * 32, away.noted.append, lambda: away.now)
     for step in range(100):
-        view.metrics({"loss": 1.0}, step)
+        run.metrics({"loss": 1.0}, step)
     assert away.asked == 1
-    view.finish()
+    run.finish()
     assert MlflowException("x", RESOURCE_DOES_NOT_EXIST).get_http_status_code() < 500
 
 
@@ -108,14 +108,14 @@ def test_a_lost_lease_is_heard_and_no_run_is_told_anything_whose_id_was_not_note
     def forgets(_run_id):
         raise OSError("the database is away")
 
-    view = DeferredRun(away.open, None, forgets, lambda: away.now)
-    view.params({"seed": 1})
-    assert view.curve("loss") == {}
+    run = DeferredRun(away.open, None, forgets, lambda: away.now)
+    run.params({"seed": 1})
+    assert run.curve("loss") == {}
 
 
 def test_what_waits_is_bounded(away):
-    view = away.view()
+    run = away.run()
     away.is_cut = True
     for step in range(MOST_WAITING + 5):
-        view.metrics({"loss": 1.0}, step)
-    assert len(view._waiting) == MOST_WAITING
+        run.metrics({"loss": 1.0}, step)
+    assert len(run._waiting) == MOST_WAITING
