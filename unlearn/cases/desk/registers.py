@@ -148,8 +148,9 @@ class Registers(Exporting):
                 methods = registers.methods(session, [view.id for view in page])
                 names = salts.known_pseudonyms(session, controller, [view.subject_hash for view in page])
             for view in page:
-                told = [{**as_json(view)["jobs"][i], "method": methods.get(job.id)} for i, job in enumerate(view.jobs)]
-                yield row(as_json(view) | {"subject": names.get(view.subject_hash)}, told, now)
+                told = as_json(view)
+                jobs = [job | {"method": methods.get(job["id"])} for job in told["jobs"]]
+                yield row(told | {"subject": names.get(view.subject_hash)}, jobs, now)
             if len(page) < PAGE:
                 return
             after = page[-1]
