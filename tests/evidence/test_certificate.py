@@ -54,6 +54,17 @@ def test_a_request_that_waits_is_not_called_completed():
 def test_a_late_answer_is_called_late_and_decisions_are_named_with_actor_and_reason():
     late = made(request=REQUEST | {"completed_at": "2026-04-02T10:00:00.000Z"})
     assert dict(late.facts)["Answered"] == "2 April 2026, after 32 days, after the due date"
+    assert dict(late.facts)["Decided by"].startswith("the tests below")
+    decision = {"kind": "released", "reason": "agreed with the DPO", "by": "key:2"}
+    told = {"request": "req_1", "by": "key:2"}
+    facts = [*FACTS[:8], ("request_held", told | {"by": "key:3"}), ("request_released_by_decision", told), FACTS[8]]
+    about = (*ABOUT, 10, 11)
+    ledger = Ledger(facts, [f"2026-03-02T10:{i:02}:00.000Z" for i in range(len(facts))], about=about)
+    page = made(request=REQUEST | {"decision": decision, "hold_reason": None}, ledger=ledger, size=11, about=about)
+    assert [value for label, value in page.facts if label.startswith("Decided")] == [
+        "2 March 2026 by key:3: put under a legal hold",
+        "2 March 2026 by key:2: released in spite of the tests: agreed with the DPO",
+    ]
 
 
 def test_nobody_known_says_what_was_searched():
