@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from unlearn.cases.data_tables import StoredCorpus
@@ -41,7 +40,7 @@ class Purging(Core):
         with self.store.reading() as session:
             found = [self._of_version(session, version) for version in purging.versions(session, now)]
             found += _of_editions(purging.replaced(session, now))
-            return found + [self._of_job(session, job) for job in purging.jobs(session, now - SETTLED)]
+            return found + [self._of_job(job) for job in purging.jobs(session, now - SETTLED)]
 
     def begin_purge(self, purge: Purge) -> bool:
         """Mark that it is being purged: from now on nothing brings it back. False if it is not due any more."""
@@ -52,7 +51,7 @@ class Purging(Core):
                 for one in due:
                     one.purging_at = one.purging_at or now
                 return bool(due)
-            row = self._row(session, purge)
+            row = purging.row(session, purge)
             found = purging.jobs(session, now - SETTLED) if purge.number is None else purging.versions(session, now)
             if row not in found:
                 return False
@@ -68,7 +67,7 @@ class Purging(Core):
         """
         now = self._clock()
         with self.store.writing() as session:
-            row = self._row(session, purge)
+            row = purging.row(session, purge)
             if purge.edition is not None and isinstance(row, AdapterVersion):
                 kept = corpora.rows(session, row.adapter_id, row.number)
                 self._corpora_purged(session, row, [one for one in kept if one.purging_at and _is_of(one, purge)], now)
@@ -93,26 +92,7 @@ class Purging(Core):
     def in_use(self) -> InUse:
         """What on the disk is somebody's; the rest nobody knows of."""
         with self.store.reading() as session:
-            places = [
-                *session.scalars(select(AdapterVersion.path).where(AdapterVersion.purged_at.is_(None))),
-                *session.scalars(select(StoredCorpus.path)),
-                *session.scalars(select(Job.candidate).where(Job.candidate.is_not(None), Job.purged_at.is_(None))),
-            ]
-            return InUse(
-                frozenset(str(place) for place in places),
-                frozenset(session.scalars(select(Adapter.id))),
-                purging.busy(session),
-            )
-
-    def _row(self, session: Session, purge: Purge) -> AdapterVersion | Job:
-        """The row, kept from others until the transaction ends."""
-        if purge.number is None:
-            of_job = select(Job).where(Job.id == purge.job_id).with_for_update(key_share=True)
-            return session.scalars(of_job.execution_options(populate_existing=True)).one()
-        query = select(AdapterVersion).where(
-            AdapterVersion.adapter_id == purge.adapter_id, AdapterVersion.number == purge.number
-        )
-        return session.scalars(query.with_for_update(key_share=True).execution_options(populate_existing=True)).one()
+            return InUse(purging.places(session), purging.adapter_ids(session), purging.busy(session))
 
     def _of_version(self, session: Session, version: AdapterVersion) -> Purge:
         places = [version.path, *(row.path for row in corpora.rows(session, version.adapter_id, version.number))]
@@ -121,7 +101,7 @@ class Purging(Core):
         run_id = None if version.job_id is None else session.get_one(Job, version.job_id).mlflow_run_id
         return Purge(version.adapter_id, version.number, None, tuple(places), run_id, version.purging_at)
 
-    def _of_job(self, session: Session, job: Job) -> Purge:
+    def _of_job(self, job: Job) -> Purge:
         places = [str(self.settings.home / "jobs" / job.id)]
         if job.verdict == "released" or job.kind != "erasure":  # its weights are a version's
             return Purge(job.adapter_id, None, job.id, tuple(places), None, job.purging_at)

@@ -1,17 +1,18 @@
-"""What is due to be purged, and what keeps it from that."""
+"""What is due to be purged, what keeps it from that, and what on the disk is in use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, case, exists, func, or_, select
+from sqlalchemy import and_, case, exists, func, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store import adapters
 from unlearn.cases.store.requests import OPEN
 from unlearn.cases.tables import Adapter, AdapterVersion, Job, JobRequest, Request, SubjectSalt
+from unlearn.cases.views import Purge
 
 UNDECIDED = (*OPEN, "needs_review")
 
@@ -87,6 +88,26 @@ def past_retention(session: Session, before: datetime) -> list[tuple[str, str]]:
     query = query.group_by(Request.controller_id, Request.subject_hash)
     found = session.execute(query.having(func.max(case((open_, 1), else_=0)) == 0).order_by(Request.subject_hash))
     return [(row.controller_id, row.subject_hash) for row in found]
+
+
+def row(session: Session, purge: Purge) -> AdapterVersion | Job:
+    """The version or the job that is purged, kept from others until the transaction ends."""
+    if purge.number is None:
+        return session.get_one(Job, purge.job_id, with_for_update={"key_share": True}, populate_existing=True)
+    key = purge.adapter_id, purge.number
+    return session.get_one(AdapterVersion, key, with_for_update={"key_share": True}, populate_existing=True)
+
+
+def places(session: Session) -> frozenset[str]:
+    """Where versions and candidates are that were not purged, and every corpus."""
+    weights = select(AdapterVersion.path).where(AdapterVersion.purged_at.is_(None))
+    candidates = select(Job.candidate).where(Job.candidate.is_not(None), Job.purged_at.is_(None))
+    return frozenset(session.scalars(union_all(weights, select(StoredCorpus.path), candidates)))
+
+
+def adapter_ids(session: Session) -> frozenset[str]:
+    """Ids of all adapters, retired ones among them."""
+    return frozenset(session.scalars(select(Adapter.id)))
 
 
 def busy(session: Session) -> frozenset[str]:
