@@ -40,7 +40,7 @@ from unlearn.corpus.records import Corpus
 from unlearn.corpus.splits import split
 from unlearn.corpus.synthetic import synthetic_world
 from unlearn.erasure.loop import erase
-from unlearn.erasure.shadow_table import drop_rows, read_shadows
+from unlearn.erasure.shadow_table import read_shadows
 from unlearn.guards import GOVERNORS, Budget, NonFinite
 from unlearn.ladder import climb
 from unlearn.lm.base import attached, load_base, save_adapter
@@ -50,6 +50,7 @@ from unlearn.lm.likelihood import record_nlls
 from unlearn.methods import METHODS, Calibrated, Walk
 from unlearn.objectives import objective_of
 from unlearn.policy import Policy
+from unlearn.shadow_file import drop_rows
 from unlearn.weights import AdapterFiles, read_adapter
 
 SEEDS = (0, 1, 2)

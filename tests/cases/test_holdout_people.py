@@ -13,10 +13,11 @@ from by_hand import actions, names, release, work
 from company import noted
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store.ledger import entries_about
-from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
+from unlearn.erasure.shadow_table import read_shadows
 from unlearn.errors import ErasedRecords, LeaseLost
 from unlearn.fulfilment import _case, fulfil
 from unlearn.purging import sweep
+from unlearn.shadow_file import COLUMNS, write_table
 from unlearn.storage import Loan
 
 pytestmark = pytest.mark.usefixtures("ticking")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
+import threading
 from dataclasses import replace
 
 import pyarrow as pa
@@ -14,13 +16,14 @@ from company import noted
 from unlearn.corpus.jsonl import read_corpus, write_corpus
 from unlearn.corpus.records import Corpus
 from unlearn.erasure import shadows
-from unlearn.erasure.shadow_table import COLUMNS, NOTED, check_shadows, drop_rows, read_shadows, write_table
+from unlearn.erasure.shadow_table import NOTED, check_shadows, read_shadows
 from unlearn.erasure.shadows import ShadowPlan, assign_folds, deal, make_shadows
 from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import Recipe, fitted
 from unlearn.lm.likelihood import record_nlls
+from unlearn.shadow_file import COLUMNS, drop_rows, write_table
 
 RECIPE = Recipe(rank=4, epochs=1, learning_rate=2e-3, batch_size=32, seed=5)
 
@@ -142,6 +145,22 @@ def test_what_folds_that_had_learned_from_the_person_say_elsewhere_goes_with_the
         assert bool(signals.top_tokens.numel()) is unseen
         assert signals.top_tokens.shape[0] == len(signals.log_probs)
         assert torch.equal(signals.log_probs, made.rows[record, place].log_probs)
+
+
+def test_rows_go_when_nobody_reads_the_table_and_no_two_take_out_theirs_at_once(made, tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(made.path.read_bytes())
+    people = sorted({record for record, _ in made.rows})
+    with path.open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        threads = [threading.Thread(target=drop_rows, args=(path, [record])) for record in people[:4]]
+        for thread in threads:
+            thread.start()
+            thread.join(0.2)
+        assert reader.read() == made.path.read_bytes()  # what it opened is not overwritten under it
+    for thread in threads:
+        thread.join()
+    assert {record for record, _ in read_shadows(path).rows} == set(people[4:])
 
 
 def test_a_table_of_another_base_or_corpus_is_refused(company, base, made):

@@ -1,15 +1,13 @@
-"""The shadow table, as a file and in memory: what adapters that never saw a record's people say of the record.
+"""The shadow table in memory: what adapters that never saw a record's people say of the record.
 
-One Parquet file; a row is found by record id and the place of the subject among the record's, and none names a subject.
-In memory its columns stay flat, as in the file: a record's signals and scores are looked up there, so that the table of
-a hundred thousand records opens in seconds. Knows no adapter, no request and no verdict.
+A row is found by record id and the place of the subject among the record's, and none names a subject. The columns stay
+flat, as in the file (`unlearn.shadow_file`): a record's signals and scores are looked up there, so that the table of a
+hundred thousand records opens in seconds. Knows no adapter, no request and no verdict.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -18,27 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
-from unlearn import overwriting
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import BadInput
 from unlearn.lm.finetune import Recipe
+from unlearn.shadow_file import drop_rows as drop_rows
+from unlearn.shadow_file import read_table
 
 SCHEMA = "unlearn/shadows/v2"
-COLUMNS = pa.schema(
-    [
-        ("record", pa.string()),
-        ("place", pa.int32()),
-        ("fold", pa.int32()),
-        ("log_probs", pa.list_(pa.float32())),
-        ("top_tokens", pa.list_(pa.int32())),
-        ("top_log_probs", pa.list_(pa.float32())),
-        ("scores", pa.list_(pa.float64())),
-        ("record_sha256", pa.string()),
-    ]
-)
 
 HOLDOUT = -1
 """Place of a record that names nobody to forget: one of the holdout."""
@@ -111,7 +97,7 @@ def read_shadows(path: Path) -> ShadowTable:
         BadInput: it can't be read, is no shadow table, or does not say what it was made from.
     """
     try:
-        table, about = pq.read_table(path, schema=COLUMNS), about_table(path)
+        table, about = read_table(path)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise BadInput(f"shadow table '{path}' can't be read: {str(error).splitlines()[0]}") from None
     if about.get("schema") != SCHEMA:
@@ -169,29 +155,6 @@ def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, holdout: 
             f"ids: {', '.join(map(repr, differ[:5]))}{', ...' if len(differ) > 5 else ''}; give the holdout that the "
             "table was made with (records may have left it), or make one for this with `unlearn shadows`"
         )
-
-
-def drop_rows(path: Path, records: Iterable[str]) -> int:
-    """Take every row of `records` out of the table at `path`, in one step: how many rows went.
-
-    Called when a case closes: what is kept of the person goes with the person. That is more than the rows. A fold that
-    had learned from the person says so at other people's records (the likeliest surname after a shared first name), so
-    the likeliest tokens of every row that such a fold read go too; what is left there is one number a token, of the
-    row's own text.
-    """
-    table, about = pq.read_table(path, schema=COLUMNS), about_table(path)
-    going = pc.is_in(table["record"], pa.array(sorted(set(records)), pa.string()))
-    if not pc.any(going).as_py():
-        return 0
-    signals = pc.equal(pc.list_value_length(table["scores"]), 0)
-    left_out = pc.unique(table.filter(pc.and_(going, signals))["fold"])  # had not learned from them
-    kept = table.filter(pc.invert(going))
-    clean = pc.equal(kept["fold"], left_out[0]) if len(left_out) == 1 else pa.array([False] * len(kept))
-    for name in ("top_tokens", "top_log_probs"):
-        empty = pa.scalar([], COLUMNS.field(name).type)
-        kept = kept.set_column(COLUMNS.get_field_index(name), name, pc.if_else(clean, kept[name], empty))
-    write_table(path, kept, about)
-    return len(table) - len(kept)
 
 
 class _Lists:
@@ -272,24 +235,3 @@ def _digests(table: pa.Table) -> dict[str, str]:
     """The digest of each record of the holdout that test shadows read, by id."""
     kept = table.select(["record", "record_sha256"]).filter(pc.is_valid(table["record_sha256"]))
     return dict(zip(*(column.to_pylist() for column in kept.columns), strict=True))
-
-
-def about_table(path: Path) -> dict[str, Any]:
-    """What is noted in the file at `path` beside its rows."""
-    metadata = pq.read_schema(path).metadata or {}
-    about = json.loads(metadata.get(b"unlearn", b"{}"))
-    if not isinstance(about, dict):
-        raise ValueError("what is noted beside its rows is no JSON object")
-    return about
-
-
-def write_table(path: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
-    """Write rows and what is noted beside them to `path` in one step; what was there, and knew more people, is
-    overwritten."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table.replace_schema_metadata({"unlearn": json.dumps(about, sort_keys=True)}), draft)
-        overwriting.replace(draft, path)
-    finally:
-        overwriting.remove(draft)
