@@ -1,5 +1,5 @@
-"""What belongs to nothing: left on this machine by attempts that were killed, by registrations broken off; and left
-in the store of how far jobs were.
+"""What belongs to nothing: left on this machine by attempts that were killed, by registrations broken off; left in
+the store of how far jobs were; and left in shadow tables of people who were erased.
 
 What names an attempt goes as soon as that attempt is over; what names none, after a day, since it may be in the making.
 Nothing goes that a row names, and nothing that the database does not know at all: it may be the wrong database.
@@ -13,16 +13,19 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn.cases.corpora import KINDS
 from unlearn.cases.desk import UNFINISHED, Desk
-from unlearn.cases.views import Trace
+from unlearn.cases.store.places import SHADOWS
+from unlearn.cases.views import AdapterView, Trace
 from unlearn.disposal import dispose
 from unlearn.errors import Unavailable
 from unlearn.locations import name_of
 from unlearn.settings import Settings
+from unlearn.storage import Loan
 from unlearn.storage.handover import jobs_with_state, state_of
 
 log = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ ATTEMPT = re.compile(r"f([0-9]+)")
 """An attempt's directory in the workshop of its job."""
 WEIGHTS = re.compile(r"\.?v[0-9]+\.(job_[0-9a-f]+)\.f([0-9]+)(\..*)?")
 """A version on an adapter's shelf that an attempt copied there; with a dot in front while it was copying."""
-STANDING = frozenset({"corpora", "current", "shadows.parquet"})
+STANDING = frozenset({"corpora", "current", SHADOWS})
 """What may be on any shelf, whether a row names it or not."""
 
 
@@ -76,6 +79,48 @@ def clear_store(desk: Desk) -> None:
         if job_id in traces and traces[job_id].ended:
             log.info("removing the state of job %s, which has ended", job_id)
             desk.vault.discard(state_of(desk.vault, job_id))
+
+
+def clear_shadows(desk: Desk, clean: dict[str, Hashable]) -> None:
+    """Take out of adapters' shadow tables whoever is in their corpora no more, and what folds say of her elsewhere.
+
+    A worker does so when its job ends; this is for those whom a person released, and for workers that ended before.
+
+    Args:
+        desk: the case wing.
+        clean: table and corpora of each adapter as they were found with nobody to take out, which are not read again.
+    """
+    for adapter in desk.forgetful():
+        place = desk.vault.place(adapter.id, SHADOWS)
+        try:
+            seen = _as_they_are(desk, adapter, place)
+            if seen is None or clean.get(adapter.id) == seen:
+                continue
+            with Loan(desk.settings) as loan:
+                table = desk.vault.lend(place, loan)
+                if table is not None and _drop_strangers(desk, adapter, table):
+                    desk.vault.replace(table, place)
+                    seen = _as_they_are(desk, adapter, place)
+            clean[adapter.id] = seen
+        except Exception as error:  # one that fails must not keep the others
+            log.exception("the shadow table of adapter %s stays as it is (%s)", adapter.id, type(error).__name__)
+
+
+def _as_they_are(desk: Desk, adapter: AdapterView, place: str) -> Hashable | None:
+    """What changes with the shadow table or the corpora; None without a table."""
+    mark = desk.vault.mark(place)
+    return None if mark is None else (mark, adapter.current.number, adapter.current.corpora)
+
+
+def _drop_strangers(desk: Desk, adapter: AdapterView, table: Path) -> int:
+    """Take out of the table what no corpus of the adapter has; how many rows went."""
+    from unlearn.shadow_file import drop_rows, records_in  # pyarrow takes memory: only who has a table pays
+
+    stay = {record.id for kind in KINDS for record in desk.corpus(adapter, kind).records}
+    gone = records_in(table) - stay
+    if gone:
+        log.info("%d records that left go out of the shadow table of adapter %s", len(gone), adapter.id)
+    return drop_rows(table, gone) if gone else 0
 
 
 def _of_attempts(desk: Desk, workshops: list[Path], shelves: list[Path]) -> Iterator[Path]:

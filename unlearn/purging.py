@@ -7,10 +7,11 @@ and two that run at once do no harm. What can't be deleted now is left for the n
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 
 from unlearn.cases.desk import Desk
 from unlearn.cases.views import Purge
-from unlearn.clearing import clear, clear_store
+from unlearn.clearing import clear, clear_shadows, clear_store
 from unlearn.deploy import Registry, Vllm, parse_hooks
 from unlearn.disposal import dispose
 from unlearn.errors import BadInput
@@ -24,8 +25,11 @@ WEIGHTS = "adapter"
 """Where in its run a job's weights were logged."""
 
 
-def sweep(desk: Desk, settings: Settings) -> list[Purge]:
-    """Purge everything that is due, and shred the salts of people past retention; what was purged."""
+def sweep(desk: Desk, settings: Settings, clean: dict[str, Hashable] | None = None) -> list[Purge]:
+    """Purge everything that is due, and shred the salts of people past retention; what was purged.
+
+    `clean` is `clear_shadows`'s, for whoever sweeps again and again.
+    """
     done = []
     for purge in desk.due_purges():
         try:
@@ -35,6 +39,7 @@ def sweep(desk: Desk, settings: Settings) -> list[Purge]:
             log.exception("purging %s failed (%s); the next sweep tries again", named(purge), type(error).__name__)
     clear(desk, settings)
     clear_store(desk)
+    clear_shadows(desk, {} if clean is None else clean)
     for controller, subject_hash in desk.past_retention():
         desk.shred(controller, subject_hash)
     desk.settle()
@@ -115,7 +120,8 @@ class Sweeper(Rhythm):
     def __init__(self, desk: Desk, settings: Settings, seconds: float) -> None:
         super().__init__("purges", seconds)
         self._desk, self._settings = desk, settings
+        self._clean: dict[str, Hashable] = {}
 
     def turn(self) -> None:
         """One sweep."""
-        sweep(self._desk, self._settings)
+        sweep(self._desk, self._settings, self._clean)

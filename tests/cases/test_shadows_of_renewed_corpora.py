@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from by_hand import REPORT, new_version, submit, work
+from by_hand import REFUSED, REPORT, new_version, submit, work
 
 from company import noted
-from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
+from unlearn.cases.store import corpora as stored
+from unlearn.clearing import clear_shadows
+from unlearn.erasure.shadow_table import read_shadows
 from unlearn.fulfilment import _case
+from unlearn.purging import Sweeper, sweep
+from unlearn.shadow_file import COLUMNS, write_table
 from unlearn.storage import Loan
 
 
@@ -49,3 +53,59 @@ def test_a_table_of_other_corpora_is_not_taken_for_ours(desk, adapter, company, 
     write_table(table, pa.Table.from_pylist([], schema=COLUMNS), with_other)
     _, job_id = submit(desk, company)
     assert case_of(desk, work(desk, job_id)).shadows.about == with_other
+
+
+def records(table):
+    return {record for record, _ in read_shadows(table).rows}
+
+
+def left(desk):
+    return {record.id for record in desk.corpus(desk.adapter("bot"), "train").records}
+
+
+def test_whom_a_person_released_leaves_the_table_with_the_next_sweep(desk, adapter, company, table):
+    request, job_id = submit(desk, company)
+    claim = work(desk, job_id)
+    desk.hold(claim, new_version(desk, claim), REFUSED)
+    before = records(table)
+    sweep(desk, desk.settings)
+    assert records(table) == before  # nobody was erased yet
+    desk.release_as_it_is(request.id, "agreed")
+    sweep(desk, desk.settings)
+    assert records(table) == left(desk) < before
+
+
+def test_whom_a_worker_released_that_ended_right_then_leaves_it_while_nobody_works_on_the_adapter(
+    desk, adapter, company, table
+):
+    claim = work(desk, submit(desk, company, 0)[1])
+    desk.release(claim, new_version(desk, claim), REPORT)
+    held = work(desk, submit(desk, company, 1)[1])
+    before = records(table)
+    sweep(desk, desk.settings)
+    assert records(table) == before  # a worker is at work, and took them out for itself
+    desk.hold(held, None, REFUSED)
+    sweep(desk, desk.settings)
+    assert records(table) == left(desk) < before
+
+
+def test_a_table_that_nobody_left_is_read_once_by_who_sweeps_again_and_again(desk, adapter, company, table, caplog):
+    claim = work(desk, submit(desk, company)[1])
+    desk.release(claim, new_version(desk, claim), REPORT)
+    sweeper = Sweeper(desk, desk.settings, 3600)
+    sweeper.turn()
+    clean = table.read_bytes()
+    table.write_bytes(clean + b"-")  # no table any more
+    sweeper.turn()
+    assert "stays as it is" in caplog.text
+    table.write_bytes(clean)
+    sweeper.turn()
+    caplog.clear()
+    with desk.store.reading() as session:
+        for kept in stored.of_version(session, adapter.id, 2):
+            Path(kept.path).unlink()
+    sweeper.turn()
+    assert caplog.text == ""
+    clear_shadows(desk, {})
+    assert "stays as it is" in caplog.text
+    assert table.read_bytes() == clean

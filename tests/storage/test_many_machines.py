@@ -21,7 +21,7 @@ from like_vllm import LikeVllm
 from polling import until
 from unlearn.cases.desk import Desk
 from unlearn.clearing import clear
-from unlearn.erasure.shadow_table import COLUMNS, read_shadows, write_table
+from unlearn.erasure.shadow_table import read_shadows
 from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, CorpusError, Diverged, ModelError, Unavailable
 from unlearn.following import Follower
@@ -29,6 +29,7 @@ from unlearn.fulfilment import _drop, fulfil
 from unlearn.purging import sweep
 from unlearn.rungs import Rungs
 from unlearn.settings import Settings
+from unlearn.shadow_file import COLUMNS, write_table
 from unlearn.storage import Handover, Loan, Vault, handover, objects
 from unlearn.storage.loans import LENT
 from unlearn.weights import ADAPTER_WEIGHTS, read_adapter
@@ -398,6 +399,23 @@ def test_rows_of_who_is_gone_are_in_no_version_of_a_shadow_table_wherever_it_is(
         assert read_shadows(vault.lend(place, loan)).rows.keys() == {("another's", 0)}
     if not local:
         assert bucket.versions(f"store/{adapter.id}/shadows") == [f"store/{adapter.id}/shadows.parquet"]
+
+
+def test_the_sweep_takes_them_out_of_the_store_where_no_worker_did(machine, inputs, bucket, company, people, tmp_path):
+    api = machine("api")
+    adapter = api.register_adapter("bot", **inputs)
+    place = api.vault.place(adapter.id, "shadows.parquet")
+    hers = next(record.id for record in company.train.records if people[0] in record.subjects)
+    another = next(record.id for record in company.train.records if people[0] not in record.subjects)
+    api.vault.replace(made_table(tmp_path / "made.parquet", hers, another), place)
+    claim = api.claim(api.submit(people[0]).jobs[0].id, "w")
+    with Loan(api.settings) as loan:
+        weights = api.vault.version(claim.adapter.current.path, loan)
+        api.release(claim, api.vault.shelve(weights, api.vault.place(adapter.id, f"v2.{claim.job_id}.f1")), REPORT)
+    sweep(api, api.settings)
+    with Loan(api.settings) as loan:
+        assert read_shadows(api.vault.lend(place, loan)).rows.keys() == {(another, 0)}
+    assert bucket.versions(f"store/{adapter.id}/shadows") == [f"store/{adapter.id}/shadows.parquet"]
 
 
 def test_no_secret_of_the_store_is_in_what_the_program_wrote_or_says(machine, inputs, people, run, monkeypatch, caplog):

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import re
 import shutil
 import tempfile
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -170,6 +172,16 @@ class Vault:
         copy = loan.room(place)
         objects.fetch(place, found, copy)
         return copy
+
+    def mark(self, place: str) -> Hashable | None:
+        """What changes with the single file at `place`; None if there is none."""
+        if is_url(place):
+            return objects.at(place)
+        try:
+            found = os.stat(place)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def replace(self, file: Path, place: str) -> None:
         """Put a single file in the place of the one that is there, of which no version stays behind."""

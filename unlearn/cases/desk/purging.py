@@ -12,7 +12,7 @@ from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.desk.core import Core
 from unlearn.cases.store import adapters, corpora, jobs, ledger, purging
 from unlearn.cases.tables import Adapter, AdapterVersion, Job
-from unlearn.cases.views import Purge
+from unlearn.cases.views import AdapterView, Purge
 
 SETTLED = timedelta(hours=1)
 """After this long nobody works in an ended job's workshop any more, who did not hear that it ended."""
@@ -80,6 +80,11 @@ class Purging(Core):
                 self._job_purged(session, row, now, how)
             else:
                 self._version_purged(session, row, now, how)
+
+    def forgetful(self) -> list[AdapterView]:
+        """The adapters from which somebody was erased and on which no worker is at work."""
+        with self.store.reading() as session:
+            return purging.forgetful(session)
 
     def past_retention(self) -> list[tuple[str, str]]:
         """Company and hash of subjects whom nothing needs to be linked to any more; none without a retention period."""

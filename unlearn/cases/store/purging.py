@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session, aliased
 from unlearn.cases.data_tables import StoredCorpus
 from unlearn.cases.store import adapters
 from unlearn.cases.store.requests import OPEN
-from unlearn.cases.tables import Adapter, AdapterVersion, Job, JobRequest, Request, SubjectSalt
-from unlearn.cases.views import Purge
+from unlearn.cases.tables import Adapter, AdapterSubject, AdapterVersion, Job, JobRequest, Request, SubjectSalt
+from unlearn.cases.views import AdapterView, Purge
 
 UNDECIDED = (*OPEN, "needs_review")
 
@@ -108,6 +108,17 @@ def places(session: Session) -> frozenset[str]:
 def adapter_ids(session: Session) -> frozenset[str]:
     """Ids of all adapters, retired ones among them."""
     return frozenset(session.scalars(select(Adapter.id)))
+
+
+def forgetful(session: Session) -> list[AdapterView]:
+    """The adapters from which somebody was erased, on which no job runs, and which are not being purged."""
+    left = exists().where(AdapterSubject.adapter_id == Adapter.id, AdapterSubject.erased_at.is_not(None))
+    running = exists().where(Job.adapter_id == Adapter.id, Job.state == "running")
+    query = select(Adapter).join(
+        AdapterVersion, and_(AdapterVersion.adapter_id == Adapter.id, AdapterVersion.number == Adapter.current)
+    )
+    query = query.where(left, ~running, AdapterVersion.purging_at.is_(None)).order_by(Adapter.id)
+    return [adapters.view(session, row) for row in session.scalars(query)]
 
 
 def busy(session: Session) -> frozenset[str]:
