@@ -148,7 +148,7 @@ def _links(home: Path, seen: Seen) -> Iterator[str]:
 
 def _breaks(desk: Desk) -> Iterator[str]:
     try:
-        desk.check_ledger()
+        desk.inspect_ledger()
     except LedgerBroken as error:
         yield str(error)
 

@@ -203,7 +203,7 @@ def look(desk: Desk, asked: Asked, requests: int) -> tuple[dict[str, Any], dict[
     known = [id_ for number, id_ in asked.ids.items() if number % KNOWN == 0]
     before = [n for n, at in asked.broken.items() if (row := rows.get(asked.ids.get(n, ""))) and row.created_at < at]
     try:
-        broken = [] if desk.check_ledger() == len(entries) else ["another number of entries"]
+        broken = [] if desk.inspect_ledger().entries == len(entries) else ["another number of entries"]
     except LedgerBroken as error:
         broken = [str(error)]
     return {

@@ -238,7 +238,7 @@ def fuzz(
         with _hooks(own.split("_")[1], known, inputs):
             tally = _run(schema)
         _look_for_identities(settings.home, tally)
-        desk.check_ledger()
+        desk.inspect_ledger()
         return tally
     finally:
         shutdown_lifespans()

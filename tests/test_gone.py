@@ -208,7 +208,7 @@ def test_request_and_job_say_what_was_purged_and_when(house):
     first, second = (desk.job(request.jobs[0].id) for request in reversed(desk.requests()))
     assert [version.number for version in second.superseded] == [2, 1]
     assert all(version.purged_at is not None for version in (*first.superseded, *second.superseded))
-    assert desk.check_ledger() > 10
+    assert desk.inspect_ledger().entries > 10
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def test_nothing_the_service_wrote_names_a_person_or_quotes_a_record(service, co
 
 def test_the_ledger_holds_to_the_end(service, released):
     desk = Desk(service[0])
-    assert desk.check_ledger() > 10
+    assert desk.inspect_ledger().entries > 10
     desk.close()
 
 

@@ -31,24 +31,12 @@ from unlearn.storage import Vault
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 50
-"""Most errands of one round."""
-
 HANDS = 4
 """Errands that one process runs at the same time, each for an address or a hook of its own."""
 
 
-def run_errands(desk: Desk, settings: Settings, most: int = AT_ONCE) -> int:
-    """Run what is due, one after another; how many were run."""
-    for count in range(most):
-        task = desk.take_errand()
-        if task is None:
-            return count
-        _run(desk, settings, task)
-    return most
-
-
-def _run(desk: Desk, settings: Settings, task: Task) -> None:
+def run_errand(desk: Desk, settings: Settings, task: Task) -> None:
+    """Make one attempt of an errand that was taken, and report how it went."""
     try:
         RUNNERS[task.kind](desk, settings, task)
     except Exception as error:
@@ -212,7 +200,7 @@ class Courier(Rhythm):
         """Run the errand, then others until none is due."""
         try:
             while task is not None:
-                _run(self._desk, self._settings, task)
+                run_errand(self._desk, self._settings, task)
                 task = None if self.is_stopping else self._desk.take_errand()
         except Unavailable as error:
             log.debug("a hand rests: %s", error)  # the next turn says so, once an outage

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from drill import NOTHING, beside, content, forget, gapless, small_files, tree
 
+from errands import run_errands
 from postgres import SERVER, empty_schema
 from s3 import _s3_environment, _s3_server, plain_bucket  # noqa: F401
 from unlearn.cases.backups import Archive, BackupBroken, make_backup, restore
 from unlearn.cases.desk import Desk
-from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Unavailable
 from unlearn.evidence.checkpoint import cosign_note
 from unlearn.evidence.signing import COSIGNATURE, signer_of
@@ -57,7 +57,7 @@ def test_what_was_saved_comes_back_row_by_row_and_byte_by_byte(
         assert json.dumps(after[name]).replace(moved, str(desk.settings.home)) == json.dumps(before[name]), name
     assert after["ledger"][: len(before["ledger"])] == before["ledger"]
     assert tree(elsewhere.home / "adapters") == files
-    assert again.check_ledger() == len(after["ledger"])
+    assert again.inspect_ledger().entries == len(after["ledger"])
     run_errands(again, elsewhere)
     assert (elsewhere.home / "adapters" / adapter.id / "current").resolve().is_relative_to(elsewhere.home)
     for kind in ("train", "holdout"):

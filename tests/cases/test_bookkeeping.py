@@ -44,7 +44,7 @@ def test_a_checkpoint_is_signed_stored_and_the_same_until_the_ledger_grows(desk)
     assert open_note(first, public_keys(desk))[1] == [point.origin]
     fill(desk, 3)
     assert claimed(desk.checkpoint()).size == 4
-    assert desk.check_ledger() == 4
+    assert desk.inspect_ledger().entries == 4
 
 
 def test_every_entry_is_proven_in_every_checkpoint_and_every_one_goes_on_from_those_before(desk):
@@ -108,7 +108,7 @@ def test_no_row_of_the_ledger_changes_or_goes(desk, table, change):
     column = {"ledger": "at = 'x'", "ledger_nodes": "level = 9", "checkpoints": "note = 'x'"}[table]
     with pytest.raises(Exception, match="append-only"), desk.store.writing() as session:
         session.execute(text(change.format(table, column)))
-    assert desk.check_ledger() == 3
+    assert desk.inspect_ledger().entries == 3
 
 
 def test_a_key_reads_what_is_its_companys_and_of_all_else_the_hash(desk, adapter, company):
@@ -147,7 +147,7 @@ def test_the_ledger_names_no_subject_once_its_salt_is_destroyed(desk, adapter, c
     assert not desk.shred(HERE, request.subject_hash)
     with desk.store.reading() as session:
         assert salts.known_pseudonym(session, HERE, request.subject_hash) is None
-    assert desk.check_ledger()
+    assert desk.inspect_ledger().entries
     assert [e for e in desk.entries() if e.action == "request_accepted"] == held
     told = desk.request(request.id)
     assert told.subject_hash != request.subject_hash

@@ -50,7 +50,7 @@ def test_a_released_job_completes_its_request_and_moves_the_alias(desk, adapter,
         "data_erased",
         "request_completed",
     ]
-    assert desk.check_ledger() == 8
+    assert desk.inspect_ledger().entries == 8
 
 
 def test_a_refused_job_leaves_the_old_version_serving_and_asks_for_a_person(desk, adapter, company):
@@ -226,7 +226,7 @@ def test_an_edited_ledger_row_is_found(desk, adapter, company):
         let_rows_change(session)
         session.execute(text("UPDATE ledger SET action = 'verdict' WHERE seq = 2"))
     with pytest.raises(LedgerBroken, match="entry 2 was edited"):
-        desk.check_ledger()
+        desk.inspect_ledger()
 
 
 def test_eight_writers_at_once_keep_one_whole_ledger(desk, adapter, company, settings, clock):
@@ -237,7 +237,7 @@ def test_eight_writers_at_once_keep_one_whole_ledger(desk, adapter, company, set
             own.submit(people[number])
 
     at_once(one, len(people))
-    assert desk.check_ledger() == 1 + 2 * len(people)
+    assert desk.inspect_ledger().entries == 1 + 2 * len(people)
 
 
 def test_the_same_subject_from_eight_clients_at_once_is_one_request(desk, adapter, company, settings, clock):

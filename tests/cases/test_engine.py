@@ -70,7 +70,7 @@ def test_threads_of_one_process_wait_for_each_other_and_not_for_sqlite_to_look_a
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(submit, range(8)))
     assert len(desk.requests(limit=100)) == 40
-    desk.check_ledger()
+    desk.inspect_ledger()
     desk.close()
 
 

@@ -62,7 +62,7 @@ def test_what_is_submitted_at_once_is_one_transaction_in_its_order(desk, adapter
     assert accepted(desk) == [view.id for view in made]
     assert [desk.request(view.id) for view in made] == made
     assert len(desk.doorbells()) == 2
-    desk.check_ledger()
+    desk.inspect_ledger()
 
 
 def test_a_transaction_takes_no_more_statements_however_many_share_it(desk, adapter, people):
@@ -83,7 +83,7 @@ def test_a_bad_one_among_good_ones_is_refused_alone(desk, adapter, people, clock
     assert isinstance(found[1], BadInput)
     assert [view.id for view in desk.requests()] == sorted([found[0][0].id, found[2][0].id], reverse=True)
     assert len(commits) == 1
-    desk.check_ledger()
+    desk.inspect_ledger()
 
 
 def test_one_that_breaks_the_transaction_does_not_break_the_others(desk, adapter, people):
@@ -92,7 +92,7 @@ def test_one_that_breaks_the_transaction_does_not_break_the_others(desk, adapter
     assert isinstance(found[1], UnicodeEncodeError)
     assert {view.id for view in desk.requests()} == {found[0][0].id, found[2][0].id}
     assert accepted(desk) == [found[0][0].id, found[2][0].id]
-    desk.check_ledger()
+    desk.inspect_ledger()
 
 
 def test_the_same_key_twice_at_once_is_one_request(desk, adapter, people, commits):
@@ -113,7 +113,7 @@ def test_the_same_subject_twice_at_once_is_refused_the_second_time_while_the_fir
     assert first[0].id in str(second)
     assert [unknown[0].state, again[0].state] == ["completed", "completed"]
     assert unknown[0].id != again[0].id
-    desk.check_ledger()
+    desk.inspect_ledger()
 
 
 def test_the_same_external_id_twice_at_once_is_refused_the_second_time(desk, adapter, people):
@@ -145,7 +145,7 @@ def test_requests_of_one_moment_share_the_job_that_gathers(desk, inputs, people)
     said = [e.action for e in desk.entries(limit=100) if e.action.startswith("job_")]
     assert said == ["job_planned", "job_joined", "job_joined"]
     assert desk.doorbells() == []
-    desk.check_ledger()
+    desk.inspect_ledger()
 
 
 def test_the_ledger_holds_whatever_the_sizes_of_what_comes_at_once(desk, adapter):
@@ -172,6 +172,6 @@ def test_none_that_was_confirmed_is_lost_when_the_process_is_killed(desk, settin
         assert len(whole) >= 40
         assert set(whole) <= kept
         assert [other.request(id_).id for id_ in whole] == whole
-        other.check_ledger()
+        other.inspect_ledger()
     finally:
         other.close()

@@ -113,7 +113,7 @@ def put_chain(desk, rows=CHAIN):
 def test_a_chain_becomes_a_tree_that_names_its_head_and_no_subject(old):
     put_chain(old)
     old.migrate()
-    assert old.check_ledger() == 4
+    assert old.inspect_ledger().entries == 4
     entries = old.entries()
     assert [e.action for e in entries][:3] == [row["action"] for row in CHAIN]
     assert (entries[3].action, entries[3].facts) == ("ledger_converted", {"entries": 3, "head": CHAIN[-1]["hash"]})
@@ -121,7 +121,7 @@ def test_a_chain_becomes_a_tree_that_names_its_head_and_no_subject(old):
         name = salts.known_pseudonym(session, "ctl_default", "s")
     assert entries[1].facts == {"request": "req_1", "subject": name, "by": "operator"}
     assert old.checkpoint()
-    assert old.check_ledger() == 5
+    assert old.inspect_ledger().entries == 5
 
 
 def test_back_in_a_chain_every_link_holds_and_it_converts_again(old):
@@ -137,7 +137,7 @@ def test_back_in_a_chain_every_link_holds_and_it_converts_again(old):
     assert [before for before, _ in hashes] == ["0" * 64, *(one for _, one in hashes[:-1])]
     assert [one for _, one in hashes[:3]] == [row["hash"] for row in CHAIN]
     old.migrate()
-    assert old.check_ledger() == 6
+    assert old.inspect_ledger().entries == 6
 
 
 @pytest.mark.parametrize("wrong", [{"action": "verdict"}, {"previous": "f" * 64}, {"seq": 9}, {"hash": "e" * 64}])

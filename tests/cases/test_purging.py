@@ -10,6 +10,7 @@ import pytest
 from by_hand import REFUSED, REPORT, new_version, released, submit, work
 from mlflow.tracking import MlflowClient
 
+from errands import run_errands
 from mlflow_server import mlflow_server
 from unlearn import purging
 from unlearn.cases.data_tables import StoredCorpus
@@ -18,7 +19,6 @@ from unlearn.cases.store import places
 from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.cases.tables import AdapterVersion
 from unlearn.cases.views import Own
-from unlearn.errands import run_errands
 from unlearn.errors import Conflict
 from unlearn.settings import Settings
 

@@ -99,7 +99,7 @@ def test_two_jobs_of_a_request_that_end_at_once_complete_it(desk, other, adapter
         erased = at_once(lambda n, ends=ends: ends[n][0].release(*ends[n][1:], REPORT), 2)
         assert erased == [frozenset({request.subject_hash})] * 2
         assert desk.request(request.id).state == "completed"
-    desk.check_ledger()
+    desk.inspect_ledger()
 
 
 def test_one_name_registered_eight_times_at_once_is_one_adapter_on_one_shelf(desk, inputs):

@@ -200,7 +200,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_holds(self) -> None:
-        self.desk.check_ledger()
+        self.desk.inspect_ledger()
 
     def _drain(self) -> None:
         """Workers that come when the doorbell rings, and nothing else, bring every request to its end."""

@@ -12,12 +12,12 @@ import pytest
 from by_hand import REFUSED, actions, keys, work
 from drill import NOTHING, beside, content, finish, forget, gapless, journal_of, salted, small_files, tree
 
+from errands import run_errands
 from unlearn.cases.backups import Asked, restore
 from unlearn.cases.desk import Desk
 from unlearn.cases.resurrection import Admission
 from unlearn.cases.views import Own
 from unlearn.cases.withholding import Withheld
-from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, Unavailable
 from unlearn.evidence.checkpoint import claimed
 from unlearn.evidence.verify import verify
@@ -42,7 +42,7 @@ def test_whoever_was_forgotten_since_is_forgotten_again_before_the_adapter_serve
     again = Desk(elsewhere, clock)
     assert content(again)["ledger"][: len(whole)] == whole  # the same ledger goes on: no fork
     assert "deletion_reapplied" in actions(again)
-    assert again.check_ledger() > len(whole)
+    assert again.inspect_ledger().entries > len(whole)
     assert again.adapter("bot").current.number == 2
     assert set(again.adapter("bot").awaits) == {request.id for request in later}
     link = elsewhere.home / "adapters" / adapter.id / "current"

@@ -404,7 +404,7 @@ def test_a_rollback_over_an_erasure_opens_its_request_again(desk, adapter, peopl
     desk.release(again, new_version(desk, again), REPORT)
     assert [v.number for v in desk.adapter("bot").versions] == [1, 2, 3]
     assert desk.request(request.id).state == "completed"
-    assert desk.check_ledger()
+    assert desk.inspect_ledger().entries
 
 
 def test_a_rollback_waits_for_a_running_job(desk, adapter, people):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from by_hand import REPORT, new_version, work
 
+from errands import run_errands
 from like_vllm import LikeVllm
 from unlearn.cases.desk import Desk
 from unlearn.cases.store.ledger import all_entries, entries_about
-from unlearn.errands import run_errands
 from unlearn.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("ticking")

@@ -57,7 +57,7 @@ def test_an_erasing_waits_for_the_table_and_is_rung_for_when_it_is_made(desk, co
     assert claim.kind == "erasure"
     desk.release(claim, new_version(desk, claim), REPORT)
     assert "shadows_made" in actions(desk)
-    assert desk.check_ledger() > 0
+    assert desk.inspect_ledger().entries > 0
 
 
 def test_a_table_that_can_not_be_made_leaves_the_erasing_to_go_on_without(desk, company, shadowed, clock):

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from crowd import at_once
+from errands import run_errands
 from outbound.papers import certificate, ec_key, pem
 from polling import until
 from servers import Answer, Server
@@ -22,7 +23,7 @@ from unlearn.cases.ids import new_id
 from unlearn.cases.sealing import seal, unseal
 from unlearn.cases.store.ledger import all_entries, entries_about
 from unlearn.deploy import Vllm
-from unlearn.errands import Courier, hook_of, run_errands
+from unlearn.errands import Courier, hook_of
 from unlearn.errors import BadInput, Conflict, NotFound
 from unlearn.outbound import CallbackRefused, verify
 from unlearn.settings import Settings

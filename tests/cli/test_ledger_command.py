@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from errands import run_errands
 from tampering import let_rows_change
 from unlearn.cases.desk import Desk
 from unlearn.cases.store import ledger
 from unlearn.cli.app import app
-from unlearn.errands import Courier, run_errands
+from unlearn.errands import Courier
 from unlearn.errors import BadInput
 from unlearn.evidence.checkpoint import NoteBroken, claimed, cosigned_at, open_note, split_notes
 from unlearn.evidence.ledger import LedgerBroken

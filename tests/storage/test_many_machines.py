@@ -17,12 +17,12 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from company import noted
+from errands import run_errands
 from like_vllm import LikeVllm
 from polling import until
 from unlearn.cases.desk import Desk
 from unlearn.clearing import clear
 from unlearn.erasure.shadow_table import read_shadows
-from unlearn.errands import run_errands
 from unlearn.errors import BadInput, Conflict, CorpusError, Diverged, ModelError, Unavailable
 from unlearn.following import Follower
 from unlearn.fulfilment import _drop, fulfil

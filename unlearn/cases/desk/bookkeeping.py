@@ -128,10 +128,6 @@ class Bookkeeping(LedgerKeys):
         if not self.store.settle():
             log.info("the database is read just now, and its log keeps what was destroyed until the next sweep")
 
-    def check_ledger(self) -> int:
-        """Inspect the whole ledger and count its entries; LedgerBroken where it does not hold."""
-        return self.inspect_ledger().entries
-
     def inspect_ledger(
         self,
         published: Sequence[tuple[str, str]] = (),

@@ -144,6 +144,8 @@ class Store:
     def migrate_down(self, revision: str) -> None:
         """Take the tables back to an older revision; what it has no place for is lost.
 
+        For an operator who goes back to an older version of the program; no command and no process does it by itself.
+
         Raises:
             BadInput: there is no such revision.
         """
