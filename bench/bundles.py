@@ -57,13 +57,14 @@ Edit = Callable[[Real, random.Random], bytes]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of edit, whose hands it takes, and the checks that may find it."""
+    """One kind of edit, whose hands it takes, the checks that may find it, and which bundles it can be made to."""
 
     name: str
     hands: str
     edit: Edit
     checks: frozenset[str]
     share: int = 1
+    fits: Callable[[Real], bool] = lambda real: True
 
 
 def flipped(data: bytes, dice: random.Random) -> bytes:

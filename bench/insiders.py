@@ -282,15 +282,38 @@ def _findings_invented(real: Real, dice: random.Random) -> bytes:
     return _drawn_anew(real, statement, {REQUEST: request})
 
 
-def _a_reason_in_other_words(real: Real, dice: random.Random) -> bytes:
-    """Of a decision, in the request's file, the statement and the certificate."""
+def _told(real: Real) -> list[dict[str, Any]]:
+    """The decisions whose reasons the statement tells, with their nonces."""
+    return [one for one in real.statement["predicate"]["decisions"] if one["reason"] and one.get("nonce")]
+
+
+def _with_another_reason(real: Real, seq: int, nonce: str | None, dice: random.Random) -> bytes:
+    """Of the decision in entry `seq`, in the request's file, the statement and the certificate; its nonce too, if one is given, or gone."""
     statement, request = real.statement, json.loads(real.files[REQUEST])
-    one = dice.choice([one for one in statement["predicate"]["decisions"] if one["reason"]])
-    one["reason"] = request["hold_reason"] = f"counsel advised it {dice.randrange(10**6)}"
-    if dice.random() < 0.5:
-        one["nonce"] = dice.randbytes(32).hex()
-        request["nonces"] = {str(one["seq"]): one["nonce"]}
+    said = statement["predicate"]
+    [one] = [one for one in said["decisions"] if one["seq"] == seq]
+    one["reason"] = f"counsel advised it {dice.randrange(10**6)}"
+    if one["action"] == "request_held":
+        request["hold_reason"] = one["reason"]
+    elif one["action"] == "request_extended":
+        request["extension_reason"] = said["clock"]["extension_reason"] = one["reason"]
+    else:
+        request["decision"]["reason"] = one["reason"]
+    one["nonce"] = nonce
+    request["nonces"] = {key: kept for key, kept in request["nonces"].items() if key != str(seq)}
+    if nonce is not None:
+        request["nonces"][str(seq)] = nonce
     return _drawn_anew(real, statement, {REQUEST: request})
+
+
+def _a_reason_in_other_words(real: Real, dice: random.Random) -> bytes:
+    one = dice.choice(_told(real))
+    return _with_another_reason(real, one["seq"], dice.choice([one["nonce"], dice.randbytes(32).hex()]), dice)
+
+
+def _a_reason_in_other_words_without_its_nonce(real: Real, dice: random.Random) -> bytes:
+    """Nothing is left by which the ledger's HMAC could be made again."""
+    return _with_another_reason(real, dice.choice(_told(real))["seq"], None, dice)
 
 
 def _versions_before_invented(real: Real, dice: random.Random) -> bytes:
@@ -408,7 +431,13 @@ INSIDERS = (
     Kind("certificate, tables or README replaced", "insider", _a_certificate_or_table_replaced, CERTIFIED, 2),
     Kind("a file that belongs to no bundle", "insider", _a_file_more, CERTIFIED),
     Kind("another issuer, date or key id", "insider", _another_issuer, CERTIFIED),
-    Kind("decisions or purges left out or altered", "insider", _entries_kept_quiet, frozenset({"story"})),
+    Kind(
+        "decisions or purges left out or altered",
+        "insider",
+        _entries_kept_quiet,
+        STATED | {"story"},
+        fits=lambda real: any(real.statement["predicate"][told] for told in ("decisions", "purged")),
+    ),
     Kind(
         "any field that the statement copies, dropped or changed",
         "insider",
@@ -425,7 +454,20 @@ INSIDERS = (
     ),
     Kind("a job left out of everything but the ledger", "insider", _a_job_left_out, frozenset({"story"})),
     Kind("findings invented or left out, in the certificate too", "insider", _findings_invented, STATED),
-    Kind("a reason in other words, in the certificate too", "insider", _a_reason_in_other_words, frozenset({"story"})),
+    Kind(
+        "a reason in other words, in the certificate too",
+        "insider",
+        _a_reason_in_other_words,
+        frozenset({"story"}),
+        fits=lambda real: bool(_told(real)),
+    ),
+    Kind(
+        "a reason in other words, its nonce gone",
+        "insider",
+        _a_reason_in_other_words_without_its_nonce,
+        STATED,
+        fits=lambda real: bool(_told(real)),
+    ),
     Kind("versions before the released one invented", "insider", _versions_before_invented, frozenset({"story"})),
     Kind("another key beside the ledger's", "insider", _another_key_beside, frozenset({"key"})),
     Kind("a subject twice, or with another digest or an address", "insider", _a_subject_more, STATED),

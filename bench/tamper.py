@@ -15,6 +15,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Tally:
 
 
 def run(real: Real, edits: int, seed: int) -> Iterator[Tally]:
-    """Make and verify the edits, in shares of the kinds; every one is seeded by its number."""
-    kinds = [*OUTSIDERS, *INSIDERS]
+    """Make and verify the edits, in shares of the kinds that fit the bundle; every one is seeded by its number."""
+    kinds = [kind for kind in (*OUTSIDERS, *INSIDERS) if kind.fits(real)]
     shares = sum(kind.share for kind in kinds)
     for kind in kinds:
         tally = Tally(kind)
@@ -84,10 +85,10 @@ def _made_by_the_demo(out: Path) -> tuple[Path, Path]:
     demo.run(out, as_json=False)
     [folder] = out.iterdir()
     home, bundle = folder / "home", folder / "held.zip"
-    desk = Desk(Settings(home=home))
-    [request] = desk.requests()
-    desk.put_on_hold(request.id, "a court asked for it")  # a decision with a reason
-    bundle.write_bytes(desk.export(request.id))
+    with closing(Desk(Settings(home=home))) as desk:
+        [request] = desk.requests()
+        desk.put_on_hold(request.id, "a court asked for it")  # a decision with a reason
+        bundle.write_bytes(desk.export(request.id))
     return home, bundle
 
 
