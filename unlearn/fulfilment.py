@@ -25,7 +25,7 @@ from unlearn.attempt import Case, shadow_plan
 from unlearn.cases.desk import Desk
 from unlearn.cases.identity import subject_hash
 from unlearn.cases.views import Claim, Own
-from unlearn.erasure.shadow_table import ShadowTable, drop_rows, read_shadows
+from unlearn.erasure.shadow_table import ShadowTable, read_shadows
 from unlearn.erasure.shadows import make_shadows
 from unlearn.errors import BadInput, ErasureFailed, LeaseLost, ModelError, Unavailable
 from unlearn.following import Follower, Heart
@@ -35,6 +35,7 @@ from unlearn.lm.base import load_base
 from unlearn.lm.finetune import recorded_recipe
 from unlearn.policy import Policy, parse_policy
 from unlearn.settings import Settings
+from unlearn.shadow_file import drop_rows
 from unlearn.storage import Handover, Loan, Vault
 from unlearn.tracking.deferred import DeferredRun
 from unlearn.tracking.review import write_review

@@ -188,7 +188,7 @@ def erase(
         write_review(out, outcome.before, outcome.after, outcome.report)
     shutil.rmtree(state, ignore_errors=True)
     if shadow_table is not None and released and not keep_rows:
-        from unlearn.erasure.shadow_table import drop_rows
+        from unlearn.shadow_file import drop_rows
 
         records = (*case.train.records, *case.holdout.records)
         drop_rows(shadow_table, [r.id for r in records if not released.isdisjoint(r.subjects)])

@@ -21,7 +21,6 @@ import torch
 from unlearn.corpus.records import Corpus, Record
 from unlearn.errors import BadInput
 from unlearn.lm.finetune import Recipe
-from unlearn.shadow_file import drop_rows as drop_rows
 from unlearn.shadow_file import read_table
 
 SCHEMA = "unlearn/shadows/v2"
