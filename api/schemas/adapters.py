@@ -117,5 +117,7 @@ class AdapterOut(Out):
 class RollbackIn(In):
     """Which version is to serve."""
 
-    version: int = Field(ge=1, le=2**31 - 1, examples=[1])
-    reopen: bool = Field(default=False, description="Open the requests again that later versions fulfilled.")
+    version: int = Field(ge=1, le=2**31 - 1, strict=True, examples=[1])
+    reopen: bool = Field(
+        default=False, strict=True, description="Open the requests again that later versions fulfilled."
+    )

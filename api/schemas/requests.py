@@ -68,10 +68,12 @@ class SearchIn(In):
     state: RequestState | None = None
     due_before: Moment | None = Field(default=None, description="Due before this moment, and not ended.")
     adapter: Name | None = Field(default=None, description="With a job on this adapter.")
-    held: bool | None = Field(default=None, description="Under a legal hold, or not.")
-    confirmed_late: bool | None = Field(default=None, description="Receipt confirmed after `confirm_by`, or not.")
+    held: bool | None = Field(default=None, strict=True, description="Under a legal hold, or not.")
+    confirmed_late: bool | None = Field(
+        default=None, strict=True, description="Receipt confirmed after `confirm_by`, or not."
+    )
     order: Order = Field(default="created", description="The newest first, or the most urgent.")
-    limit: int = Field(default=50, ge=1, le=200)
+    limit: int = Field(default=50, ge=1, le=200, strict=True)
     after: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")] | None = Field(
         default=None, description="`next` of the page before."
     )

@@ -133,3 +133,17 @@ def test_an_adapter_is_retired(api, registered, company, people):
     assert api.post("/v1/adapters/bot/retire").json()["retired_at"]
     assert api.get(f"/v1/requests/{made['id']}").json()["state"] == "completed"
     is_problem(api.post("/v1/adapters/bot/rollback", json={"version": 1}), 409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *(("/v1/requests/search", {"limit": value}) for value in (True, "5", 5.5, None)),
+        *(("/v1/requests/search", {field: value}) for field in ("held", "confirmed_late") for value in (1, "yes", 0)),
+        *(("/v1/adapters/bot/rollback", {"version": value}) for value in (True, "1", None)),
+        *(("/v1/adapters/bot/rollback", {"version": 1, "reopen": value}) for value in (1, "true", None)),
+    ],
+)
+def test_a_number_or_a_truth_of_another_type_is_not_read_as_one(api, path, body):
+    answer = api.post(path, json=body)
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (422, "bad-input")
