@@ -444,3 +444,4 @@ def test_the_sequence_gate_adds_up_what_the_erasures_cost(rises, outcome):
     assert found.outcome == outcome
     assert found.figure == pytest.approx(sum(rises))
     assert found.threshold[1] == pytest.approx(0.03 * (2.0 if rises else MEMORISED.retain.mean))
+    assert ("nothing adds up" in found.sentence) == (len(rises) < 2)

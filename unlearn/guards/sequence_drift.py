@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearn.guards.base import Finding
+from unlearn.guards.base import Finding, Outcome
 from unlearn.measurement import Measurement
 
 
@@ -31,9 +31,11 @@ class SequenceDriftGate:
         total = sum(float(one["retain_rise_nats"]) for one in self.lineage)
         first = float(self.lineage[0]["retain_nll_nats"]) if self.lineage else before.retain.mean
         budget = self.share * first
-        passed = total <= budget or len(self.lineage) < 2
-        sentence = (
-            f"{len(self.lineage)} erasures since the last exact fit moved the retain NLL by {total:+.3f} nats per "
-            f"token in all; the budget is {budget:.3f}."
-        )
-        return Finding("sequence_drift", "pass" if passed else "fail", total, (total, total), (None, budget), sentence)
+        sentence = "No erasing before this one since the last exact fit, so that nothing adds up."
+        if len(self.lineage) > 1:
+            sentence = (
+                f"{len(self.lineage)} erasures since the last exact fit moved the retain NLL by {total:+.3f} nats per "
+                f"token in all; the budget is {budget:.3f}."
+            )
+        outcome: Outcome = "pass" if total <= budget or len(self.lineage) < 2 else "fail"
+        return Finding("sequence_drift", outcome, total, (total, total), (None, budget), sentence)
