@@ -14,7 +14,7 @@ demo: .venv/installed        ## One deletion request, from nothing to an export.
 	$(BIN)/unlearn demo
 
 test: .venv/installed        ## The whole test suite; no network, about 10 minutes on two cores: a process each.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed        ## ruff, mypy, import-linter.
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ def planned(desk, clock):
     """Puts an errand into the database."""
 
     def put(id_, target, kind="deploy"):
-        payload = {"type": "t", "timestamp": "t", "data": {}}
+        payload = {"type": "t", "timestamp": "t", "data": {}, "status_callback_url": "https://back.example/"}
         given = {"controller_id": HERE, "event": "e", "about": f"adp_{id_}", "payload": payload, "attempts": 0}
         with desk.store.writing() as session:
             session.add(
