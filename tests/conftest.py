@@ -19,7 +19,6 @@ from unlearn.cli.app import main
 from unlearn.lm.base import Base, load_base
 from unlearn.locks import hold
 
-
 LONGEST = (
     "test_service.py",
     "test_local_commands.py",
