@@ -75,6 +75,13 @@ def test_only_older_backups_of_this_service_are_taken_away_and_the_ledger_says_w
     assert desk.prune_backups(safe, 30) == []
 
 
+def test_old_backups_go_though_nothing_was_ever_stored(settings, clock, tmp_path):
+    desk = Desk(settings.model_copy(update={"store": str(tmp_path / "no" / "disk" / "yet")}), clock)
+    desk.migrate()
+    assert desk.prune_backups(tmp_path, 1) == []
+    desk.close()
+
+
 def test_what_is_taken_away_is_overwritten_and_one_that_broke_off_is_found_again(desk, adapter, clock, tmp_path):
     safe = tmp_path / "safe"
     old = desk.backup(safe)

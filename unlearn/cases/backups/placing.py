@@ -112,7 +112,8 @@ def left_behind(settings: Settings, before: datetime) -> list[Path]:
     if file is not None:
         name = re.escape(f"{file.name}{ASIDE}") + MOMENT
         places.append((file.parent, rf"{name}(-wal|-shm)?|\.{name}\.lock|{re.escape(f'.{file.name}.draft')}"))
-    found = {path for place, name in places for path in place.iterdir() if re.fullmatch(name, path.name)}
+    there = [(place, name) for place, name in places if place.is_dir()]  # a store may not be made yet
+    found = {path for place, name in there for path in place.iterdir() if re.fullmatch(name, path.name)}
     return sorted(path for path in found if _since(path) < before)
 
 

@@ -87,7 +87,9 @@ class Exporting(Bookkeeping):
             entries = tuple(ledger.entries_about(session, request_id))
             whose = session.get_one(Controller, by.controller)
             controller = {"id": whose.id, "name": whose.name}
-            nonces = _nonces(session, session.get_one(Request, request_id), request, entries)
+            nonces = _nonces(
+                session, there(requests.seen(session, by.controller, request_id), "request"), request, entries
+            )
             views = [there(jobs.view(session, by.controller, job.id), "job") for job in request.jobs]
             found = {name: adapters.by_name(session, by.controller, name) for name in {view.adapter for view in views}}
         works = [(view, *_versions(view, there(found[view.adapter], "adapter"), entries)) for view in views]
