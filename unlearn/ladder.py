@@ -308,8 +308,8 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
     warnings = _warnings(prepared.case)
     if before:
         warnings.append(
-            f"{before} methods were judged for these people before, in vain; the k-th of all is tested at 1 / "
-            "(k (k + 1)) of the policy's level, so that all of them together keep within it"
+            f"{before} methods were judged for these people before, in vain; each is tested at three quarters of what "
+            "those before it left of the policy's level, so that all of them together keep within it"
         )
     if targets is not None:
         report["targets"] = {"source": targets.source, "sentence": targets.sentence, "nlls_nats": dict(targets.nlls)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import contextmanager
 from statistics import fmean
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from unlearn.attacks.audit import audit
-from unlearn.attacks.challenges import CHALLENGES
+from unlearn.attacks.challenges import CHALLENGES, relearned
 from unlearn.attacks.challenges.pruned import Pruned
 from unlearn.attacks.challenges.quantized import Quantized
 from unlearn.attacks.challenges.relearned import taught
@@ -112,6 +113,28 @@ def test_training_on_half_of_a_persons_records_is_undone_and_does_help(model, me
     assert fmean(after.values()) < fmean(before.values()) - 0.1
     assert all(torch.equal(weights[n], p) for n, p in snapshot(model).items())
     assert record_nlls(model, lessons, pad_id) == before
+
+
+def test_each_record_of_a_person_is_read_by_a_model_that_was_not_taught_it(model, measured, pad_id, monkeypatch):
+    taught_last: list[set[str]] = []
+    read: dict[str, int] = {}
+
+    @contextmanager
+    def noted(model, lessons, steps, pad_id):
+        taught_last.append({e.id for e in lessons})
+        yield
+
+    def nlls(model, examples, pad_id):
+        assert not taught_last[-1] & {e.id for e in examples}
+        for e in examples:
+            read[e.id] = read.get(e.id, 0) + 1
+        return {e.id: 0.0 for e in examples}
+
+    monkeypatch.setattr(relearned, "taught", noted)
+    monkeypatch.setattr(relearned, "record_nlls", nlls)
+    found = CHALLENGES["relearned-5"](model, measured, pad_id)
+    assert {r.id for r in measured.forget} <= set(found)
+    assert set(read.values()) == {1}
 
 
 def test_a_suffix_that_was_searched_for_lowers_the_nll_more_than_padding(model, measured, pad_id):

@@ -24,9 +24,13 @@ Lineage = Sequence[Mapping[str, Any]]
 """Erasures of an adapter since its last exact fit, the one under judgement the last."""
 
 
+SPENT = 0.75
+"""Share of what is left of the level that each erasing spends: the first decides most cases, few come to a third."""
+
+
 def level(policy: Policy, before: int) -> float:
-    """Level of an erasing after so many others: alpha / (k (k + 1)) for the k-th; all together never exceed alpha."""
-    return policy.gates.membership_alpha / ((before + 1) * (before + 2))
+    """Level of an erasing after so many others: three quarters of what they left; all together never exceed alpha."""
+    return policy.gates.membership_alpha * SPENT * (1 - SPENT) ** before
 
 
 GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(

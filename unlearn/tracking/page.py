@@ -218,8 +218,8 @@ def _ladder(report: Mapping[str, Any]) -> Tables:
     if report.get("attempts"):
         yield {
             "title": "The ladder",
-            "note": "Every method that was tried. The k-th for the same people is tested at 1 / (k (k + 1)) of the "
-            "policy's level, so that all together keep within it; an exact fit at the whole.",
+            "note": "Every method that was tried. Each for the same people is tested at three quarters of what those "
+            "before it left of the policy's level, so that all together keep within it; an exact fit at the whole.",
             "head": ["method", "verdict", "steps", "seconds", "why it ended"],
             "rows": [
                 [

@@ -1,7 +1,8 @@
 """A few steps of training: what was only hidden comes back faster than what was never there is learned.
 
-On half of a person's own records, the other half is read; on the retained records that are most like the forgotten
-ones; or on plain sentences about nobody. Never-seen people get the same.
+On half of a person's own records, the other half is read, and then the other way round, so that every record is read
+by a model that was not taught it; on the retained records that are most like the forgotten ones; or on plain sentences
+about nobody. Never-seen people get the same.
 """
 
 from __future__ import annotations
@@ -45,15 +46,17 @@ class Relearned:
                 return record_nlls(model, panel.attacked, pad_id)
         found: dict[str, float] = {}
         for mine in _people(panel):
-            with taught(model, mine[::2], self.steps, pad_id):
-                found |= record_nlls(model, mine[1::2], pad_id)
+            halves = mine[::2], mine[1::2]
+            for lessons, asked in (halves, halves[::-1]):
+                with taught(model, lessons, self.steps, pad_id):
+                    found |= record_nlls(model, asked, pad_id)
         return found
 
     def forwards(self, panel: Panel) -> int:
         """Three passes a step over what is trained on, one over what is read."""
         if self.on != "own":
             return 3 * self.steps * NEIGHBOURS + len(panel.attacked)
-        return sum(3 * self.steps * len(mine[::2]) + len(mine[1::2]) for mine in _people(panel))
+        return sum((3 * self.steps + 1) * len(mine) for mine in _people(panel))
 
     def _lessons(self, panel: Panel) -> list[Example]:
         if self.on == "unrelated":
