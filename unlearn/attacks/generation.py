@@ -6,6 +6,7 @@ ROUGE-L is the F-measure of the longest common subsequence of tokens (Lin 2004);
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +25,7 @@ OPENING = 0.25
 """Share of a plain text that is given, where no prompt stands before it."""
 
 RECORDS = 40
-"""Records asked for on a side."""
+"""Records asked for on a side, or at once."""
 
 
 def said(model: PeftModel, panel: Panel, pad_id: int) -> dict[str, float]:
@@ -58,6 +59,18 @@ def leaks(
     total = samples * len(examples)
     bound = stats.binomtest(hits, total, alternative="less").proportion_ci(0.95, method="exact").high
     return {"leaked": hits / total, "upper_bound_95": float(bound), "samples": float(total)}
+
+
+def greedily(model: PeftModel, examples: Sequence[Example], pad_id: int) -> list[Example]:
+    """Each example with what the model itself says greedily in the place of the answer, which alone is scored."""
+    said: list[Example] = []
+    for at in range(0, len(examples), RECORDS):
+        some = examples[at : at + RECORDS]
+        for e, (answer,) in zip(some, _generated(model, some, pad_id, 1, None, 0), strict=True):
+            given = _parts(e)[0]
+            scored = (*[False] * len(given), *[True] * len(answer))
+            said.append(replace(e, tokens=(*given, *answer), scored=scored))
+    return said
 
 
 def rouge_l(answer: Sequence[int], truth: Sequence[int]) -> float:
