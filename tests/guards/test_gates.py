@@ -159,6 +159,18 @@ def test_without_shadows_a_holdout_that_reads_differently_passes_nobody():
     assert judge(0.0, null="shadows", blind=unlike).outcome == "pass"  # the shadows know these very people
 
 
+def test_without_shadows_a_holdout_that_nobody_could_have_seen_to_differ_passes_nobody():
+    few = compare([3.5 + n for n in range(8)], [float(n) for n in range(8)])
+    assert (few.interval, few.auc > 0.7, few.p_value > 0.01) == (None, True, True)
+    wide = replace(compare(ladder(60), ladder(200)), interval=(0.6, 0.95))
+    for blind in (few, wide):
+        finding = judge(0.0, null="population", blind=blind)
+        assert finding.outcome == "inconclusive"
+        assert "can't be told" in finding.sentence
+    alike = compare(ladder(8), ladder(8))
+    assert judge(0.0, null="population", blind=alike).outcome == "pass"
+
+
 def test_all_tries_for_a_person_together_keep_within_the_level():
     def alpha(before, lineage=({"method": "calibrated"},)):
         return GATES["membership"](Policy(), lineage, before).alpha

@@ -15,6 +15,9 @@ from unlearn.measurement import Measurement, Membership, SubjectTest, in_form
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
 
+WORST_BLIND = 0.9
+"""AUC of texts alone that its interval must exclude: where it does not, nobody would have seen an unfair holdout."""
+
 MOST_UNSCORABLE = 0.5
 """Share of the forget records that may be too short for an attack; those that are not stand for them."""
 
@@ -115,12 +118,19 @@ class MembershipGate:
                 "Nothing says whether the holdout is a fair comparison: a classifier of texts needs five people on "
                 "either side. Name the people of its records, give a larger holdout, or make a shadow table."
             )
-        least = blind.auc if blind.interval is None else blind.interval[0]
-        if least <= 0.5 + self.blind_margin or (blind.interval is None and blind.p_value >= ALARM):
+        fair = 0.5 + self.blind_margin
+        least, most = (blind.auc, blind.auc) if blind.interval is None else blind.interval
+        if least > fair and (blind.interval is not None or blind.p_value < ALARM):
+            return (
+                "The holdout is no fair comparison: without any model its texts are told from the learned ones with an "
+                f"AUC of {blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
+            )
+        if most < (fair if blind.interval is None else max(fair, WORST_BLIND)):
             return None
         return (
-            "The holdout is no fair comparison: without any model its texts are told from the learned ones with an AUC "
-            f"of {blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
+            "Whether the holdout is a fair comparison can't be told: without any model its texts are told from the "
+            f"learned ones with an AUC of {blind.auc:.2f}, and {min(blind.members, blind.non_members)} people are too "
+            "few to say more. Give a larger holdout, or make a shadow table."
         )
 
     def _sentence(
