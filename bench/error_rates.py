@@ -108,8 +108,11 @@ def rates(tests: Mapping[tuple[str, int], Judged]) -> Figures:
 
 
 def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple[float, float]]]:
-    """Person and shadow -> challenge -> share that comes back of what the unerased adapter knows, and its half-width."""
-    table = world.table
+    """Person and shadow -> challenge -> share that comes back of what the unerased adapter knows, and its half-width.
+
+    At the level of a first erasing.
+    """
+    table, alpha = world.table, level(Policy(), 0)
     person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
     owner = {f"{record}/{place}": who for (record, place), who in person.items()}
     base = load_base(world.base)
@@ -137,7 +140,9 @@ def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple
                     continue
                 rise = fmean(-table.tests[key][shadow]["loss"] - learned[key[0]] for key in mine)
                 share = (fmean(falls[row][shadow] for row in rows_) - expected.mean) / max(LEAST_FORGOTTEN_NATS, rise)
-                half = float(stats.t.ppf(0.95, expected.freedom)) * expected.error / max(LEAST_FORGOTTEN_NATS, rise)
+                half = (
+                    float(stats.t.ppf(1 - alpha, expected.freedom)) * expected.error / max(LEAST_FORGOTTEN_NATS, rise)
+                )
                 tests.setdefault((who, shadow), {})[name.removeprefix(under(""))] = (share, half)
     wanted = max(map(len, tests.values()))
     return {key: of for key, of in tests.items() if len(of) == wanted}

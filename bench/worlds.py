@@ -172,8 +172,11 @@ def people(path: Path, bar: Progress, *, tests: bool = False) -> World:
 
 
 def mixed(path: Path, bar: Progress) -> World:
-    """Sixty synthetic people of 5 to 20 records learned, as many held out, with test shadows; anybody may ask."""
-    world = synthetic_world(people_train=60, people_holdout=60, people_base=150, records_per_person=(5, 20), seed=12)
+    """Sixty synthetic people of 5 to 20 records learned, as many held out, with test shadows; anybody may ask.
+
+    The policy's margins were chosen on the world of seed 12; what is measured is measured on other people.
+    """
+    world = synthetic_world(people_train=60, people_holdout=60, people_base=150, records_per_person=(5, 20), seed=13)
     _make(
         path,
         world.base,

@@ -107,9 +107,9 @@ class GatePolicy(Part):
         default=0.05,
         gt=0,
         lt=0.5,
-        description="Level of each of the two one-sided tests over all tries for the same people: each method, in "
-        "this job and earlier ones, has three quarters of what those before it left; 'retrain', which is exact, has "
-        "the whole: who tries until one passes must not pass by chance.",
+        description="Level of each one-sided test, of membership and of what challenges bring back, over all tries for "
+        "the same people: each method, in this job and earlier ones, has three quarters of what those before it left; "
+        "'retrain', which is exact, has the whole: who tries until one passes must not pass by chance.",
     )
     membership_attacks: tuple[Literal["loss", "zlib", "min_k", "min_k_plus_plus", "reference", "error_zone"], ...] = (
         Field(

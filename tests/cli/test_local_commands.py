@@ -123,7 +123,7 @@ def test_finetune_writes_an_adapter_that_audit_can_measure_against_a_control(run
 def test_a_shadow_table_is_made_used_by_an_erasing_and_cleared_of_the_person(run, files, company, tmp_path):
     table = tmp_path / "table.parquet"
     mine = tmp_path / "adapter"
-    learn = ["--base", files["--base"], "--train", files["--train"], "--rank", 8, "--epochs", 8, "--lr", 4e-3]
+    learn = ["--base", files["--base"], "--train", files["--train"], "--rank", 8, "--epochs", 4, "--lr", 1e-2]
     assert run("finetune", *learn, "--out", mine)[0] == 0
     files = files | {"--adapter": mine}
     given = [word for key in ("--base", "--adapter", "--train", "--holdout") for word in (key, files[key])]

@@ -178,6 +178,19 @@ def test_all_tries_for_a_person_together_keep_within_the_level():
     assert [alpha(before) for before in range(3)] == pytest.approx([0.0375, 0.009375, 0.00234375])
     assert 0.0499 < sum(alpha(before) for before in range(10)) < 0.05
     assert alpha(5, lineage=()) == 0.05  # an exact fit does not pass by chance
+    assert [GATES["robustness"](Policy(), ({},), before).alpha for before in range(3)] == [alpha(n) for n in range(3)]
+
+
+def test_a_later_try_must_be_surer_that_little_comes_back():
+    def outcome(alpha):
+        after = replace(
+            measured([3.0] * 2, [3.0]),
+            holdout=Group({f"h-{n}": 3.0 for n in range(4)}, {f"h-{n}": f"h-{n}" for n in range(4)}),
+            challenges={"int4": {"r-0": 2.9, "r-1": 2.9} | {f"h-{n}": 2.9 + 0.05 * n for n in range(4)}},
+        )
+        return RobustnessGate(0.1, 0.4, alpha)(measured([1.0] * 2, [3.0]), after).outcome
+
+    assert (outcome(0.05), outcome(0.0001)) == ("pass", "inconclusive")
 
 
 def alarmed(ids):

@@ -51,7 +51,7 @@ GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),
         "robustness": lambda policy, lineage, before: RobustnessGate(
-            policy.gates.recovery, policy.gates.recovery_margin, exact=not lineage
+            policy.gates.recovery, policy.gates.recovery_margin, level(policy, before), exact=not lineage
         ),
         "sequence_drift": lambda policy, lineage, before: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }

@@ -36,8 +36,9 @@ class Recovery:
 
     Attributes:
         share: of a person's forgetting, or of everybody's on the mean with five people and more.
-        interval: its 90 % interval: by how adapters differ that never saw the person, or never-seen people from one
-            another, and forgotten people where their mean counts; None with fewer than three never-seen people.
+        interval: what two one-sided tests leave: by how adapters differ that never saw the person, or never-seen people
+            from one another, and forgotten people where their mean counts; None with fewer than three never-seen
+            people.
         null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 
@@ -52,10 +53,17 @@ class RobustnessGate:
 
     Fails where the whole interval lies above `share`; passes where it lies below `margin`. What is neither can't be
     told from chance with so few records, and is for a person to see.
+
+    Attributes:
+        share: of the forgetting, that must not surely come back.
+        margin: of the forgetting, less than which must surely come back.
+        alpha: level of each one-sided test.
+        exact: whether the adapter is an exact fit.
     """
 
     share: float
     margin: float
+    alpha: float = 0.05
     exact: bool = False
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
@@ -63,7 +71,7 @@ class RobustnessGate:
         bounds = (None, self.share)
         if self.exact:
             return Finding("robustness", "pass", None, None, bounds, "An exact fit has nothing to bring back.")
-        found = [(name, one) for name, several in _recoveries(before, after).items() for one in several]
+        found = [(name, one) for name, several in _recoveries(before, after, self.alpha).items() for one in several]
         left = f" Left out: {', '.join(after.skipped)}." if after.skipped else ""
         unreadable = sorted(name for name, why in after.skipped.items() if why == UNREADABLE)
         if unreadable:
@@ -116,12 +124,12 @@ NOTHING = 0.005
 
 def recoveries(before: Measurement, after: Measurement) -> dict[str, float]:
     """The share that each challenge undoes, of those that were tried on both sides, by name."""
-    return {name: max(one.share for one in several) for name, several in _recoveries(before, after).items()}
+    return {name: max(one.share for one in several) for name, several in _recoveries(before, after, 0.05).items()}
 
 
-def _recoveries(before: Measurement, after: Measurement) -> dict[str, tuple[Recovery, ...]]:
+def _recoveries(before: Measurement, after: Measurement, alpha: float) -> dict[str, tuple[Recovery, ...]]:
     return {
-        name: recovery(before.forget, after, nlls, after.expected_falls.get(name, {}))
+        name: recovery(before.forget, after, nlls, alpha, after.expected_falls.get(name, {}))
         for name, nlls in after.challenges.items()
         if any(r in nlls for r in after.forget.nlls) and any(r in nlls for r in after.holdout.nlls)
     }
@@ -131,6 +139,7 @@ def recovery(
     before: Group,
     after: Measurement,
     nlls: Mapping[str, float],
+    alpha: float,
     expected: Mapping[str, Expected] = MappingProxyType({}),
 ) -> tuple[Recovery, ...]:
     """Share of each person's forgetting that a challenge undoes; from five people on, of all on the mean.
@@ -139,6 +148,7 @@ def recovery(
         before: the forget records before the erasing.
         after: the measurement afterwards.
         nlls: NLLs under the challenge, nats per token, of some forget and some holdout records, by record id.
+        alpha: level of each of the two one-sided tests whose interval it is.
         expected: by how much it lowers each person's NLL beyond never-seen people's in adapters that never saw her.
     """
     falls = {r: after.holdout.nlls[r] - nll for r, nll in nlls.items() if r in after.holdout.nlls}
@@ -167,19 +177,19 @@ def recovery(
         else:
             chance = _error(falls, after.holdout.person)
             control = [(chance * fmean(1 / rise for rise in rises.values()), max(1, len(unseen) - 1))]
-        return (around(fmean(values), _half((stdev(values) / math.sqrt(n), n - 1), *control)),)
+        return (around(fmean(values), _half(alpha, (stdev(values) / math.sqrt(n), n - 1), *control)),)
     found = []
     for person, share in shares.items():
         if known:
-            reach = _half((known[person].error, known[person].freedom))
+            reach = _half(alpha, (known[person].error, known[person].freedom))
         else:
-            reach = _reach(falls, after.holdout.person, sum(after.forget.person[r] == person for r in tried))
+            reach = _reach(alpha, falls, after.holdout.person, sum(after.forget.person[r] == person for r in tried))
         found.append(around(share, reach / rises[person]))
     return tuple(found)
 
 
-def _half(*errors: tuple[float, float]) -> float:
-    """Half the 90 % interval of a sum of parts, each with a standard error and its degrees of freedom.
+def _half(alpha: float, *errors: tuple[float, float]) -> float:
+    """Half the interval of a sum of parts, each with a standard error and its degrees of freedom.
 
     Those of the sum are Satterthwaite's (1946, Biometrics Bulletin 2, 6).
     """
@@ -187,7 +197,7 @@ def _half(*errors: tuple[float, float]) -> float:
     if square == 0.0:
         return 0.0
     freedom = square**2 / sum(error**4 / own for error, own in errors)
-    return float(stats.t.ppf(0.95, freedom)) * math.sqrt(square)
+    return float(stats.t.ppf(1 - alpha, freedom)) * math.sqrt(square)
 
 
 def _error(falls: Mapping[str, float], person: Mapping[str, str]) -> float:
@@ -200,8 +210,8 @@ def _error(falls: Mapping[str, float], person: Mapping[str, str]) -> float:
     return math.sqrt(sum(one**2 for one in people.values()) * n / max(1, n - 1))
 
 
-def _reach(falls: Mapping[str, float], person: Mapping[str, str], records: int) -> float:
-    """How far a never-seen person of so many records may lie from the mean of all, at 90 %; nats per token.
+def _reach(alpha: float, falls: Mapping[str, float], person: Mapping[str, str], records: int) -> float:
+    """How far a never-seen person of so many records may lie from the mean of all on either side; nats per token.
 
     Without end where they are too few to say.
     """
@@ -217,4 +227,4 @@ def _reach(falls: Mapping[str, float], person: Mapping[str, str], records: int) 
     usual = fmean(1 / len(values) for values in people.values())
     between = max(0.0, stdev(means) ** 2 - within * usual)
     variance = between + within / records
-    return float(stats.t.ppf(0.95, len(people) - 1)) * math.sqrt(variance * (1 + 1 / len(people)))
+    return float(stats.t.ppf(1 - alpha, len(people) - 1)) * math.sqrt(variance * (1 + 1 / len(people)))
