@@ -14,8 +14,9 @@ from typing import Any
 from scipy import stats
 from worlds import World, case_of
 
-from unlearn.attacks.null import centred_by_shadow, under
-from unlearn.attacks.statistics import FEWEST_SHADOWS, expected_mean, judge_by_shadows, mean_spread_of, spread_of
+from unlearn.attacks.falls import Falls, falls_of
+from unlearn.attacks.null import PLAIN, centred_by_shadow, under
+from unlearn.attacks.statistics import FEWEST_SHADOWS, by_person, judge_by_shadows, shared, spread_of
 from unlearn.attempt import split_of
 from unlearn.guards import level
 from unlearn.guards.base import SEEN
@@ -119,27 +120,31 @@ def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple
     with attached(base, world.adapter()) as model:
         examples = encode(world.train.records, base.tokenizer, base.files.context_tokens)
         learned = record_nlls(model, examples, int(base.tokenizer.pad_token_id))
+    audited = [r.id for r in split_of(case_of(world, world.forget)).audit]
+    keys = {f"{key[0]}/{key[1]}": key for key in person if key in table.tests}
+    centred = centred_by_shadow(table.tests, keys.values(), PLAIN, audited)
+    plain = {row: centred[key] for row, key in keys.items() if len(centred[key]) > 1}
     tests: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}
     for name in [name for name in table.about["tests"]["scores"] if name.startswith(under(""))]:
         falls = {
-            f"{key[0]}/{key[1]}": {s: v[name] for s, v in table.tests[key].items() if not math.isnan(v[name])}
-            for key in person
-            if key in table.tests
+            row: {s: v[name] for s, v in table.tests[key].items() if not math.isnan(v[name])}
+            for row, key in keys.items()
         }
         falls = {row: of for row, of in falls.items() if len(of) > 1}
-        spread = mean_spread_of(falls, owner)
-        rows_of: dict[str, list[str]] = {}
-        for row in falls:
-            rows_of.setdefault(owner[row], []).append(row)
-        for who, rows_ in rows_of.items():
+        line, spread = falls_of(falls, plain, owner)
+        for who, rows in by_person(falls, owner).items():
             mine = [key for key, other in person.items() if other == who]
-            for shadow in set.intersection(*(set(falls[row]) for row in rows_)) if len(mine) >= 5 else ():
-                rest = {row: {s: v for s, v in falls[row].items() if s != shadow} for row in rows_}
-                expected = expected_mean(rest, rows_, spread, FEWEST_SHADOWS - 1)
+            for shadow in shared(falls, rows) if len(mine) >= 5 else ():
+                rest, at = (
+                    {row: {s: v for s, v in of[row].items() if s != shadow} for row in rows if row in of}
+                    for of in (falls, plain)
+                )
+                here = {row: plain[row][shadow] for row in rows if shadow in plain.get(row, {})}
+                expected = Falls(line, spread, rest, at).expected(rows, here, FEWEST_SHADOWS - 1)
                 if expected is None:
                     continue
                 rise = fmean(-table.tests[key][shadow]["loss"] - learned[key[0]] for key in mine)
-                share = (fmean(falls[row][shadow] for row in rows_) - expected.mean) / max(LEAST_FORGOTTEN_NATS, rise)
+                share = (fmean(falls[row][shadow] for row in rows) - expected.mean) / max(LEAST_FORGOTTEN_NATS, rise)
                 half = (
                     float(stats.t.ppf(1 - alpha, expected.freedom)) * expected.error / max(LEAST_FORGOTTEN_NATS, rise)
                 )
@@ -179,6 +184,8 @@ def joint_rates(
     rows = []
     for low, high in bands:
         keys = [key for key, one in membership.items() if low <= one.records <= high and key in challenged]
+        if not keys:
+            continue
         holds = {key: all(s + h < margin for s, h in challenged[key].values()) for key in keys}
         both = {key: attacks <= membership[key].within for key in keys}
         moved = [attacks <= membership[key].moved for key in keys]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from unlearn.attacks.statistics import (
     MOST_BORROWED,
@@ -10,10 +9,8 @@ from unlearn.attacks.statistics import (
     Spread,
     alarms,
     alarms_by_shadows,
-    expected_mean,
     judge_by_population,
     judge_by_shadows,
-    mean_spread_of,
     prior_of,
     spread_of,
     tpr_at,
@@ -217,26 +214,3 @@ def test_a_rate_that_would_be_that_of_a_few_people_is_not_given():
     assert tpr_at(random.normal(3, 1, 500), null, 0.001) is None
     assert tpr_at(random.normal(3, 1, 500), null, 0.01) == pytest.approx(0.75, abs=0.06)
     assert tpr_at([0.0] * 5, [0.0] * 2000, 0.01) == 0.0
-
-
-@pytest.mark.parametrize(("correlation", "heavy"), [(0.0, False), (0.4, False), (0.1, True)])
-def test_one_more_adapter_lies_where_the_shadows_expect_it_as_often_as_they_say(correlation, heavy):
-    random = np.random.default_rng(3)
-    spread = mean_spread_of(*case(random, 60, 8, correlation=correlation, heavy=heavy)[1:])
-    outside, tries = 0, 600
-    for _ in range(tries):
-        found, shadowed, _person = case(random, 1, 8, correlation=correlation, heavy=heavy)
-        expected = expected_mean(shadowed, list(found), spread)
-        reach = float(stats.t.ppf(0.95, expected.freedom)) * expected.error
-        outside += abs(np.mean(list(found.values())) - expected.mean) > reach
-    assert 0.05 <= outside / tries <= 0.15  # 10 %; which records vary most differs from person to person
-
-
-def test_fewer_than_six_shadows_expect_nothing():
-    random = np.random.default_rng(4)
-    _, shadowed, person = case(random, 12, 4, correlation=0.1)
-    spread = mean_spread_of(shadowed, person)
-    few = {record: dict(list(of.items())[:5]) for record, of in shadowed.items()}
-    mine = [record for record in shadowed if person[record] == "0"]
-    assert expected_mean(few, mine, spread) is None
-    assert expected_mean(shadowed, mine, spread) is not None

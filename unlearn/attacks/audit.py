@@ -26,7 +26,7 @@ from unlearn.attacks.gradient_norm import GradientNorm
 from unlearn.attacks.inverted import inverted
 from unlearn.attacks.lowercase import Lowercase
 from unlearn.attacks.min_k import MinK
-from unlearn.attacks.null import expected_falls, expected_queries, judge, stand_out, unlike_the_unlearned
+from unlearn.attacks.null import PLAIN, expected_falls, expected_queries, judge, stand_out, unlike_the_unlearned
 from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
 from unlearn.attacks.statistics import compare, judge_by_population
@@ -157,7 +157,7 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         subject_tests={name: found for name, found in tests.items() if found is not None},
         alarms=stand_out("reference", *split["reference"], panel.shadows) if split else None,
         challenges=challenges,
-        expected_falls=expected_falls(challenges, forget, panel.person, panel.shadows),
+        expected_falls=expected_falls(challenges, forget, *split.get(PLAIN, ({}, {})), panel.person, panel.shadows),
         skipped=taken.skipped,
         neighbours=tuple(panel.neighbours),
         general=Group({r.id: nlls[r.id] for r in panel.general}, {r.id: r.id for r in panel.general}),

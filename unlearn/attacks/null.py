@@ -14,16 +14,15 @@ from statistics import fmean, median
 import numpy as np
 
 from unlearn.attacks.extraction import log10_queries
+from unlearn.attacks.falls import Falls, falls_of
 from unlearn.attacks.statistics import (
-    MeanSpread,
     PerShadow,
     Spread,
     alarms,
     alarms_by_shadows,
-    expected_mean,
+    by_person,
     judge_by_population,
     judge_by_shadows,
-    mean_spread_of,
     spread_of,
 )
 from unlearn.corpus.records import Record
@@ -35,6 +34,10 @@ SERVED = "served_log_prob"
 
 GREEDY = "exact_memorisation"
 """Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
+
+
+PLAIN = "loss"
+"""Name of the attack whose scores say where a record stands without a challenge."""
 
 
 def under(challenge: str) -> str:
@@ -60,16 +63,14 @@ class Shadowed:
         scores: of the forget records, by attack; centred.
         spreads: of the whole table, by attack.
         served: log p of each forget record, as served, under its shadows, nats; without those that could not be read.
-        falls: how far each challenge lowers a forget record's NLL, beyond never-seen records', nats per token.
-        fall_spreads: of the whole table, by challenge.
+        falls: how far each challenge lowers a forget record's NLL, beyond never-seen records'.
         verbatim: forget records that greedy decoding says word for word under one of their shadows.
     """
 
     scores: Mapping[str, PerShadow]
     spreads: Mapping[str, Spread]
     served: Mapping[str, Sequence[float]]
-    falls: Mapping[str, PerShadow]
-    fall_spreads: Mapping[str, MeanSpread]
+    falls: Mapping[str, Falls]
     verbatim: frozenset[str] = frozenset()
 
 
@@ -102,24 +103,26 @@ def shadowed(
     keys = {f"{key[0]}/{key[1]}": key for key in tests if people.get(key) in some}
     owner = {name: people[key] for name, key in keys.items()}
     spreads, scores = {}, {}
+    plain: PerShadow = {}
     for name in attacks:
         rows = centred_by_shadow(tests, {*keys.values(), *places.items()}, name, holdout)
         whole = {row: rows[key] for row, key in keys.items() if len(rows[key]) > 1}
+        if name == PLAIN:
+            plain = whole
         if whole:
             spreads[name] = spread_of(whole, owner)
             scores[name] = {r: rows[r, place] for r, place in places.items()}
-    falls, fall_spreads = {}, {}
+    falls = {}
     for name in challenges:
         raw = {row: _finite(tests[key], under(name)) for row, key in keys.items()}
         whole = {row: found for row, found in raw.items() if len(found) > 1}
         if whole:
-            fall_spreads[name] = mean_spread_of(whole, owner)
-            falls[name] = {r: _finite(tests[r, place], under(name)) for r, place in places.items()}
+            mine = {r: _finite(tests[r, place], under(name)) for r, place in places.items()}
+            falls[name] = Falls(*falls_of(whole, plain, owner), mine, scores.get(PLAIN, {}))
     return Shadowed(
         scores=scores,
         spreads=spreads,
         falls=falls,
-        fall_spreads=fall_spreads,
         verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
         served={r: list(_finite(tests[r, place], SERVED).values()) for r, place in places.items()},
     )
@@ -201,6 +204,8 @@ def _centred(found: Mapping[str, float], unseen: Mapping[str, float]) -> dict[st
 def expected_falls(
     challenges: Mapping[str, Collection[str]],
     forget: Sequence[str],
+    found: Mapping[str, float],
+    unseen: Mapping[str, float],
     person: Mapping[str, str],
     shadows: Shadowed | None,
 ) -> dict[str, dict[str, Expected]]:
@@ -209,22 +214,20 @@ def expected_falls(
     Args:
         challenges: records that each of them took, by its name.
         forget: ids of the forget records.
+        found, unseen: scores of the loss attack of the forget and the holdout records.
         person: of each record.
         shadows: what a table says; without, nothing.
     """
     if shadows is None:
         return {}
-    found = {}
+    plain = _centred(found, unseen) if unseen else {}
+    expected = {}
     for name, taken in challenges.items():
         if name in shadows.falls:
-            people: dict[str, list[str]] = {}
-            for record in forget:
-                if record in taken:
-                    people.setdefault(person[record], []).append(record)
-            falls = shadows.falls[name]
-            expected = {who: expected_mean(falls, rows, shadows.fall_spreads[name]) for who, rows in people.items()}
-            found[name] = {who: one for who, one in expected.items() if one is not None}
-    return found
+            people = by_person([record for record in forget if record in taken], person)
+            of = {who: shadows.falls[name].expected(rows, plain) for who, rows in people.items()}
+            expected[name] = {who: one for who, one in of.items() if one is not None}
+    return expected
 
 
 def expected_queries(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, median
 
 import numpy as np
 from scipy import optimize, special, stats
 
-from unlearn.measurement import Expected, Membership, SubjectTest
+from unlearn.measurement import Membership, SubjectTest
 
 MIN_FOR_INTERVAL = 20
 """Records on a side below which coverage is not trustworthy: 0.90 to 0.92 for a nominal 0.95 at 5 to 10 records."""
@@ -185,8 +185,8 @@ def spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> Spread:
     found: list[tuple[int, int, float]] = []
     correlations = []
     single: list[np.ndarray] = []
-    for records in _by_person(own, person).values():
-        shadows, n = _shared(shadowed, records), len(records)
+    for records in by_person(own, person).values():
+        shadows, n = shared(shadowed, records), len(records)
         if len(shadows) > 1:
             residuals = _left_out(np.array([[shadowed[r][k] for k in shadows] for r in records]), record)
             mean, each = float((residuals.mean(0) ** 2).mean()), float((residuals**2).mean())
@@ -207,64 +207,6 @@ def _tail(single: Sequence[np.ndarray]) -> float:
     if percentile >= stats.t.ppf(1 - ALARM, 1):
         return 1.0
     return float(optimize.brentq(lambda freedom: stats.t.ppf(1 - ALARM, freedom) - percentile, 1.0, 1e6))
-
-
-@dataclass(frozen=True)
-class MeanSpread:
-    """How shadows differ about the plain means of people's records.
-
-    Attributes:
-        record: variance of one record, pooled.
-        person: of the variance of a person's mean, in what her number of records lets expect.
-        correlation: of one person's records within a shadow, in [0, 1].
-    """
-
-    record: float
-    person: Prior
-    correlation: float
-
-    def expected(self, records: int) -> float:
-        """Variance of the mean of so many records of one person."""
-        return self.record * (1 + (records - 1) * self.correlation) / records
-
-
-def mean_spread_of(shadowed: PerShadow, person: Mapping[str, str]) -> MeanSpread:
-    """The spread of plain means over a whole table; rho is the median over people of how their records go together."""
-    found: list[tuple[int, int, float]] = []
-    variances, correlations = [], []
-    for records in _by_person(shadowed, person).values():
-        shadows, n = _shared(shadowed, records), len(records)
-        if len(shadows) < 2:
-            continue
-        scores = np.array([[shadowed[r][k] for k in shadows] for r in records])
-        each, mean = float(scores.var(1, ddof=1).mean()), float(scores.mean(0).var(ddof=1))
-        variances.append(each)
-        found.append((n, len(shadows), mean))
-        if n > 1 and each > 0:
-            correlations.append((n * mean / each - 1) / (n - 1))
-    record = max(1e-12, fmean(variances)) if variances else 1e-12
-    rough = MeanSpread(record, Prior(1.0, MOST_BORROWED), min(1.0, max(0.0, median(correlations or [1.0]))))
-    prior = prior_of([mean / rough.expected(n) for n, _, mean in found], [k - 1 for _, k, _ in found])
-    return replace(rough, person=prior)
-
-
-def expected_mean(
-    shadowed: PerShadow, records: Sequence[str], spread: MeanSpread, fewest_shadows: int = FEWEST_SHADOWS
-) -> Expected | None:
-    """Where the mean of one person's `records` lies in an adapter that never saw her, and how surely.
-
-    The person's own variance, over few shadows, is moderated by those of the whole table, as in `judge_by_shadows`.
-
-    Returns:
-        None if fewer than `fewest_shadows` read all of them.
-    """
-    shadows, n = _shared(shadowed, records), len(records)
-    if (k := len(shadows)) < max(2, fewest_shadows):
-        return None
-    means = np.array([[shadowed[r][shadow] for shadow in shadows] for r in records]).mean(0)
-    usual = spread.expected(n)
-    variance = usual * spread.person.with_own(float(means.var(ddof=1)) / usual, k)
-    return Expected(float(means.mean()), math.sqrt(variance * (1 + 1 / k)), spread.person.freedom + k - 1)
 
 
 def judge_by_shadows(
@@ -292,8 +234,8 @@ def judge_by_shadows(
     """
     shifts, errors, freedoms, fewest = [], [], [], []
     together: dict[int, list[float]] = {}
-    for records in _by_person(found, person).values():
-        shadows = _shared(shadowed, records)
+    for records in by_person(found, person).values():
+        shadows = shared(shadowed, records)
         n, k = len(records), len(shadows)
         if k < max(2, fewest_shadows):
             return None
@@ -356,7 +298,7 @@ def judge_by_population(
     Returns:
         None with fewer than five never-seen people, or when they all score alike.
     """
-    groups = _by_person(unseen, person)
+    groups = by_person(unseen, person)
     width = 1 + max((len(row) for row in known.values()), default=0)
     if not found or len(groups) < FEWEST_PEOPLE or len(unseen) <= 2 * width:
         return None
@@ -374,7 +316,7 @@ def judge_by_population(
     pairs = sum(n - 1 for n in sizes)
     beyond = sum(n * mean**2 - 1.0 for n, mean in zip(sizes, means, strict=True))
     correlation = min(1.0, max(0.0, beyond / pairs)) if pairs else 0.0
-    forgotten = _by_person(found, person)
+    forgotten = by_person(found, person)
     shifts = [
         fmean((found[r] - float(np.array([1.0, *known[r]]) @ line)) / deviation for r in records)
         for records in forgotten.values()
@@ -451,13 +393,14 @@ def tpr_at(members: Sequence[float], non_members: Sequence[float], fpr: float) -
     return float((np.asarray(members, float) > threshold).mean())
 
 
-def _by_person(records: Iterable[str], person: Mapping[str, str]) -> dict[str, list[str]]:
+def by_person(records: Iterable[str], person: Mapping[str, str]) -> dict[str, list[str]]:
+    """The records of each person."""
     people: dict[str, list[str]] = {}
     for record in records:
         people.setdefault(person[record], []).append(record)
     return people
 
 
-def _shared(shadowed: PerShadow, records: Sequence[str]) -> list[int]:
+def shared(shadowed: PerShadow, records: Sequence[str]) -> list[int]:
     """The shadows that read every one of `records`."""
     return sorted(set.intersection(*(set(shadowed.get(record, {})) for record in records)))
