@@ -280,10 +280,33 @@ def test_an_audit_says_what_challenges_do_in_shadows_that_never_saw_the_person(b
     }
     chosen = {company.subject}.__contains__
     seen = shadowed(tests, company.train.records, forget, chosen, set(), ["fall under int8"])
-    found = expected_falls({"int8": places, "nf4": places}, list(places), dict.fromkeys(places, company.subject), seen)
+    whose = dict.fromkeys(places, company.subject)
+    found = expected_falls({"int8": places, "nf4": places}, list(places), {}, {}, whose, seen)
     assert set(found) == {"int8"}
     assert found["int8"][company.subject].mean == pytest.approx(0.35)
     assert found["int8"][company.subject].error == pytest.approx(np.std(falls, ddof=1) * np.sqrt(7 / 6), rel=0.15)
+
+
+def test_whoever_stands_higher_than_the_shadows_have_her_is_expected_to_fall_further(company):
+    forget = [r for r in company.train.records if company.subject in r.subjects]
+    places = {r.id: r.subjects.index(company.subject) for r in forget}
+    random = np.random.default_rng(0)
+    at = {who: random.normal(-3, 0.2, 6) for r in company.train.records for who in r.subjects}
+    tests = {
+        (r.id, place): {
+            n: {"loss": score, "fall under led": -1.0 - 0.8 * score, SERVED: -9.0} for n, score in enumerate(at[who])
+        }
+        for r in company.train.records
+        for place, who in enumerate(r.subjects)
+    }
+    tests["h", -1] = {n: {"loss": -2.0, "fall under led": float("nan"), SERVED: -9.0} for n in range(6)}
+    names = ["loss", "fall under led"]
+    seen = shadowed(tests, company.train.records, forget, {company.subject}.__contains__, {"h"}, names)
+    plain = dict.fromkeys(places, float(at[company.subject].mean()) - 0.1)
+    whose = dict.fromkeys(places, company.subject)
+    found = expected_falls({"led": places}, list(places), plain, {"h": -2.0}, whose, seen)["led"][company.subject]
+    assert found.mean == pytest.approx(-1.0 - 0.8 * plain[forget[0].id], abs=0.01)
+    assert found.error < 0.02
 
 
 def test_a_challenge_that_destroys_the_model_shows_nothing(model, measured, pad_id, monkeypatch):
