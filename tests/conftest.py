@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from unlearn.cases.store.engine import Store
 from unlearn.cli.app import main
 from unlearn.lm.base import Base, load_base
 from unlearn.locks import hold
+from unlearn.tracking import store as mlflow_store
 
 LONGEST = (
     "test_service.py",
@@ -74,6 +76,27 @@ def _tables_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Store, "migrate", copied)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _runs_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same of MLflow's, whose migrations take three seconds. What is made anew `test_store` looks at."""
+    first, make = tmp_path_factory.mktemp("runs") / "mlflow.db", mlflow_store._make
+
+    def copied(path: Path, artifacts: Path) -> None:
+        if list(path.parent.glob(f".{path.name}.draft*")):  # of one that was killed
+            return make(path, artifacts)
+        if not first.exists():
+            make(first, artifacts)
+        shutil.copyfile(first, draft := path.with_name(f".{path.name}.{secrets.token_hex(4)}"))
+        with contextlib.closing(sqlite3.connect(draft)) as connection, connection:
+            found = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0"
+            assert connection.execute(found, (f"{artifacts.as_uri()}/0",)).rowcount == 1
+        return os.rename(draft, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_store, "_make", copied)
         yield
 
 

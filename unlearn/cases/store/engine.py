@@ -11,12 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import finalize
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
@@ -133,7 +136,8 @@ class Store:
             BadInput: a newer version of this program made its tables.
         """
         try:
-            self._revise(command.upgrade, revision)
+            if revision != "head" or self._revision() != _newest():
+                self._revise(command.upgrade, revision)
         except SQLAlchemyError as error:
             raise Unavailable(f"the database can't be prepared: {_short(error)}") from error
         except CommandError as error:
@@ -154,9 +158,12 @@ class Store:
         except CommandError as error:
             raise BadInput(f"the database can't be taken back: {error}") from None
 
+    def _revision(self) -> str | None:
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
     def _revise(self, move: Callable[[Config, str], None], revision: str) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
+        config = _config()
         with (
             self.engine.connect().execution_options(writes=True) as connection,
             _keys_unchecked(connection),
@@ -192,6 +199,18 @@ class Store:
         """Close every connection."""
         self.engine.dispose()
         self._let_go()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+@cache
+def _newest() -> str | None:
+    """The newest revision; to find it all of them are read, which takes longer than to see that a database has it."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 @contextmanager
