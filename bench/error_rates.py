@@ -108,12 +108,24 @@ def rates(tests: Mapping[tuple[str, int], Judged]) -> Figures:
     return found
 
 
-def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple[float, float]]]:
-    """Person and shadow -> challenge -> share that comes back of what the unerased adapter knows, and its half-width.
+@dataclass(frozen=True)
+class Challenged:
+    """What a challenge brings back under such a shadow: a share of what the unerased adapter knows.
 
-    At the level of a first erasing.
+    Attributes:
+        share: beyond what it does in the other shadows.
+        low: end of its interval at the level of the test that refuses.
+        high: end of its interval at the level of the test that passes a first erasing.
     """
-    table, alpha = world.table, level(Policy(), 0)
+
+    share: float
+    low: float
+    high: float
+
+
+def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, Challenged]]:
+    """Person and shadow -> challenge -> what it brings back; people of five records and more."""
+    table, levels = world.table, (Policy().gates.membership_alpha, level(Policy(), 0))
     person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
     owner = {f"{record}/{place}": who for (record, place), who in person.items()}
     base = load_base(world.base)
@@ -124,7 +136,7 @@ def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple
     keys = {f"{key[0]}/{key[1]}": key for key in person if key in table.tests}
     centred = centred_by_shadow(table.tests, keys.values(), PLAIN, audited)
     plain = {row: centred[key] for row, key in keys.items() if len(centred[key]) > 1}
-    tests: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}
+    tests: dict[tuple[str, int], dict[str, Challenged]] = {}
     for name in [name for name in table.about["tests"]["scores"] if name.startswith(under(""))]:
         falls = {
             row: {s: v[name] for s, v in table.tests[key].items() if not math.isnan(v[name])}
@@ -133,47 +145,48 @@ def challenges_of_shadows(world: World) -> dict[tuple[str, int], dict[str, tuple
         falls = {row: of for row, of in falls.items() if len(of) > 1}
         line, spread = falls_of(falls, plain, owner)
         for who, rows in by_person(falls, owner).items():
-            mine = [key for key, other in person.items() if other == who]
-            for shadow in shared(falls, rows) if len(mine) >= 5 else ():
+            several = sum(other == who for other in person.values()) >= 5
+            for shadow in shared(falls, rows) if several else ():
                 rest, at = (
                     {row: {s: v for s, v in of[row].items() if s != shadow} for row in rows if row in of}
                     for of in (falls, plain)
                 )
                 here = {row: plain[row][shadow] for row in rows if shadow in plain.get(row, {})}
                 expected = Falls(line, spread, rest, at).expected(rows, here, FEWEST_SHADOWS - 1)
-                if expected is None:
+                if expected is None or not here:
                     continue
-                rise = fmean(-table.tests[key][shadow]["loss"] - learned[key[0]] for key in mine)
-                share = (fmean(falls[row][shadow] for row in rows) - expected.mean) / max(LEAST_FORGOTTEN_NATS, rise)
-                half = (
-                    float(stats.t.ppf(1 - alpha, expected.freedom)) * expected.error / max(LEAST_FORGOTTEN_NATS, rise)
+                scores = {row: table.tests[keys[row]][shadow][PLAIN] for row in here}
+                rise = max(LEAST_FORGOTTEN_NATS, fmean(-scores[row] - learned[keys[row][0]] for row in here))
+                share = (fmean(falls[row][shadow] for row in rows) - expected.mean) / rise
+                halves = [float(stats.t.ppf(1 - one, expected.freedom)) * expected.error / rise for one in levels]
+                tests.setdefault((who, shadow), {})[name.removeprefix(under(""))] = Challenged(
+                    share, share - halves[0], share + halves[1]
                 )
-                tests.setdefault((who, shadow), {})[name.removeprefix(under(""))] = (share, half)
     wanted = max(map(len, tests.values()))
     return {key: of for key, of in tests.items() if len(of) == wanted}
 
 
-def challenge_rates(tests: Mapping[tuple[str, int], Mapping[str, tuple[float, float]]]) -> Figures:
+def challenge_rates(tests: Mapping[tuple[str, int], Mapping[str, Challenged]]) -> Figures:
     """What the robustness gate makes of test shadows: nothing is there to come back. Then each is moved to the margin."""
     gates = Policy().gates
     whole = list(tests.values())
 
-    def share_of(passes: Callable[[float, float], bool]) -> dict[str, float]:
-        return {name: fmean(passes(*one[name]) for one in whole) for name in whole[0]}
+    def share_of(passes: Callable[[Challenged], bool]) -> dict[str, float]:
+        return {name: fmean(passes(one[name]) for one in whole) for name in whole[0]}
 
     return {
         "tests": len(whole),
-        "released": fmean(all(s + h < gates.recovery_margin for s, h in one.values()) for one in whole),
-        "refused": fmean(any(s - h > gates.recovery for s, h in one.values()) for one in whole),
-        "seen": share_of(lambda s, h: s - h > 0),
-        "released_at_margin": share_of(lambda s, h: s + h < 0),
-        "half_width": {name: fmean(one[name][1] for one in whole) for name in whole[0]},
+        "released": fmean(all(one.high < gates.recovery_margin for one in of.values()) for of in whole),
+        "refused": fmean(any(one.low > gates.recovery for one in of.values()) for of in whole),
+        "seen": share_of(lambda one: one.low > 0),
+        "released_at_margin": share_of(lambda one: one.high < 0),
+        "half_width": {name: fmean(of[name].high - of[name].share for of in whole) for name in whole[0]},
     }
 
 
 def joint_rates(
     membership: Mapping[tuple[str, int], Judged],
-    challenged: Mapping[tuple[str, int], Mapping[str, tuple[float, float]]],
+    challenged: Mapping[tuple[str, int], Mapping[str, Challenged]],
 ) -> list[Figures]:
     """What all that must pass together lets through, by the number of a person's records.
 
@@ -186,7 +199,7 @@ def joint_rates(
         keys = [key for key, one in membership.items() if low <= one.records <= high and key in challenged]
         if not keys:
             continue
-        holds = {key: all(s + h < margin for s, h in challenged[key].values()) for key in keys}
+        holds = {key: all(one.high < margin for one in challenged[key].values()) for key in keys}
         both = {key: attacks <= membership[key].within for key in keys}
         moved = [attacks <= membership[key].moved for key in keys]
         rows.append(

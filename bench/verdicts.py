@@ -144,7 +144,7 @@ def _challenge_rates(found: Figures, level: float) -> str:
         f"The same {found['tests']} shadows under the challenges of `standard`: nothing is there to come back. All challenges together pass "
         f"{found['released']:.0%} of them, refuse {found['refused']:.1%} and leave the rest open. Then each is moved to the margin.\n\n"
         + _grid(
-            ["challenge", f"surely above nothing ({level:.2%})", f"passed at the margin ({level:.2%})", "half-width"],
+            ["challenge", "surely above nothing (5 %)", f"passed at the margin ({level:.2%})", "half-width"],
             rows,
         )
         + "\n"

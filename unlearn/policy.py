@@ -124,7 +124,7 @@ class GatePolicy(Part):
         gt=0,
         le=0.5,
         description="Without a shadow table the holdout stands for the never seen. If a classifier of texts alone "
-        "tells it from the learned by an AUC of 0.5 + this, it can't.",
+        "tells it from the learned by an AUC of 0.5 + this, it can't; nor where an AUC of 0.9 can't be excluded.",
     )
     retain_drift: float = Field(
         default=0.05, gt=0, description="Largest rise of the retain NLL, as a share of its value before."

@@ -162,8 +162,9 @@ def test_without_shadows_a_holdout_that_reads_differently_passes_nobody():
 def test_without_shadows_a_holdout_that_nobody_could_have_seen_to_differ_passes_nobody():
     few = compare([3.5 + n for n in range(8)], [float(n) for n in range(8)])
     assert (few.interval, few.auc > 0.7, few.p_value > 0.01) == (None, True, True)
-    wide = replace(compare(ladder(60), ladder(200)), interval=(0.6, 0.95))
-    for blind in (few, wide):
+    wide = replace(compare(ladder(60), ladder(200)), interval=(0.45, 0.91))
+    between = replace(wide, auc=0.75, interval=(0.66, 0.84))
+    for blind in (few, wide, between):
         finding = judge(0.0, null="population", blind=blind)
         assert finding.outcome == "inconclusive"
         assert "can't be told" in finding.sentence
@@ -181,16 +182,34 @@ def test_all_tries_for_a_person_together_keep_within_the_level():
     assert [GATES["robustness"](Policy(), ({},), before).alpha for before in range(3)] == [alpha(n) for n in range(3)]
 
 
-def test_a_later_try_must_be_surer_that_little_comes_back():
-    def outcome(alpha):
-        after = replace(
-            measured([3.0] * 2, [3.0]),
-            holdout=Group({f"h-{n}": 3.0 for n in range(4)}, {f"h-{n}": f"h-{n}" for n in range(4)}),
-            challenges={"int4": {"r-0": 2.9, "r-1": 2.9} | {f"h-{n}": 2.9 + 0.05 * n for n in range(4)}},
-        )
-        return RobustnessGate(0.1, 0.4, alpha)(measured([1.0] * 2, [3.0]), after).outcome
+@pytest.mark.parametrize("people", [1, 6])
+@pytest.mark.parametrize("shadows", [True, False])
+def test_a_later_try_must_be_surer_that_little_comes_back_and_is_refused_as_before(people, shadows):
+    forget = [f"r-{n}" for n in range(people)]
+    never = [f"h-{n}" for n in range(6)]
 
-    assert (outcome(0.05), outcome(0.0001)) == ("pass", "inconclusive")
+    def outcome(alpha, back):
+        nlls = {one: 2.9 - back + 0.06 * n for n, one in enumerate(forget)}
+        after = replace(
+            measured([3.0] * people, [3.0]),
+            forget=Group(dict.fromkeys(forget, 3.0), {one: one for one in forget}),
+            holdout=Group(dict.fromkeys(never, 3.0), {one: one for one in never}),
+            challenges={"int4": nlls | {one: 2.9 + 0.04 * n for n, one in enumerate(never)}},
+            expected_falls={"int4": {one: Expected(0.0, 0.06, 8.0) for one in forget}} if shadows else {},
+        )
+        before = replace(measured([1.0] * people, [3.0]), forget=Group(dict.fromkeys(forget, 1.0), after.forget.person))
+        return RobustnessGate(0.1, 0.4, alpha)(before, after).outcome
+
+    assert (outcome(0.05, 0.0), outcome(1e-9, 0.0)) == ("pass", "inconclusive")
+    assert (outcome(0.05, 1.5), outcome(1e-9, 1.5)) == ("fail", "fail")
+
+
+def test_a_later_try_is_refused_as_surely_as_the_first():
+    tests = {"loss": shifted(2.5, error=1.2), "min_k_plus_plus": shifted(0.0)}
+    for alpha in (0.05, 0.0001):
+        gate = MembershipGate(2.0, alpha, ("loss", "min_k_plus_plus"), 0.2)
+        assert gate(KNOWN, replace(MEMORISED, subject_tests=tests)).outcome == "fail"
+    assert GATES["membership"](Policy(), ({},), 3).refusing == GATES["robustness"](Policy(), ({},), 3).refusing == 0.05
 
 
 def alarmed(ids):

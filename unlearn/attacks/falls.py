@@ -27,7 +27,7 @@ from unlearn.attacks.statistics import (
 from unlearn.measurement import Expected
 
 REACH = 3.0
-"""Standard deviations of the shadows up to which the line through them is followed."""
+"""Standard deviations of a person's own place among her shadows up to which a higher fall is allowed for."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Line:
 
     Attributes:
         slope: nats of fall for a nat of plain score; drawn to zero as far as chance could have made it.
-        error: its standard error.
-        reach: how far from her shadows' mean it is followed, nats: further out no shadow was seen.
+        error: standard deviation of one person's slope about it: its own error, and how people's slopes differ.
+        place: of the variance of a person's mean plain score among her shadows, nats squared.
     """
 
     slope: float
     error: float
-    reach: float
+    place: Prior
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,9 @@ class Falls:
 
         The person's own variance, over few shadows, is moderated by those of the whole table.
 
+        A higher fall is allowed for no further than three standard deviations of where shadows have her: who was
+        pushed far out has no more. A lower one is always asked for: who is still known falls less.
+
         Args:
             records: ids.
             plain: scores of the loss attack without the challenge, centred as the table's are.
@@ -93,16 +96,19 @@ class Falls:
         Returns:
             None if fewer than `fewest_shadows` read all of them.
         """
-        mine = {r: self.falls.get(r, {}) for r in records}
-        shadows, n = shared(mine, records), len(records)
+        shadows, n = shared(self.falls, records), len(records)
         if (k := len(shadows)) < max(2, fewest_shadows):
             return None
-        level = straightened(mine, self.plain, self.line.slope)
-        means = np.array([[level[r][shadow] for shadow in shadows] for r in records]).mean(0)
+        known = [r for r in records if r in plain and all(shadow in self.plain.get(r, {}) for shadow in shadows)]
+        at = np.array([sum(self.plain[r][shadow] for r in known) / n for shadow in shadows])
+        means = np.array([fmean(self.falls[r][shadow] for r in records) for shadow in shadows])
+        away = sum(plain[r] for r in known) / n - float(at.mean())
         usual = self.spread.expected(n)
-        variance = usual * self.spread.person.with_own(float(means.var(ddof=1)) / usual, k)
-        off = [plain[r] - fmean(of.values()) for r in records if r in plain and (of := self.plain.get(r))]
-        away = min(self.line.reach, max(-self.line.reach, sum(off) / n))
+        own = float((means - self.line.slope * at).var(ddof=1))
+        variance = usual * self.spread.person.with_own(own / usual, k)
+        reach = REACH * math.sqrt(self.line.place.with_own(float(at.var(ddof=1)), k))
+        if self.line.slope * away > abs(self.line.slope) * reach:
+            away = math.copysign(reach, away)
         error = math.sqrt(variance * (1 + 1 / k) + (away * self.line.error) ** 2)
         return Expected(float(means.mean()) + self.line.slope * away, error, self.spread.person.freedom + k - 1)
 
@@ -120,23 +126,37 @@ def falls_of(whole: PerShadow, plain: PerShadow, person: Mapping[str, str]) -> t
 
 
 def line_of(whole: PerShadow, plain: PerShadow, person: Mapping[str, str]) -> Line:
-    """Least squares over the people's means, each about her own; nothing else differs between shadows of one person."""
-    along, across, fallen, freedom = 0.0, 0.0, 0.0, 0
+    """The mean of people's own slopes, each of her mean fall on her mean plain score among her shadows.
+
+    People's slopes differ by more than chance: a random-effects mean (DerSimonian and Laird 1986, Controlled Clinical
+    Trials 7, 177-188).
+    """
+    slopes, along, rest, freedom, places = [], [], 0.0, 0, []
     for records in by_person(whole, person).values():
         known = [r for r in records if r in plain]
         shadows = sorted(set(shared(whole, records)) & set(shared(plain, known))) if known else []
-        if len(shadows) < 2:
+        if len(shadows) < 3:
             continue
         y = np.array([[whole[r][k] for k in shadows] for r in records]).mean(0)
         x = np.array([[plain[r][k] for k in shadows] for r in known]).sum(0) / len(records)
         y, x = y - y.mean(), x - x.mean()
-        along, across, fallen, freedom = along + x @ x, across + x @ y, fallen + y @ y, freedom + len(shadows) - 1
-    if along <= 0.0 or freedom < 2:
-        return Line(0.0, 0.0, 0.0)
-    slope = across / along
-    error = math.sqrt(max(0.0, fallen - slope * across) / (freedom - 1) / along)
-    sure = max(0.0, 1 - (error / slope) ** 2) if slope else 0.0
-    return Line(float(slope * sure), error if sure else 0.0, REACH * math.sqrt(along / freedom))
+        if (square := float(x @ x)) > 0.0:
+            slopes.append(float(x @ y) / square)
+            along.append(square)
+            rest += max(0.0, float(y @ y) - square * slopes[-1] ** 2)
+            freedom += len(shadows) - 2
+            places.append((square / (len(shadows) - 1), len(shadows) - 1))
+    place = prior_of([v for v, _ in places], [d for _, d in places])
+    if len(slopes) < 2 or rest <= 0.0:
+        return Line(fmean(slopes), 0.0, place) if len(slopes) > 1 else Line(0.0, 0.0, place)
+    own = np.array(along) / (rest / freedom)  # one over the variance of each slope
+    found = np.array(slopes)
+    beyond = float(own @ (found - own @ found / own.sum()) ** 2) - (len(found) - 1)
+    between = max(0.0, beyond / float(own.sum() - own @ own / own.sum()))
+    weights = 1 / (1 / own + between)
+    slope, square = float(weights @ found / weights.sum()), 1 / float(weights.sum())
+    sure = max(0.0, 1 - square / slope**2) if slope else 0.0
+    return Line(slope * sure, math.sqrt(square + between) if sure else 0.0, place)
 
 
 def straightened(falls: PerShadow, plain: PerShadow, slope: float) -> dict[str, dict[int, float]]:

@@ -42,6 +42,7 @@ GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
             deployed=policy.audit.deployed,
             blind_margin=policy.gates.blind_auc_margin,
             exact=not lineage,
+            refusing=policy.gates.membership_alpha,
         ),
         "alarm": lambda policy, lineage, before: AlarmGate(),
         "extraction": lambda policy, lineage, before: ExtractionGate(
@@ -51,7 +52,11 @@ GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
             policy.gates.retain_drift, policy.gates.retain_drift_floor_nats
         ),
         "robustness": lambda policy, lineage, before: RobustnessGate(
-            policy.gates.recovery, policy.gates.recovery_margin, level(policy, before), exact=not lineage
+            policy.gates.recovery,
+            policy.gates.recovery_margin,
+            alpha=level(policy, before),
+            refusing=policy.gates.membership_alpha,
+            exact=not lineage,
         ),
         "sequence_drift": lambda policy, lineage, before: SequenceDriftGate(policy.sequence.retain_drift, lineage),
     }

@@ -24,7 +24,7 @@ class Finding:
         gate: its name in the menu.
         outcome: pass, fail, inconclusive when the data can't tell, or untested, which speaks neither way.
         figure: the number that was judged; None when nothing gave one.
-        interval: its 90 % interval; None when too few records give none.
+        interval: what its one-sided tests leave, at their levels; None when too few records give none.
         threshold: the bounds that figure and interval must lie within.
         sentence: the finding for a person who is no statistician.
     """

@@ -43,7 +43,8 @@ class MembershipGate:
 
     Attributes:
         margin: how far people may lie from the null, in standard deviations of one record.
-        alpha: level of each one-sided test.
+        alpha: level of each one-sided test that passes.
+        refusing: level of the test that fails; only what passes spends of the level that a ladder's methods share.
         attacks: whose scores are tested.
         blind_margin: by how much texts alone may tell the holdout apart, in AUC.
         deployed: the format of fewer bits that is served, if there is one; the loss attack must pass in it, too.
@@ -56,6 +57,7 @@ class MembershipGate:
     blind_margin: float
     exact: bool = False
     deployed: str | None = None
+    refusing: float = 0.05
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge each attack's subject test; the worst is the finding."""
@@ -87,9 +89,10 @@ class MembershipGate:
         return Finding("membership", outcome, test.shift, interval, bounds, sentence)
 
     def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
-        low, high = test.interval(self.alpha)
+        low, high = test.interval(self.refusing)
         if (test.shift > self.margin and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact):
             return "fail"
+        low, high = test.interval(self.alpha)
         within = high < min(self.margin, most_left) and (self.exact or low > -self.margin)
         return "pass" if within else "inconclusive"
 
@@ -119,13 +122,13 @@ class MembershipGate:
                 "either side. Name the people of its records, give a larger holdout, or make a shadow table."
             )
         fair = 0.5 + self.blind_margin
-        least, most = (blind.auc, blind.auc) if blind.interval is None else blind.interval
-        if least > fair and (blind.interval is not None or blind.p_value < ALARM):
+        least, most = blind.interval or _about(blind)
+        if least > fair or (blind.interval is None and blind.auc > fair and blind.p_value < ALARM):
             return (
                 "The holdout is no fair comparison: without any model its texts are told from the learned ones with an "
                 f"AUC of {blind.auc:.2f}. Give a holdout of the same kind, or make a shadow table."
             )
-        if most < (fair if blind.interval is None else max(fair, WORST_BLIND)):
+        if blind.auc < fair and most < max(fair, WORST_BLIND):
             return None
         return (
             "Whether the holdout is a fair comparison can't be told: without any model its texts are told from the "
@@ -166,6 +169,14 @@ class MembershipGate:
         low, high = test.interval(self.alpha)
         people = max(test.people + 1, math.ceil(test.people * ((high - low) / 2 / room) ** 2))
         return f" Requests of about {people} people, judged together, could."
+
+
+def _about(found: Membership) -> tuple[float, float]:
+    """A 90 % interval of few people's AUC, from its value alone (Hanley and McNeil 1982, Radiology 143, 29-36)."""
+    a, m, n = found.auc, found.members, found.non_members
+    square = a * (1 - a) + (m - 1) * (a / (2 - a) - a**2) + (n - 1) * (2 * a**2 / (1 + a) - a**2)
+    half = 1.645 * math.sqrt(max(0.0, square) / (m * n))
+    return a - half, a + half
 
 
 def _people(number: int) -> str:

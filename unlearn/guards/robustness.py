@@ -9,7 +9,7 @@ does to this person's records in adapters that never saw her, only what is beyon
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from types import MappingProxyType
@@ -36,9 +36,9 @@ class Recovery:
 
     Attributes:
         share: of a person's forgetting, or of everybody's on the mean with five people and more.
-        interval: what two one-sided tests leave: by how adapters differ that never saw the person, or never-seen people
-            from one another, and forgotten people where their mean counts; None with fewer than three never-seen
-            people.
+        interval: what two one-sided tests leave, each at its level: by how adapters differ that never saw the person,
+            or never-seen people from one another, and forgotten people where their mean counts; None with fewer than
+            three never-seen people.
         null: what it is beyond: "shadows", adapters that never saw the person; "population", never-seen people.
     """
 
@@ -52,18 +52,21 @@ class RobustnessGate:
     """Of each person's forgetting (the rise of the NLL), any challenge may undo a `share` that is not surely too much.
 
     Fails where the whole interval lies above `share`; passes where it lies below `margin`. What is neither can't be
-    told from chance with so few records, and is for a person to see.
+    told from chance with so few records, and is for a person to see. Only what passes spends of the level that a
+    ladder's methods share.
 
     Attributes:
         share: of the forgetting, that must not surely come back.
         margin: of the forgetting, less than which must surely come back.
-        alpha: level of each one-sided test.
+        alpha: level of the test that passes.
+        refusing: level of the test that fails.
         exact: whether the adapter is an exact fit.
     """
 
     share: float
     margin: float
     alpha: float = 0.05
+    refusing: float = 0.05
     exact: bool = False
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
@@ -71,7 +74,11 @@ class RobustnessGate:
         bounds = (None, self.share)
         if self.exact:
             return Finding("robustness", "pass", None, None, bounds, "An exact fit has nothing to bring back.")
-        found = [(name, one) for name, several in _recoveries(before, after, self.alpha).items() for one in several]
+        found = [
+            (name, one)
+            for name, several in _recoveries(before, after, (self.refusing, self.alpha)).items()
+            for one in several
+        ]
         left = f" Left out: {', '.join(after.skipped)}." if after.skipped else ""
         unreadable = sorted(name for name, why in after.skipped.items() if why == UNREADABLE)
         if unreadable:
@@ -124,12 +131,16 @@ NOTHING = 0.005
 
 def recoveries(before: Measurement, after: Measurement) -> dict[str, float]:
     """The share that each challenge undoes, of those that were tried on both sides, by name."""
-    return {name: max(one.share for one in several) for name, several in _recoveries(before, after, 0.05).items()}
-
-
-def _recoveries(before: Measurement, after: Measurement, alpha: float) -> dict[str, tuple[Recovery, ...]]:
     return {
-        name: recovery(before.forget, after, nlls, alpha, after.expected_falls.get(name, {}))
+        name: max(one.share for one in several) for name, several in _recoveries(before, after, (0.05, 0.05)).items()
+    }
+
+
+def _recoveries(
+    before: Measurement, after: Measurement, levels: tuple[float, float]
+) -> dict[str, tuple[Recovery, ...]]:
+    return {
+        name: recovery(before.forget, after, nlls, levels, after.expected_falls.get(name, {}))
         for name, nlls in after.challenges.items()
         if any(r in nlls for r in after.forget.nlls) and any(r in nlls for r in after.holdout.nlls)
     }
@@ -139,7 +150,7 @@ def recovery(
     before: Group,
     after: Measurement,
     nlls: Mapping[str, float],
-    alpha: float,
+    levels: tuple[float, float],
     expected: Mapping[str, Expected] = MappingProxyType({}),
 ) -> tuple[Recovery, ...]:
     """Share of each person's forgetting that a challenge undoes; from five people on, of all on the mean.
@@ -148,7 +159,7 @@ def recovery(
         before: the forget records before the erasing.
         after: the measurement afterwards.
         nlls: NLLs under the challenge, nats per token, of some forget and some holdout records, by record id.
-        alpha: level of each of the two one-sided tests whose interval it is.
+        levels: of the one-sided tests whose interval it is: of its lower and of its upper end.
         expected: by how much it lowers each person's NLL beyond never-seen people's in adapters that never saw her.
     """
     falls = {r: after.holdout.nlls[r] - nll for r, nll in nlls.items() if r in after.holdout.nlls}
@@ -166,9 +177,10 @@ def recovery(
     shares = {person: (later[person] - challenged[person] - usual[person]) / rises[person] for person in sorted(later)}
     unseen = {after.holdout.person[r] for r in falls}
 
-    def around(share: float, half: float) -> Recovery:
-        sure = len(unseen) >= FEWEST_NEVER_SEEN and math.isfinite(half)
-        return Recovery(share, (share - half, share + half) if sure else None, null)
+    def around(share: float, half: Callable[[float], float]) -> Recovery:
+        low, high = map(half, levels)
+        sure = len(unseen) >= FEWEST_NEVER_SEEN and math.isfinite(high)
+        return Recovery(share, (share - low, share + high) if sure else None, null)
 
     if len(shares) >= FEWEST_PEOPLE:
         values, n = list(shares.values()), len(shares)
@@ -177,15 +189,16 @@ def recovery(
         else:
             chance = _error(falls, after.holdout.person)
             control = [(chance * fmean(1 / rise for rise in rises.values()), max(1, len(unseen) - 1))]
-        return (around(fmean(values), _half(alpha, (stdev(values) / math.sqrt(n), n - 1), *control)),)
-    found = []
-    for person, share in shares.items():
+        errors = ((stdev(values) / math.sqrt(n), n - 1), *control)
+        return (around(fmean(values), lambda alpha: _half(alpha, *errors)),)
+
+    def half_of(person: str) -> Callable[[float], float]:
         if known:
-            reach = _half(alpha, (known[person].error, known[person].freedom))
-        else:
-            reach = _reach(alpha, falls, after.holdout.person, sum(after.forget.person[r] == person for r in tried))
-        found.append(around(share, reach / rises[person]))
-    return tuple(found)
+            return lambda alpha: _half(alpha, (known[person].error, known[person].freedom)) / rises[person]
+        records = sum(after.forget.person[r] == person for r in tried)
+        return lambda alpha: _reach(alpha, falls, after.holdout.person, records) / rises[person]
+
+    return tuple(around(share, half_of(person)) for person, share in shares.items())
 
 
 def _half(alpha: float, *errors: tuple[float, float]) -> float:
