@@ -27,6 +27,7 @@ from scipy import stats
 
 from unlearn import __version__
 from unlearn.attacks.audit import audit
+from unlearn.attacks.shadow_scores import TOO_DEAR
 from unlearn.attacks.statistics import has_power
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
@@ -305,7 +306,7 @@ def _erasing_report(prepared: Prepared, tries: list[Tried], best: Tried, seconds
         "calibration_records": len(parts.calibration),
     }
     before = prepared.case.judged_before
-    warnings = _warnings(prepared.case)
+    warnings = report.get("warnings", [])
     if before:
         warnings.append(
             f"{before} methods were judged for these people before, in vain; each is tested at three quarters of what "
@@ -339,7 +340,7 @@ def _frame(
         "corpora": {"train_sha256": case.train.sha256, "holdout_sha256": case.holdout.sha256},
         "shadows": None if case.shadows is None else dict(case.shadows.about),
         "versions": versions(),
-        **({"warnings": warnings} if (warnings := _warnings(case)) else {}),
+        **({"warnings": warnings} if (warnings := [*_warnings(case), *unshadowed(after)]) else {}),
     }
 
 
@@ -349,6 +350,25 @@ def _warnings(case: Case) -> list[str]:
     if not known:
         return []
     return [f"{known} records of the holdout name people of the train corpus, and are left out of what was never seen"]
+
+
+def unshadowed(found: Measurement) -> list[str]:
+    """Challenges of which a table that knows these people says nothing: it was made under another policy, or before."""
+    if not any(test.null == "shadows" for test in found.subject_tests.values()):
+        return []
+    person = found.forget.person
+    missing = sorted(
+        name
+        for name, nlls in found.challenges.items()
+        if name not in TOO_DEAR
+        and not {person[r] for r in nlls if r in person} <= set(found.expected_falls.get(name, {}))
+    )
+    if not missing:
+        return []
+    return [
+        f"the shadow table does not say what {', '.join(missing)} would do to these people in adapters that never saw "
+        "them; people never seen say it instead, less surely: make the table anew under this policy"
+    ]
 
 
 def worst_hit(before: Measurement, after: Measurement, count: int = 5) -> dict[str, float]:

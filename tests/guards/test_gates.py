@@ -19,6 +19,7 @@ from unlearn.guards import (
     verdict,
 )
 from unlearn.guards.base import Finding
+from unlearn.ladder import unshadowed
 from unlearn.measurement import UNREADABLE, Expected, Group, Measurement, SubjectTest
 from unlearn.policy import Policy
 
@@ -202,6 +203,18 @@ def test_a_later_try_must_be_surer_that_little_comes_back_and_is_refused_as_befo
 
     assert (outcome(0.05, 0.0), outcome(1e-9, 0.0)) == ("pass", "inconclusive")
     assert (outcome(0.05, 1.5), outcome(1e-9, 1.5)) == ("fail", "fail")
+
+
+def test_a_challenge_that_a_table_does_not_know_is_told():
+    tests = {"loss": shifted(0.0)}
+    nlls = {"r-0": 3.0, "h-0": 3.0}
+    after = replace(measured([3.0], [3.0]), subject_tests=tests, challenges={"int8": nlls, "led": nlls, "suffix": nlls})
+    whose = after.forget.person["r-0"]
+    after = replace(after, expected_falls={"int8": {whose: Expected(0.0, 0.1, 8.0)}})
+    (told,) = unshadowed(after)
+    assert "what led would do" in told
+    assert not unshadowed(replace(after, subject_tests={"loss": shifted(0.0, null="population")}))
+    assert not unshadowed(replace(after, challenges={"int8": nlls, "suffix": nlls}))
 
 
 def test_a_later_try_is_refused_as_surely_as_the_first():
