@@ -18,6 +18,12 @@ method: a shadow table of {shadows}, two one-sided tests at {erasing:.2%} of a f
 
 """
 
+RATED = {
+    "fresh": "sixty synthetic people whom nobody looked at before",
+    "tofu": "TOFU's sixty authors, twenty records each",
+}
+"""The worlds whose shadows say how often the gates err."""
+
 SHADOWED = ("loss", "min_k_plus_plus")
 WANTED = {
     "original": "refused",
@@ -45,12 +51,12 @@ def page(
     requests = [found for name, found in results.items() if name.startswith("request/")]
     if requests:
         text += _requests(requests)
-    if "rates/mixed" in results:
-        text += _rates(results["rates/mixed"], margin, recovery)
-    if "rates/challenges" in results:
-        text += _challenge_rates(results["rates/challenges"], erasing)
-    if "rates/joint" in results:
-        text += _joint_rates(results["rates/joint"]["rows"])
+    for world, whose in RATED.items():
+        if f"rates/{world}/joint" in results:
+            text += f"## How often the gates err: {whose}\n\n"
+            text += _joint_rates(results[f"rates/{world}/joint"]["rows"], erasing)
+            text += _rates(results[f"rates/{world}/membership"], margin, erasing)
+            text += _challenge_rates(results[f"rates/{world}/challenges"], recovery, erasing)
     for world in ("people", "tofu"):
         found = {name.removeprefix(f"{world}/"): f for name, f in results.items() if name.startswith(f"{world}/")}
         if found:
@@ -90,8 +96,9 @@ def _requests(requests: Sequence[Figures]) -> str:
         "retrained without the person, each with a seed of its own. Originals and controls erase nothing and met no "
         "challenge (`quick`, judged as an exact fit); `standard` judges the erasings, `strict` the impostors "
         "(`bench/impostors.py`).\n",
-        "These people are not those on whom the margins were chosen, and no rule was changed after one of their requests had "
-        "been seen.\n",
+        "These people are not those on whom the margins were chosen. Before these requests their shadows had shown that the robustness "
+        "gate left one clean erasing in four open; the line through what challenges do (decision "
+        "[10](../decisions/0010-challenges-against-the-never-seen.md)) was found on TOFU's.\n",
     ]
     rows = []
     for name, wanted in WANTED.items():
@@ -134,24 +141,7 @@ def _requests(requests: Sequence[Figures]) -> str:
     return "\n".join(lines) + "\n" + _grid(head, rows) + "\n"
 
 
-def _challenge_rates(found: Figures, level: float) -> str:
-    rows = [
-        [name, f"{seen:.1%}", f"{found['released_at_margin'][name]:.1%}", f"{found['half_width'][name]:.0%}"]
-        for name, seen in found["seen"].items()
-    ]
-    return (
-        "## Error rates of the robustness gate on real fits\n\n"
-        f"The same {found['tests']} shadows under the challenges of `standard`: nothing is there to come back. All challenges together pass "
-        f"{found['released']:.0%} of them, refuse {found['refused']:.1%} and leave the rest open. Then each is moved to the margin.\n\n"
-        + _grid(
-            ["challenge", "surely above nothing (5 %)", f"passed at the margin ({level:.2%})", "half-width"],
-            rows,
-        )
-        + "\n"
-    )
-
-
-def _joint_rates(found: Sequence[Figures]) -> str:
+def _joint_rates(found: Sequence[Figures], level: float) -> str:
     rows = [
         [
             one["records"],
@@ -171,15 +161,58 @@ def _joint_rates(found: Sequence[Figures]) -> str:
         "an erasing: membership",
         "robustness",
         "both",
-        "membership, moved to the margin (6 %)",
+        "membership, moved to the margin",
     ]
     return (
-        "## What both gates let through together\n\n"
-        "An exact fit (retrained without the person, as the controls above) is judged by both attacks of the membership "
-        "gate from above alone. An erasing that leaves nothing behind must lie within the margin from either side, and "
-        "pass all eight challenges. The goals are 90 % of what is clean released, from five records on, and 6 % at the "
-        "margin. Exact fits reach the first; erasings do not, and what is not released goes to the ladder's next "
-        "method, up to the exact fit, or to a person.\n\n" + _grid(head, rows) + "\n"
+        "Each test shadow stands for an adapter in question and is judged by the others, person by person: nobody is there to "
+        "be seen, and nothing to come back. An exact fit (retrained without the person, as the controls above) is judged by both "
+        f"attacks of the membership gate from above alone, at 5 %. A first erasing is judged at {level:.2%}: it must lie within "
+        "the margin from either side, and pass all eight challenges of `standard`. The goals are 90 % of what is clean released, from "
+        "five records on, and 6 % at the margin. What a first erasing leaves open goes to the ladder's next method and at last to the "
+        "exact fit, so that the second column is what a request ends with that no erasing settled.\n\n"
+        + _grid(head, rows)
+        + "\n"
+    )
+
+
+def _rates(found: Figures, margin: float, level: float) -> str:
+    rows = [
+        [
+            name,
+            str(one["tests"]),
+            f"{one['seen']:.1%}",
+            f"{one['released']:.1%}",
+            f"{one['released_at_margin']:.1%}",
+            f"{one['half_width']:.2f}",
+        ]
+        for name, one in found.items()
+    ]
+    head = [
+        "attack",
+        "tests",
+        "seen (5 %)",
+        "within the margin",
+        f"within, moved to it ({level:.2%})",
+        "half-width (sd)",
+    ]
+    return (
+        f"The membership gate's tests, one by one; the margin is {margin:g} standard deviations of a record. How much records and "
+        "people differ is taken from the whole table, the shadow under test included, so that it is no stranger to what it is "
+        "measured by.\n\n" + _grid(head, rows) + "\n"
+    )
+
+
+def _challenge_rates(found: Figures, recovery: float, level: float) -> str:
+    rows = [
+        [name, f"{seen:.1%}", f"{found['released_at_margin'][name]:.1%}", f"{found['half_width'][name]:.0%}"]
+        for name, seen in found["seen"].items()
+    ]
+    head = ["challenge", "surely above nothing (5 %)", f"passed at the margin ({level:.2%})", "half-width"]
+    return (
+        f"The robustness gate's; the margin is {recovery:.2f} of the forgetting. All challenges together pass "
+        f"{found['released']:.0%} of {found['tests']} shadows, refuse {found['refused']:.1%} and leave the rest open.\n\n"
+        + _grid(head, rows)
+        + "\n"
     )
 
 
@@ -203,42 +236,13 @@ def _on_request(found: Mapping[str, Figures]) -> str:
     )
 
 
-def _rates(found: Figures, margin: float, recovery: float) -> str:
-    alone = " and ".join(f"{one['released_at_margin']:.1%}" for one in found.values())
-    tests = max(one["tests"] for one in found.values())
-    rows = [
-        [
-            name,
-            str(one["tests"]),
-            f"{one['seen']:.1%}",
-            f"{one['released']:.1%}",
-            f"{one['released_at_margin']:.1%}",
-            f"{one['half_width']:.2f}",
-        ]
-        for name, one in found.items()
-    ]
-    head = ["attack", "tests", "seen (5 %)", "within the margin", "within, moved to it (6 %)", "half-width (sd)"]
-    return (
-        "## Error rates of the subject test on real fits\n\n"
-        "Each test shadow stands for an adapter in question and is judged by the others, person by person, five records "
-        "and more: nobody is there to be seen. Then every record is moved by the margin towards members.\n\n"
-        + _grid(head, rows)
-        + f"\nMoved to the margin, each attack alone lets {alone} through of {tests} shadows, where 6 % is the goal; the gate asks for both. "
-        f"The margins ({margin:g} here, {recovery:.2f} of the forgetting below) were chosen on the shadows of other people "
-        "(decisions [9](../decisions/0009-the-person-is-the-unit.md) and "
-        "[10](../decisions/0010-challenges-against-the-never-seen.md)); these are fresh. "
-        "How much records and people differ is taken from the whole table, the shadow under test included, so that it "
-        "is no stranger to what it is measured by.\n\n"
-    )
-
-
 def _table(world: str, found: Mapping[str, Figures]) -> str:
     any_row = next(iter(found.values()))
     attacks = list(any_row["auc"])
     challenges = sorted({name for one in found.values() for name in one["recoveries"]})
     title, preset = {"people": ("Synthetic people", "strict"), "tofu": ("TOFU", "standard")}[world]
     text = f"## {title}: two people, forty records, preset `{preset}`\n\n"
-    text += "AUC of each attack (0.5 is chance; a control shows where these people lie), and the subject test.\n\n"
+    text += "AUC of each attack (0.5 is chance; a control shows where these people lie), and the subject test with its 90 % interval.\n\n"
     text += _grid(
         ["", "verdict", *attacks, *(f"{name} (sd)" for name in SHADOWED), "10^n tries", "refused by"],
         [

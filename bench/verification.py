@@ -5,7 +5,8 @@
 Five parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
 every attack and challenge of a preset, on synthetic people (`strict`) and on TOFU (`standard`). (2) Twenty requests of one person with 5 to
 20 records each: original, control, `calibrated` and `ascent` past its target under `standard`, the impostors under `strict`.
-(3) The test's own error rates on real fits: each test shadow judged by the others, as it is and moved to the margin.
+(3) The gates' error rates on real fits, on people who were never looked at before and on TOFU: each test shadow judged
+by the others, as it is and moved to the margin.
 (4) What twelve times the budget of the suffix search finds. (5) What is measured on request, beside the gates.
 Every result is kept in --work as JSON, so that an interrupted run goes on; --only does a part.
 """
@@ -16,7 +17,7 @@ import argparse
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -171,6 +172,12 @@ def request(world: World, number: int, work: Path) -> Figures:
     return found
 
 
+def _rated(work: Path, named: Sequence[str], made: Sequence[World], bar: Progress) -> list[World]:
+    """The worlds whose test shadows say how often the gates err."""
+    fresh = [mixed(work / "fresh", bar, seed=14)] if "people" in named else []
+    return fresh + [world for world in made if world.name == "tofu" and (world.path / "tests.parquet").exists()]
+
+
 def main() -> None:
     """Make what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,9 +203,10 @@ def main() -> None:
             results[key] = json.loads(file.read_text())
 
         worlds: list[World] = []
-        if "people" in given.worlds:
+        asked = {"table", "searches", "extras"}.intersection(given.only)
+        if "people" in given.worlds and asked:
             worlds.append(people(given.work / "people", bar, tests=True))
-        if "tofu" in given.worlds:
+        if "tofu" in given.worlds and (asked or "rates" in given.only):
             worlds.append(tofu(given.data, given.work / "tofu", bar, tests=given.tofu_shadows))
         for world in worlds if "table" in given.only else ():
             chosen = [row for row in rows(world) if not given.rows or row in given.rows]
@@ -213,15 +221,17 @@ def main() -> None:
         for world in worlds if "extras" in given.only else ():
             for row in ("original", *world.controls, "calibrated", "ascent past its target", *FAKES):
                 keep(f"extras/{world.name}/{row}", lambda w=world, r=row: by_method(w, r, given.work, **ON_REQUEST))
-        if "requests" in given.only or "rates" in given.only:
-            world = mixed(given.work / "mixed", bar)
-            of_membership = cache(lambda: membership_of_shadows(world))
-            of_challenges = cache(lambda: challenges_of_shadows(world))
-            keep("rates/mixed", lambda: rates(of_membership()))
-            keep("rates/challenges", lambda: challenge_rates(of_challenges()))
-            keep("rates/joint", lambda: {"rows": joint_rates(of_membership(), of_challenges())})
+        for world in _rated(given.work, given.worlds, worlds, bar) if "rates" in given.only else ():
+            of_membership = cache(lambda w=world: membership_of_shadows(w))
+            of_challenges = cache(lambda w=world: challenges_of_shadows(w))
+            keep(f"rates/{world.name}/membership", lambda of=of_membership: rates(of()))
+            keep(f"rates/{world.name}/challenges", lambda of=of_challenges: challenge_rates(of()))
+            both = (of_membership, of_challenges)
+            keep(f"rates/{world.name}/joint", lambda of=both: {"rows": joint_rates(of[0](), of[1]())})
+        if "requests" in given.only:
+            world = mixed(given.work / "mixed", bar, seed=13)
             task = bar.add_task("requests", total=REQUESTS)
-            for number in range(REQUESTS) if "requests" in given.only else ():
+            for number in range(REQUESTS):
                 keep(f"request/{number}", lambda n=number: request(world, n, given.work / "mixed"))
                 bar.advance(task)
     policy = Policy()
