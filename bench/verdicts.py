@@ -217,23 +217,34 @@ def _challenge_rates(found: Figures, recovery: float, level: float) -> str:
 
 
 def _on_request(found: Mapping[str, Figures]) -> str:
-    asked = ("lowercase", "recall", "gradient_norm")
-    figures = sorted({(n, f) for one in found.values() for n, of in one["extras"].items() for f in of})
-    rows = [
-        [
-            name.replace("/", ", "),
-            *(f"{one['auc'][a]:.2f}" if a in one["auc"] else "-" for a in asked),
-            *(f"{one['extras'][n][f]:.3g}" if f in one["extras"].get(n, {}) else "-" for n, f in figures),
-            ", ".join(f"{rate:.0%} at {float(f):.0%}" for f, rate in one["tpr"].get("loss", {}).items()) or "-",
-        ]
-        for name, one in found.items()
-    ]
-    head = ["", *(f"{a} (AUC)" for a in asked), *(f"{n}: {f}" for n, f in figures), "true positives of the loss attack"]
-    return (
+    worlds = {name.partition("/")[0]: {} for name in found}  # type: dict[str, dict[str, Figures]]
+    for name, one in found.items():
+        world, _, row = name.partition("/")
+        worlds[world][row] = one
+    text = (
         "\n## What is measured on request\n\n"
         "No gate judges these. Old and new adapter together get back what the old one knew, whatever was done to the new "
-        "one: old versions have to be purged.\n\n" + _grid(head, rows)
+        "one: old versions have to be purged.\n"
     )
+    for world, of in worlds.items():
+        figures = sorted({(n, f) for one in of.values() for n, fs in one["extras"].items() for f in fs})
+        rows = [
+            [f"{a}: AUC", *(f"{one['auc'][a]:.2f}" if a in one["auc"] else "-" for one in of.values())]
+            for a in ("lowercase", "recall", "gradient_norm")
+        ]
+        rows += [
+            [
+                f"{n}: {f}",
+                *(f"{one['extras'][n][f]:.3g}" if f in one["extras"].get(n, {}) else "-" for one in of.values()),
+            ]
+            for n, f in figures
+        ]
+        rates = [one["tpr"].get("loss", {}) for one in of.values()]
+        for fpr in sorted({fpr for one in rates for fpr in one}, key=float):
+            true = f"loss: true positives at {float(fpr):.1%} false ones"
+            rows.append([true, *(f"{one[fpr]:.0%}" if fpr in one else "-" for one in rates)])
+        text += "\n" + _grid([world, *of], rows)
+    return text
 
 
 def _table(world: str, found: Mapping[str, Figures]) -> str:
