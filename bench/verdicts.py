@@ -65,6 +65,9 @@ def page(
                 n.removeprefix("people/") for n in results if n.startswith("people/") and n[7:] not in found
             ]:
                 text += f"\nNot run: {', '.join(missing)}.\n"
+    strict = {n.removeprefix("strict/tofu/"): f for n, f in results.items() if n.startswith("strict/tofu/")}
+    if strict:
+        text += _strict(strict)
     searched = {n.removeprefix("searches/"): f for n, f in results.items() if n.startswith("searches/")}
     if searched:
         text += _searches(searched)
@@ -72,6 +75,21 @@ def page(
     if asked:
         text += _on_request(asked)
     return text
+
+
+def _strict(found: Mapping[str, Figures]) -> str:
+    challenges = sorted({name for one in found.values() for name in one["recoveries"]})
+    rows = [["verdict", *(one["verdict"] for one in found.values())]]
+    rows += [
+        [name, *(f"{one['recoveries'][name]:+.0%}" if name in one["recoveries"] else "-" for one in found.values())]
+        for name in challenges
+    ]
+    return (
+        "\n## TOFU: the impostors and a control, preset `strict`\n\n"
+        "The shadow table is that of `standard`: its challenges are held against adapters that never saw these people, all others "
+        "against people never seen, less surely. Share of the forgetting that comes back:\n\n"
+        + _grid(["", *found], rows)
+    )
 
 
 def _searches(found: Mapping[str, Figures]) -> str:

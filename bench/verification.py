@@ -2,12 +2,12 @@
 
     python bench/verification.py --data ../shared/data/tofu --work /tmp/unlearn-bench --out docs/benchmarks/verification.md
 
-Five parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
+Six parts. (1) The table: the original adapter, a control, every method, and erasings that are none (`impostors.py`), under
 every attack and challenge of a preset, on synthetic people (`strict`) and on TOFU (`standard`). (2) Twenty requests of one person with 5 to
 20 records each: original, control, `calibrated` and `ascent` past its target under `standard`, the impostors under `strict`.
 (3) The gates' error rates on real fits, on people who were never looked at before and on TOFU: each test shadow judged
-by the others, as it is and moved to the margin.
-(4) What twelve times the budget of the suffix search finds. (5) What is measured on request, beside the gates.
+by the others, as it is and moved to the margin. (4) The impostors and a control under `strict` where the table is of
+another preset. (5) What twelve times the budget of the suffix search finds. (6) What is measured on request, beside the gates.
 Every result is kept in --work as JSON, so that an interrupted run goes on; --only does a part.
 """
 
@@ -178,8 +178,8 @@ def _rated(work: Path, named: Sequence[str], made: Sequence[World], bar: Progres
     return fresh + [world for world in made if world.name == "tofu" and (world.path / "tests.parquet").exists()]
 
 
-def main() -> None:
-    """Make what is missing, and write the page."""
+def _given() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/tofu"), help="TOFU's authors.jsonl is here")
     parser.add_argument("--work", type=Path, default=Path("/tmp/unlearn-bench"), help="models and results")  # noqa: S108
@@ -188,8 +188,13 @@ def main() -> None:
     parser.add_argument("--tofu-shadows", action="store_true", help="fit test shadows on TOFU, too: half an hour more")
     parser.add_argument("--kept", action="store_true", help="write the page from what is there, and make nothing")
     parser.add_argument("--rows", nargs="*", help="rows of the tables; all without")
-    parser.add_argument("--only", nargs="+", default=["table", "requests", "rates", "searches", "extras"])
-    given = parser.parse_args()
+    parser.add_argument("--only", nargs="+", default=["table", "requests", "rates", "strict", "searches", "extras"])
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make what is missing, and write the page."""
+    given = _given()
     results: dict[str, Figures] = {}
     with Progress(console=Console(stderr=True)) as bar:
 
@@ -203,7 +208,7 @@ def main() -> None:
             results[key] = json.loads(file.read_text())
 
         worlds: list[World] = []
-        asked = {"table", "searches", "extras"}.intersection(given.only)
+        asked = {"table", "strict", "searches", "extras"}.intersection(given.only)
         if "people" in given.worlds and asked:
             worlds.append(people(given.work / "people", bar, tests=True))
         if "tofu" in given.worlds and (asked or "rates" in given.only):
@@ -214,6 +219,10 @@ def main() -> None:
             for row in chosen:
                 keep(f"{world.name}/{row}", lambda w=world, r=row: by_method(w, r, given.work))
                 bar.advance(task)
+        for world in (w for w in worlds if "strict" in given.only and TABLES[w.name] != "strict"):
+            for row in (world.controls[0], *FAKES):
+                key = f"strict/{world.name}/{row}"
+                keep(key, lambda w=world, r=row: by_method(w, r, given.work, preset="strict"))
         for world in worlds if "searches" in given.only else ():
             for row in (*world.controls, "calibrated", "npo"):
                 key = f"searches/{world.name}/{row}"

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from unlearn.attacks import Signals
+from unlearn.attacks import inverted as inverted_module
 from unlearn.attacks.audit import ASKED, audit
 from unlearn.attacks.exposure import SECRET, exposures
 from unlearn.attacks.generation import leaks, rouge_l, said
@@ -188,6 +189,21 @@ def test_what_an_api_shows_is_nearer_to_members_answers(model, measured, pad_id)
     assert found["forget_auc"] > 0.7
     assert found["forget_auc"] > found["never_seen_auc"]
     assert found == inverted(model, measured, pad_id)
+
+
+def test_inverters_are_fitted_on_nobody_whom_they_are_asked_about(model, measured, pad_id, monkeypatch):
+    read, seen = [], inverted_module._seen
+
+    def noted(model, examples, width, pad_id):
+        read.append({measured.person[e.id] for e in examples})
+        return seen(model, examples, width, pad_id)
+
+    monkeypatch.setattr(inverted_module, "_seen", noted)
+    inverted(model, measured, pad_id)
+    fitted, forget, never_seen = read
+    assert not fitted & (forget | never_seen)
+    assert forget
+    assert never_seen
 
 
 def test_inverters_learn_which_words_go_with_what_an_api_shows():

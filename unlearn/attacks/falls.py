@@ -1,8 +1,8 @@
 """By how much a challenge lowers a person's NLL in adapters that never saw her, and how surely that is known.
 
 A few steps of training bring every adapter to about the same place, so that whoever stands higher falls further: at a
-given place of hers the fall is known several times better than without (an analysis of covariance, Fisher 1932). Pure
-functions of a table's numbers; knows no model and no verdict.
+given place of hers the fall is known several times better than without (an analysis of covariance). Pure functions of
+a table's numbers; knows no model and no verdict.
 """
 
 from __future__ import annotations

@@ -28,13 +28,11 @@ from unlearn.lm.likelihood import top_tokens
 TOP = 32
 """Log-probabilities that the API returns."""
 
-RIDGE = 10.0
-Inverter = Callable[[np.ndarray], np.ndarray]
-"""What was seen, float64 [records, vocabulary] -> scores of the answers' tokens, float64 [records, vocabulary]."""
-
 RARE = 0.1
 """Share of the answers that a token may be in at most to say something of a person."""
 
+RIDGE = 10.0
+"""Penalty of the ridge regression."""
 
 HIDDEN = 64
 """Width of the network's hidden layer."""
@@ -43,6 +41,10 @@ STEPS = 150
 """Steps that it is trained for."""
 
 BATCH = 200
+"""Records in a step, at most."""
+
+Inverter = Callable[[np.ndarray], np.ndarray]
+"""What was seen, float64 [records, vocabulary] -> scores of the answers' tokens, float64 [records, vocabulary]."""
 
 
 def inverted(model: PeftModel, panel: Panel, pad_id: int) -> dict[str, float]:

@@ -35,7 +35,6 @@ SERVED = "served_log_prob"
 GREEDY = "exact_memorisation"
 """Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
 
-
 PLAIN = "loss"
 """Name of the attack whose scores say where a record stands without a challenge."""
 

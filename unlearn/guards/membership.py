@@ -122,7 +122,7 @@ class MembershipGate:
                 "either side. Name the people of its records, give a larger holdout, or make a shadow table."
             )
         fair = 0.5 + self.blind_margin
-        least, most = blind.interval or _about(blind)
+        least, most = blind.interval or _rough_interval(blind)
         if least > fair or (blind.interval is None and blind.auc > fair and blind.p_value < ALARM):
             return (
                 "The holdout is no fair comparison: without any model its texts are told from the learned ones with an "
@@ -171,7 +171,7 @@ class MembershipGate:
         return f" Requests of about {people} people, judged together, could."
 
 
-def _about(found: Membership) -> tuple[float, float]:
+def _rough_interval(found: Membership) -> tuple[float, float]:
     """A 90 % interval of few people's AUC, from its value alone (Hanley and McNeil 1982, Radiology 143, 29-36)."""
     a, m, n = found.auc, found.members, found.non_members
     square = a * (1 - a) + (m - 1) * (a / (2 - a) - a**2) + (n - 1) * (2 * a**2 / (1 + a) - a**2)
