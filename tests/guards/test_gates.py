@@ -98,13 +98,17 @@ def test_the_adapter_as_it_was_never_passes_for_its_erasing_however_wide_the_mar
     gate = MembershipGate(margin, 0.05, ("loss", "min_k_plus_plus"), 0.2)
     same = {"loss": shifted(shift), "min_k_plus_plus": shifted(0.2)}
     finding = gate(replace(KNOWN, subject_tests=same), replace(MEMORISED, subject_tests=same))
-    assert finding.outcome != "pass"
-    assert ("half of where they were" in finding.sentence) == (shift + 0.55 < margin)
+    assert finding.outcome == "fail"  # the test sees them
+    assert ("more than half of where they were" in finding.sentence) == (shift < margin)
+    exact = replace(gate, exact=True)(replace(KNOWN, subject_tests=same), replace(MEMORISED, subject_tests=same))
+    assert (exact.outcome == "fail") == (shift > margin)  # nothing was erased of which a rest could be left
 
 
 def test_half_of_where_people_were_may_not_be_left_in_the_attack_that_saw_them_best():
     weakly = replace(KNOWN, subject_tests={"loss": shifted(2.0), "min_k_plus_plus": shifted(0.9)})
     assert judge(0.8, before=weakly).outcome == "inconclusive"  # within the margin, but for half of 2.0
+    assert judge(1.1, before=weakly).outcome == "fail"  # more than half, and surely seen
+    assert judge(1.1, before=weakly, error=0.8).outcome == "inconclusive"  # which may be chance
     assert judge(0.2, 0.8, before=weakly).outcome == "pass"
     assert judge(0.8, before=weakly, exact=True).outcome == "pass"  # nothing was erased of which a rest could be left
 
@@ -133,6 +137,8 @@ def test_without_the_adapter_as_it_was_nobody_passes_but_may_be_refused():
     assert "give the adapter as it was" in gate(alone, alone).sentence
     known = replace(MEMORISED, subject_tests={"loss": shifted(6.0)})
     assert gate(known, known).outcome == "fail"
+    weakly = replace(MEMORISED, subject_tests={"loss": shifted(1.5)})
+    assert gate(weakly, weakly).outcome == "inconclusive"  # it may be an exact fit, of which nothing is left over
 
 
 def test_membership_can_not_tell_of_records_too_short_for_any_attack_or_of_too_few_never_seen():

@@ -39,7 +39,8 @@ class MembershipGate:
     corpus under another name.
 
     What lies beyond the margin and is surely off the null is refused; what may be on either side of it can't be told.
-    Nor can it where half of what was there before may be left: so the adapter as it was can never pass for its erasing.
+    Half of where the people were before counts as the margin does, where it is nearer: so the adapter as it was can
+    never pass for its erasing, and is refused wherever the test sees the people at all.
 
     Attributes:
         margin: how far people may lie from the null, in standard deviations of one record.
@@ -74,7 +75,8 @@ class MembershipGate:
             )
             return Finding("membership", "inconclusive", None, None, bounds, sentence)
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
-        most = {} if self.exact else most_left(before, self.attacks)  # of an exact fit nothing can be left
+        erased = not self.exact and before is not after  # of an exact fit, or without a before, nothing can be left
+        most = most_left(before, self.attacks) if erased else {}
         outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
@@ -90,10 +92,11 @@ class MembershipGate:
 
     def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
         low, high = test.interval(self.refusing)
-        if (test.shift > self.margin and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact):
+        most = min(self.margin, most_left)
+        if (test.shift > most and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact):
             return "fail"
         low, high = test.interval(self.alpha)
-        within = high < min(self.margin, most_left) and (self.exact or low > -self.margin)
+        within = high < most and (self.exact or low > -self.margin)
         return "pass" if within else "inconclusive"
 
     def _untested(self, after: Measurement) -> str:
@@ -154,7 +157,9 @@ class MembershipGate:
         if outcome == "fail" and after.shift < 0:
             return f"{where}: their records are less likely than unseen ones would be, which gives them away too."
         if outcome == "fail":
-            return f"{where}: they are still recognised."
+            beyond = after.shift > self.margin
+            left = "" if beyond else f", and more than half of where they were ({most_left:+.1f}) is left"
+            return f"{where}: they are still recognised{left}."
         low, high = after.interval(self.alpha)
         if high < self.margin and (self.exact or low > -self.margin):
             return f"{where}; half of where they were ({most_left:+.1f}) may be left, so that it can't be told."
