@@ -6,25 +6,37 @@ Nobody is there to be seen and nothing to come back; then each is moved to the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from scipy import stats
 from worlds import World, case_of
 
 from unlearn.attacks.falls import Falls, falls_of
-from unlearn.attacks.null import PLAIN, centred_by_shadow, under
+from unlearn.attacks.null import (
+    HOLDOUT,
+    PLAIN,
+    Row,
+    Tests,
+    Tokens,
+    centred_by_shadow,
+    token_floor,
+    token_tests,
+    under,
+)
 from unlearn.attacks.statistics import FEWEST_SHADOWS, by_person, judge_by_shadows, shared, spread_of
+from unlearn.attacks.tokens import FEWEST, TOKENWISE, profile_of
 from unlearn.attempt import split_of
-from unlearn.guards import level
+from unlearn.guards import GATES, attacks_for, level
 from unlearn.guards.base import SEEN
 from unlearn.guards.robustness import LEAST_FORGOTTEN_NATS
 from unlearn.lm.base import attached, load_base
 from unlearn.lm.batches import encode
-from unlearn.lm.likelihood import record_nlls
-from unlearn.measurement import SubjectTest
+from unlearn.lm.likelihood import mean_nll, record_log_probs, record_nlls
+from unlearn.measurement import Group, Measurement, SubjectTest
 from unlearn.policy import Policy
 
 Figures = dict[str, Any]
@@ -39,67 +51,191 @@ class Judged:
     Attributes:
         records: the person's.
         seen: attacks that see her, who is not there; as the gate looks at an adapter before its erasing.
-        below: attacks whose interval, of an exact fit, lies below the margin, which is all that such a fit must show.
+        exact: whether the membership gate passes it as an exact fit.
+        erased: whether the gate passes it as a first erasing of the world's adapter.
+        moved: attacks whose interval, of a first erasing, would lie below the margin were each record moved by it towards
+            members.
         within: attacks whose interval, of a first erasing, lies within the margin from either side.
-        moved: as `within`, each record moved by the margin towards members.
         halves: half-width of each attack's interval, of a first erasing, standard deviations of a record.
+        judging: the attacks that the gate leans on.
     """
 
     records: int
     seen: frozenset[str]
-    below: frozenset[str]
-    within: frozenset[str]
+    exact: bool
+    erased: bool
     moved: frozenset[str]
+    within: frozenset[str]
     halves: Mapping[str, float]
+    judging: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a world's table says of everybody, by attack.
+
+    Attributes:
+        tests, tokens: as in a shadow table.
+        audited: ids of the holdout's half that centres scores.
+        rows: of people.
+        owner: the person of each row, by `_name`.
+        floor: variance of a typical token; None without tokens.
+    """
+
+    tests: Tests
+    tokens: Tokens
+    audited: Sequence[str]
+    rows: Sequence[Row]
+    owner: Mapping[str, str]
+    floor: float | None
+
+    def scores(self, without: int | None = None) -> dict[str, dict[str, dict[int, float]]]:
+        """Attack -> row -> shadow -> centred score, as if shadow `without` had never been fitted."""
+        found: dict[str, Tests] = dict.fromkeys(Policy().gates.record_attacks, self.tests)
+        if self.floor is not None:
+            everything = [*self.rows, *((record, HOLDOUT) for record in self.audited)]
+            found |= dict.fromkeys(TOKENWISE, token_tests(lambda row: self.read(row, without), everything, self.floor))
+        scores = {name: centred_by_shadow(of, self.rows, name, self.audited) for name, of in found.items()}
+        return {
+            name: {
+                _name(row): {s: v for s, v in one.items() if s != without} for row, one in of.items() if len(one) > 1
+            }
+            for name, of in scores.items()
+        }
+
+    def read(self, row: Row, without: int | None = None) -> dict[int, np.ndarray]:
+        """log p of a record's tokens under each shadow but one."""
+        return {shadow: log_probs for shadow, log_probs in self.tokens(row).items() if shadow != without}
+
+    def of_shadow(self, shadow: int) -> dict[str, dict[str, float]]:
+        """Attack -> row -> centred score of a shadow that stands for an adapter in question, which the others judge."""
+        plain = {name: of for name, of in self.scores().items() if name not in TOKENWISE}
+        found = {name: {row: one[shadow] for row, one in of.items() if shadow in one} for name, of in plain.items()}
+        mine = [row for row in self.rows if shadow in self.tests[row]]
+        theirs = {row: self.tokens(row)[shadow] for row in (*mine, *self.never) if shadow in self.tokens(row)}
+        return found | self.of_adapter({row[0]: log_probs for row, log_probs in theirs.items()}, mine, shadow)
+
+    def of_adapter(
+        self, log_probs: Mapping[str, np.ndarray], rows: Sequence[Row], without: int | None = None
+    ) -> dict[str, dict[str, float]]:
+        """The same of the attacks on tokens, of an adapter that gives records these tokens' `log_probs`."""
+        if self.floor is None:
+            return {}
+        read = {row: np.array(list(self.read(row, without).values())) for row in (*rows, *self.never)}
+        scores = {
+            row: profile_of(of, self.floor).scores(log_probs[row[0]]) for row, of in read.items() if len(of) >= FEWEST
+        }
+        return {
+            name: {_name(row): scores[row][name] - level for row in rows if row in scores}
+            for name in TOKENWISE
+            for level in [fmean(scores[row][name] for row in self.never)]
+        }
+
+    @property
+    def never(self) -> list[Row]:
+        """Rows of the holdout."""
+        return [(record, HOLDOUT) for record in self.audited]
+
+
+def _name(row: Row) -> str:
+    return f"{row[0]}/{row[1]}"
+
+
+def _table_of(world: World) -> _Table:
+    case = case_of(world, world.forget)
+    table, audited = case.shadows, [record.id for record in split_of(case).audit]
+    assert table is not None
+    people = {(r.id, place): who for r in world.train.records for place, who in enumerate(r.subjects)}
+    rows = [row for row in table.tests if row in people]
+    owner = {_name(row): people[row] for row in rows}
+    return _Table(table.tests, table.tokens, audited, rows, owner, token_floor(table.tokens, rows))
 
 
 def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
-    """Person and shadow -> what the subject tests make of them; people of five records and more."""
-    policy, case = Policy(), case_of(world, world.forget)
-    audited = [r.id for r in split_of(case).audit]
-    table = case.shadows
-    assert table is not None
-    person = {(r.id, p): s for r in world.train.records for p, s in enumerate(r.subjects)}
-    owner = {f"{record}/{place}": who for (record, place), who in person.items()}
-    found: dict[tuple[str, int], dict[str, SubjectTest]] = {}
-    for attack in policy.gates.membership_attacks:
-        rows = centred_by_shadow(table.tests, [key for key in table.tests if key in person], attack, audited)
-        whole = {f"{record}/{place}": of for (record, place), of in rows.items() if len(of) > 1}
-        spread = spread_of(whole, owner)
-        people_of: dict[str, list[str]] = {}
-        for row in whole:
-            people_of.setdefault(owner[row], []).append(row)
-        for who, keys in people_of.items():
-            for shadow in set.intersection(*(set(whole[key]) for key in keys)) if len(keys) >= 5 else ():
-                rest = {key: {s: v for s, v in whole[key].items() if s != shadow} for key in keys}
-                target = {key: whole[key][shadow] for key in keys}
-                test = judge_by_shadows(target, rest, owner, spread, FEWEST_SHADOWS - 1)
+    """Person and shadow -> what the membership gate makes of it; people of five records and more.
+
+    The others are made anew without the shadow in question; how much records and people differ is the whole table's.
+    """
+    table, policy = _table_of(world), Policy()
+    spreads = {name: spread_of(of, table.owner) for name, of in table.scores().items()}
+    before = {who: _measured(tests) for who, tests in originals(world).items()}
+    judged: dict[tuple[str, int], Judged] = {}
+    for shadow in sorted({s for row in table.rows for s in table.tests[row]}):
+        others, target = table.scores(shadow), table.of_shadow(shadow)
+        found: dict[str, dict[str, SubjectTest]] = {}
+        for attack, of in target.items():
+            for who, rows in by_person(of, table.owner).items():
+                whole = sum(other == who for other in table.owner.values())
+                if len(rows) == whole and whole >= 5:
+                    rest = {row: others[attack][row] for row in rows}
+                    mine = {row: of[row] for row in rows}
+                    test = judge_by_shadows(mine, rest, table.owner, spreads[attack], FEWEST_SHADOWS - 1)
+                    if test is not None:
+                        found.setdefault(who, {})[attack] = test
+        judged |= {(who, shadow): _judged(policy, before[who], tests) for who, tests in found.items()}
+    return judged
+
+
+def originals(world: World) -> dict[str, dict[str, SubjectTest]]:
+    """Person -> the subject tests of the world's adapter, which knows her; of people of five records and more."""
+    table, base = _table_of(world), load_base(world.base)
+    with attached(base, world.adapter()) as model:
+        examples = encode([*world.train.records, *world.holdout.records], base.tokenizer, base.files.context_tokens)
+        log_probs = record_log_probs(model, examples, int(base.tokenizer.pad_token_id))
+    level = fmean(mean_nll(log_probs[record]) for record in table.audited)
+    scores = {PLAIN: {_name(row): mean_nll(log_probs[row[0]]) * -1 + level for row in table.rows}}
+    scores |= table.of_adapter(log_probs, table.rows)
+    found: dict[str, dict[str, SubjectTest]] = {}
+    whole = table.scores()
+    for attack, of in scores.items():
+        spread = spread_of(whole[attack], table.owner)
+        for who, rows in by_person(of, table.owner).items():
+            if len(rows) >= 5 and all(row in whole[attack] for row in rows):
+                mine, theirs = ({row: some[row] for row in rows} for some in (of, whole[attack]))
+                test = judge_by_shadows(mine, theirs, table.owner, spread)
                 if test is not None:
-                    found.setdefault((who, shadow), {})[attack] = test
-    return {key: _judged(policy, tests) for key, tests in found.items()}
+                    found.setdefault(who, {})[attack] = test
+    return found
 
 
-def _judged(policy: Policy, tests: Mapping[str, SubjectTest]) -> Judged:
-    margin = policy.gates.membership_margin_sd
-    erasing = {a: test.interval(level(policy, 0)) for a, test in tests.items()}
-    exact = {a: test.interval(policy.gates.membership_alpha) for a, test in tests.items()}
+def refused_originals(world: World) -> dict[str, tuple[int, bool]]:
+    """Person -> her records, and whether the membership gate refuses the world's adapter as an erasing of itself."""
+    gate = GATES["membership"](Policy(), [{}], 0)
+    return {
+        who: (max(test.records for test in tests.values()), gate(_measured(tests), _measured(tests)).outcome == "fail")
+        for who, tests in originals(world).items()
+    }
+
+
+def _measured(tests: Mapping[str, SubjectTest]) -> Measurement:
+    """A measurement that has nothing but subject tests: all that the membership gate reads here."""
+    return Measurement(*[Group({}, {})] * 3, membership={}, subject_tests=tests)
+
+
+def _judged(policy: Policy, before: Measurement, tests: Mapping[str, SubjectTest]) -> Judged:
+    gates, after = policy.gates, _measured(tests)
+    margin = gates.membership_margin_sd
+    intervals = {a: test.interval(level(policy, 0)) for a, test in tests.items()}
     return Judged(
         records=max(test.records for test in tests.values()),
         seen=frozenset(a for a, test in tests.items() if test.p_value <= SEEN),
-        below=frozenset(a for a, (_, high) in exact.items() if high < margin),
-        within=frozenset(a for a, (low, high) in erasing.items() if -margin < low and high < margin),
-        moved=frozenset(a for a, (_, high) in erasing.items() if high < 0),  # moves the person by the margin
-        halves={a: (high - low) / 2 for a, (low, high) in erasing.items()},
+        exact=GATES["membership"](policy, [], 0)(before, after).outcome == "pass",
+        erased=GATES["membership"](policy, [{}], 0)(before, after).outcome == "pass",
+        moved=frozenset(a for a, (_, high) in intervals.items() if high < 0),
+        within=frozenset(a for a, (low, high) in intervals.items() if -margin < low and high < margin),
+        halves={a: (high - low) / 2 for a, (low, high) in intervals.items()},
+        judging=frozenset(attacks_for(after, gates.membership_attacks, gates.record_attacks)),
     )
 
 
 def rates(tests: Mapping[tuple[str, int], Judged]) -> Figures:
     """Error rates of each attack's subject test on real fits, where nobody is there to be seen."""
     found: Figures = {}
-    for attack in Policy().gates.membership_attacks:
+    for attack in dict.fromkeys(name for one in tests.values() for name in one.halves):
         of = [one for one in tests.values() if attack in one.halves]
         found[attack] = {
             "tests": len(of),
+            "judging": attack in of[0].judging,
             "seen": fmean(attack in one.seen for one in of),
             "released": fmean(attack in one.within for one in of),
             "released_at_margin": fmean(attack in one.moved for one in of),
@@ -187,26 +323,30 @@ def challenge_rates(tests: Mapping[tuple[str, int], Mapping[str, Challenged]]) -
 def joint_rates(
     membership: Mapping[tuple[str, int], Judged],
     challenged: Mapping[tuple[str, int], Mapping[str, Challenged]],
+    originals: Mapping[str, tuple[int, bool]],
 ) -> list[Figures]:
     """What all that must pass together lets through, by the number of a person's records.
 
-    An exact fit is judged by membership alone, from above; an erasing from both sides, and under the challenges.
+    An exact fit is judged by membership alone, from above; an erasing from both sides, and under the challenges; the
+    adapter that knows the person, as if nothing had been erased from it.
     """
     margin, bands = Policy().gates.recovery_margin, ((5, 9), (10, 14), (15, 99), (5, 99))
-    attacks = set(Policy().gates.membership_attacks)
     rows = []
     for low, high in bands:
         keys = [key for key, one in membership.items() if low <= one.records <= high and key in challenged]
         if not keys:
             continue
         holds = {key: all(one.high < margin for one in challenged[key].values()) for key in keys}
-        both = {key: attacks <= membership[key].within for key in keys}
-        moved = [attacks <= membership[key].moved for key in keys]
+        both = {key: membership[key].erased for key in keys}
+        moved = [membership[key].judging <= membership[key].moved for key in keys]
+        known = [refused for records, refused in originals.values() if low <= records <= high]
         rows.append(
             {
                 "records": f"{low} and more" if high == 99 else f"{low} to {high}",
                 "tests": len(keys),
-                "exact": fmean(attacks <= membership[key].below for key in keys),
+                "people": len(known),
+                "original_refused": fmean(known),
+                "exact": fmean(membership[key].exact for key in keys),
                 "membership": fmean(both.values()),
                 "robustness": fmean(holds.values()),
                 "released": fmean(both[key] and holds[key] for key in keys),

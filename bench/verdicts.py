@@ -1,4 +1,7 @@
-"""The page of the verification benchmark, from its results. Knows Markdown; measures nothing."""
+"""The page of the verification benchmark, from its results. Knows Markdown; measures nothing.
+
+What somebody wrote by hand beneath a heading, as a quotation ("> "), is kept when the page is made anew.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ HEAD = """# What a verdict is worth
 Made by `python bench/verification.py --data DIR --out docs/benchmarks/verification.md` (synthetic people of this project; the
 fictitious authors of TOFU, arXiv 2401.06121). The gates and their margins are those of the default policy, a ladder of one
 method: a shadow table of {shadows}, two one-sided tests at {erasing:.2%} of a first erasing, one at
-{exact:.0%} of an exact fit, margin {margin:g} standard deviations of a record.
+{exact:.0%} of an exact fit, margin {margin:g} standard deviations of a record. Quotations were written by hand.
 
 """
 
@@ -24,7 +27,7 @@ RATED = {
 }
 """The worlds whose shadows say how often the gates err."""
 
-SHADOWED = ("loss", "min_k_plus_plus")
+SHADOWED = ("known_tokens", "lost_tokens", "loss", "min_k_plus_plus")
 WANTED = {
     "original": "refused",
     "control": "released",
@@ -36,7 +39,13 @@ WANTED = {
 
 
 def page(
-    results: Mapping[str, Figures], shadows: str, margin: float, recovery: float, erasing: float, exact: float
+    results: Mapping[str, Figures],
+    shadows: str,
+    margin: float,
+    recovery: float,
+    erasing: float,
+    exact: float,
+    old: str = "",
 ) -> str:
     """The whole page; a part whose results are missing is left out.
 
@@ -46,6 +55,7 @@ def page(
         margin: of the membership gate, standard deviations of a record.
         recovery: of the robustness gate, share of the forgetting.
         erasing, exact: level of the membership gate's one-sided tests, of a first erasing and of an exact fit.
+        old: the page as it was, whose quotations are kept.
     """
     text = HEAD.format(shadows=shadows, margin=margin, erasing=erasing, exact=exact)
     requests = [found for name, found in results.items() if name.startswith("request/")]
@@ -74,7 +84,28 @@ def page(
     asked = {n.removeprefix("extras/"): f for n, f in results.items() if n.startswith("extras/")}
     if asked:
         text += _on_request(asked)
-    return text
+    return _with_remarks(text, _remarks(old))
+
+
+def _remarks(page: str) -> dict[str, str]:
+    """Heading -> the quotation right beneath it."""
+    found: dict[str, str] = {}
+    heading = None
+    for line in page.splitlines():
+        if line.startswith("#"):
+            heading = line
+        elif heading is not None and line.startswith(">"):
+            found[heading] = found.get(heading, "") + line + "\n"
+        elif line:
+            heading = None
+    return found
+
+
+def _with_remarks(page: str, remarks: Mapping[str, str]) -> str:
+    """The page with each heading's quotation, of headings that it still has."""
+    for heading, remark in remarks.items():
+        page = page.replace(f"{heading}\n", f"{heading}\n\n{remark}", 1)
+    return page
 
 
 def _strict(found: Mapping[str, Figures]) -> str:
@@ -111,12 +142,12 @@ def _requests(requests: Sequence[Figures]) -> str:
     lines = [
         f"## {len(requests)} requests of one person\n",
         f"{sizes[0]} to {sizes[-1]} records each (median {median(sizes):g}), on sixty synthetic people. A control is "
-        "retrained without the person, each with a seed of its own. Originals and controls erase nothing and met no "
-        "challenge (`quick`, judged as an exact fit); `standard` judges the erasings, `strict` the impostors "
+        "retrained without the person, each with a seed of its own, and judged as an exact fit; an original is handed in as "
+        "if it were its own erasing. Neither met a challenge (`quick`); `standard` judges the erasings, `strict` the impostors "
         "(`bench/impostors.py`).\n",
-        "These people are not those on whom the margins were chosen. Before these requests their shadows had shown that the robustness "
-        "gate left one clean erasing in four open; the line through what challenges do (decision "
-        "[10](../decisions/0010-challenges-against-the-never-seen.md)) was found on TOFU's.\n",
+        "Nothing was chosen on these people: the margins were on others, the attacks on tokens and the line through what challenges "
+        "do on yet others and on TOFU's (decisions [9](../decisions/0009-the-person-is-the-unit.md) and "
+        "[10](../decisions/0010-challenges-against-the-never-seen.md)).\n",
     ]
     rows = []
     for name, wanted in WANTED.items():
@@ -133,7 +164,7 @@ def _requests(requests: Sequence[Figures]) -> str:
             for gate, f in found[name]["findings"].items()
             if f["outcome"] == "inconclusive" and found[name]["verdict"] == "inconclusive"
         )
-        shift = median(found[name]["shift"].get("loss", float("nan")) for found in tried)
+        shift = median(found[name]["shift"].get("known_tokens", float("nan")) for found in tried)
         rows.append(
             [
                 name,
@@ -152,7 +183,7 @@ def _requests(requests: Sequence[Figures]) -> str:
         "released",
         "refused",
         "inconclusive",
-        "shift (sd)",
+        "known tokens (sd)",
         "refused by",
         "left open by",
     ]
@@ -164,6 +195,7 @@ def _joint_rates(found: Sequence[Figures], level: float) -> str:
         [
             one["records"],
             str(one["tests"]),
+            f"{one['original_refused']:.1%} of {one['people']}",
             f"{one['exact']:.1%}",
             f"{one['membership']:.1%}",
             f"{one['robustness']:.1%}",
@@ -175,8 +207,9 @@ def _joint_rates(found: Sequence[Figures], level: float) -> str:
     head = [
         "records",
         "tests",
-        "an exact fit",
-        "an erasing: membership",
+        "the unerased adapter is refused",
+        "an exact fit passes",
+        "an erasing passes: membership",
         "robustness",
         "both",
         "membership, moved to the margin",
@@ -185,18 +218,17 @@ def _joint_rates(found: Sequence[Figures], level: float) -> str:
         "Each test shadow stands for an adapter in question and is judged by the others, person by person: nobody is there to "
         "be seen, and nothing to come back. An exact fit (retrained without the person, as the controls above) is judged by both "
         f"attacks of the membership gate from above alone, at 5 %. A first erasing is judged at {level:.2%}: it must lie within "
-        "the margin from either side, and pass all eight challenges of `standard`. The goals are 90 % of what is clean released, from "
+        "the margin from either side and surely have less than half left, and pass all eight challenges of `standard`. The unerased "
+        "adapter is judged as if it were such an erasing, person by person. The goals are 90 % of what is clean released, from "
         "five records on, and 6 % at the margin. What a first erasing leaves open goes to the ladder's next method and at last to the "
-        "exact fit, so that the second column is what a request ends with that no erasing settled.\n\n"
-        + _grid(head, rows)
-        + "\n"
+        "exact fit.\n\n" + _grid(head, rows) + "\n"
     )
 
 
 def _rates(found: Figures, margin: float, level: float) -> str:
     rows = [
         [
-            name,
+            f"**{name}**" if one["judging"] else name,
             str(one["tests"]),
             f"{one['seen']:.1%}",
             f"{one['released']:.1%}",
@@ -214,9 +246,9 @@ def _rates(found: Figures, margin: float, level: float) -> str:
         "half-width (sd)",
     ]
     return (
-        f"The membership gate's tests, one by one; the margin is {margin:g} standard deviations of a record. How much records and "
-        "people differ is taken from the whole table, the shadow under test included, so that it is no stranger to what it is "
-        "measured by.\n\n" + _grid(head, rows) + "\n"
+        f"The tests one by one, in bold those that the membership gate leans on; the others are its tests where no table has tokens. "
+        f"The margin is {margin:g} standard deviations of a record. The others' scores are made without the shadow under test; how "
+        "much records and people differ is taken from the whole table.\n\n" + _grid(head, rows) + "\n"
     )
 
 

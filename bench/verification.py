@@ -23,7 +23,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from error_rates import challenge_rates, challenges_of_shadows, joint_rates, membership_of_shadows, rates
+from error_rates import (
+    challenge_rates,
+    challenges_of_shadows,
+    joint_rates,
+    membership_of_shadows,
+    rates,
+    refused_originals,
+)
 from impostors import first_token, int4_returns
 from peft import PeftModel
 from rich.console import Console
@@ -236,12 +243,15 @@ def main() -> None:
             keep(f"rates/{world.name}/membership", lambda of=of_membership: rates(of()))
             keep(f"rates/{world.name}/challenges", lambda of=of_challenges: challenge_rates(of()))
             both = (of_membership, of_challenges)
-            keep(f"rates/{world.name}/joint", lambda of=both: {"rows": joint_rates(of[0](), of[1]())})
+            keep(
+                f"rates/{world.name}/joint",
+                lambda w=world, of=both: {"rows": joint_rates(of[0](), of[1](), refused_originals(w))},
+            )
         if "requests" in given.only:
-            world = mixed(given.work / "mixed", bar, seed=13)
+            world = mixed(given.work / "fresh", bar, seed=14)
             task = bar.add_task("requests", total=REQUESTS)
             for number in range(REQUESTS):
-                keep(f"request/{number}", lambda n=number: request(world, n, given.work / "mixed"))
+                keep(f"request/{number}", lambda n=number: request(world, n, given.work / "fresh"))
                 bar.advance(task)
     policy = Policy()
     gates, targets = policy.gates, policy.targets
@@ -253,6 +263,7 @@ def main() -> None:
         gates.recovery_margin,
         erasing=level(policy, 0),
         exact=gates.membership_alpha,
+        old=given.out.read_text(encoding="utf-8") if given.out is not None and given.out.exists() else "",
     )
     if given.out is None:
         print(text)

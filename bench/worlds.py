@@ -174,8 +174,8 @@ def people(path: Path, bar: Progress, *, tests: bool = False) -> World:
 def mixed(path: Path, bar: Progress, seed: int) -> World:
     """Sixty synthetic people of 5 to 20 records learned, as many held out, with test shadows; anybody may ask.
 
-    The margins of the gates were chosen on the people of seed 12, and the line through what challenges do was looked at
-    on those of 13; what is said of error rates needs others.
+    The margins of the gates were chosen on the people of seed 12, the attacks on tokens on those of 13; what is said of
+    error rates and of requests needs others.
     """
     world = synthetic_world(people_train=60, people_holdout=60, people_base=150, records_per_person=(5, 20), seed=seed)
     _make(

@@ -30,7 +30,7 @@ from unlearn.erasure.targets import known_of, targets_from_calibration, targets_
 from unlearn.erasure.task import Task
 from unlearn.erasure.turns import steps_of
 from unlearn.errors import CorpusError
-from unlearn.guards import GATES, GOVERNORS, Finding, Lineage, Verdict, among_others, own_verdict, verdict
+from unlearn.guards import GATES, GOVERNORS, Finding, Lineage, Verdict, among_others, attacks_for, own_verdict, verdict
 from unlearn.lm.base import Base, attached, load_base, save_adapter
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.checkpoint import Checkpoint
@@ -284,7 +284,7 @@ def judge(
     """
     judging = [GATES[name](policy, lineage, tries) for name in gates]
     served = () if policy.audit.deployed is None else (in_form(policy.audit.deployed),)
-    attacks = (*policy.gates.membership_attacks, *served)
+    attacks = (*attacks_for(after, policy.gates.membership_attacks, policy.gates.record_attacks), *served)
     stands = among_others(after.people, attacks, before.people if lineage and before is not after else {})
     own = {
         name: (*(gate(before.people[name], found) for gate in judging), stands[name])
@@ -355,7 +355,9 @@ def panel_of(case: Case, parts: Split, base: Base) -> Panel:
         names = table.about["tests"]["scores"]
         if table.about["seed"] != policy.seed:  # another half of the holdout centred what challenges do
             names = [name for name in names if not name.startswith(under(""))]
-        shadows = shadowed(table.tests, case.train.records, parts.forget, case.is_forgotten, audited, names)
+        shadows = shadowed(
+            table.tests, case.train.records, parts.forget, case.is_forgotten, audited, names, table.tokens
+        )
     general = general_texts(policy.governors.general_text)
     return panel(
         base, parts.forget, parts.retain_check, parts.audit, policy.decoding, case.is_forgotten, shadows, general
@@ -368,7 +370,8 @@ def shadow_plan(base: Base, train: Corpus, holdout: Corpus, policy: Policy) -> S
     if not targets.test_rounds:
         return None
     read = shadow_reader(base, train, holdout, policy)
-    about = {"scores": score_names(policy.audit), "decoding": policy.decoding.model_dump(mode="json")}
+    decoding = policy.decoding.model_dump(mode="json")
+    about = {"scores": score_names(policy.audit), "decoding": decoding, "tokens": True}
     return ShadowPlan(targets.test_rounds, targets.test_parts, read, about)
 
 

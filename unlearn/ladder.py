@@ -29,6 +29,7 @@ from unlearn import __version__
 from unlearn.attacks.audit import audit
 from unlearn.attacks.shadow_scores import TOO_DEAR
 from unlearn.attacks.statistics import has_power
+from unlearn.attacks.tokens import TOKENWISE
 from unlearn.attacks.truth_ratio import truth_ratios
 from unlearn.attacks.two_models import Remembered
 from unlearn.attempt import (
@@ -353,22 +354,28 @@ def _warnings(case: Case) -> list[str]:
 
 
 def unshadowed(found: Measurement) -> list[str]:
-    """Challenges of which a table that knows these people says nothing: it was made under another policy, or before."""
+    """What a table that knows these people does not say of them: it was made under another policy, or before."""
     if not any(test.null == "shadows" for test in found.subject_tests.values()):
         return []
     person = found.forget.person
+    warnings = []
+    if not set(TOKENWISE) <= set(found.subject_tests):
+        warnings.append(
+            "the shadow table keeps no tokens, so that attacks on whole records judge these people, less surely: make "
+            "the table anew"
+        )
     missing = sorted(
         name
         for name, nlls in found.challenges.items()
         if name not in TOO_DEAR
         and not {person[r] for r in nlls if r in person} <= set(found.expected_falls.get(name, {}))
     )
-    if not missing:
-        return []
-    return [
-        f"the shadow table does not say what {', '.join(missing)} would do to these people in adapters that never saw "
-        "them; people never seen say it instead, less surely: make the table anew under this policy"
-    ]
+    if missing:
+        warnings.append(
+            f"the shadow table does not say what {', '.join(missing)} would do to these people in adapters that never "
+            "saw them; people never seen say it instead, less surely: make the table anew under this policy"
+        )
+    return warnings
 
 
 def worst_hit(before: Measurement, after: Measurement, count: int = 5) -> dict[str, float]:

@@ -90,6 +90,12 @@ class GovernorPolicy(Part):
     seconds: float = Field(default=3600.0, gt=0, description="Longest that one rung may take.")
 
 
+Gating = Literal["loss", "zlib", "min_k", "min_k_plus_plus", "reference", "error_zone"]
+"""A membership attack on whole records that gates may lean on."""
+
+Tokenwise = Literal["known_tokens", "lost_tokens"]
+"""One on single tokens, which needs a shadow table."""
+
 MEAN_NLL = frozenset({"loss", "zlib", "reference"})
 """Attacks that are a record's mean NLL, in other units or less what the base says."""
 
@@ -111,13 +117,17 @@ class GatePolicy(Part):
         "the same people: each method, in this job and earlier ones, has three quarters of what those before it left; "
         "'retrain', which is exact, has the whole: who tries until one passes must not pass by chance.",
     )
-    membership_attacks: tuple[Literal["loss", "zlib", "min_k", "min_k_plus_plus", "reference", "error_zone"], ...] = (
-        Field(
-            default=("loss", "min_k_plus_plus"),
-            min_length=1,
-            description="Attacks that must each find nothing. One at least must be of another kind than 'loss', "
-            "'zlib' and 'reference', which all read the mean NLL that erasing moves.",
-        )
+    membership_attacks: tuple[Gating | Tokenwise, ...] = Field(
+        default=("known_tokens", "lost_tokens"),
+        min_length=1,
+        description="Attacks that must each find nothing. One at least must be of another kind than 'loss', "
+        "'zlib' and 'reference', which all read the mean NLL that erasing moves.",
+    )
+    record_attacks: tuple[Gating, ...] = Field(
+        default=("loss", "min_k_plus_plus"),
+        min_length=1,
+        description="What takes the place of 'known_tokens' and 'lost_tokens' where no shadow table says how each "
+        "token varies among adapters that never saw the people.",
     )
     blind_auc_margin: float = Field(
         default=0.20,
@@ -319,11 +329,12 @@ class Policy(Part):
 
     @model_validator(mode="after")
     def _budgets_fit_together(self) -> Self:
-        if MEAN_NLL.issuperset(attacks := self.gates.membership_attacks):
-            raise ValueError(
-                f"gates.membership_attacks names only {', '.join(map(repr, attacks))}, and erasing moves the mean "
-                "NLL that it reads; add one that reads something else, as 'min_k_plus_plus'"
-            )
+        for name in ("membership_attacks", "record_attacks"):
+            if MEAN_NLL.issuperset(attacks := getattr(self.gates, name)):
+                raise ValueError(
+                    f"gates.{name} names only {', '.join(map(repr, attacks))}, and erasing moves the mean NLL that it "
+                    "reads; add one that reads something else, as 'min_k_plus_plus'"
+                )
         if self.gates.recovery_margin < self.gates.recovery:
             raise ValueError("gates.recovery_margin must not be below gates.recovery: nothing could pass and not fail")
         for number, rung in enumerate(self.ladder):

@@ -228,19 +228,20 @@ def shadow(base, company):
 
 
 def test_a_table_keeps_scores_of_whoever_is_left_out_and_of_the_holdout(shadow, company):
-    found, people, plain, given = shadow
+    (found, tokens), people, plain, given = shadow
     theirs = {r.id for r in company.train.records if not set(people).isdisjoint(r.subjects)}
     assert set(found) == theirs | {r.id for r in company.holdout.records}
     for record, scores in found.items():
         assert list(scores) == score_names(given.audit)
         assert scores["loss"] == pytest.approx(-plain[record], abs=1e-5)
+        assert tokens[record].mean() == pytest.approx(scores["loss"], abs=1e-5)
         assert scores["loss in int4"] != scores["loss"]
     assert "fall under in_context" in score_names(given.audit)
     assert "fall under suffix" not in score_names(given.audit)  # thousands of passes a record
 
 
 def test_a_table_keeps_what_challenges_do_beyond_the_never_seen(shadow, company, base, pad_id):
-    found, people, plain, _ = shadow
+    (found, _), people, plain, _ = shadow
     person = people[0]
     mine = sorted((r for r in company.train.records if person in r.subjects), key=lambda r: r.id)
     parts = split(company.train, company.holdout, set(people).__contains__, pool_records=1, check_records=256, seed=0)
@@ -263,7 +264,7 @@ def test_a_table_reads_the_deployed_format_once(base, company, monkeypatch):
     given = Policy.model_validate({"audit": {"deployed": "int4", "challenges": ["int8"]}})
     read = shadow_reader(base, company.train, company.holdout, given)
     with attached(base, read_adapter(company.adapter)) as model:
-        found = read(model, [company.subject])
+        found, _ = read(model, [company.subject])
     assert len(rounds) == 2  # one each
     falls = [scores["fall under int4"] for scores in found.values() if "fall under int4" in scores]
     assert np.isfinite(falls).any()

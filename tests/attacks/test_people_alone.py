@@ -61,7 +61,7 @@ def test_a_person_who_is_still_known_does_not_hide_among_those_who_are_not(measu
     known, found, _ = measured
     gate = GATES["membership"](POLICY, [{}], 0)
     assert gate(found, found).outcome != "fail"
-    stands = among_others(found.people, POLICY.gates.membership_attacks, {})
+    stands = among_others(found.people, POLICY.gates.record_attacks, {})
     assert {who for who, finding in stands.items() if finding.outcome == "inconclusive"} == {known}
     assert own_verdict([stands[known]], "released") == "inconclusive"
     assert all(own_verdict([stands[who]], "released") == "released" for who in stands if who != known)

@@ -22,7 +22,7 @@ from unlearn.erasure.targets import targets_from_shadows
 from unlearn.errors import BadInput
 from unlearn.lm.batches import encode
 from unlearn.lm.finetune import Recipe, fitted
-from unlearn.lm.likelihood import record_nlls
+from unlearn.lm.likelihood import mean_nll, record_log_probs, record_nlls
 from unlearn.shadow_file import COLUMNS, drop_rows, write_table
 
 RECIPE = Recipe(rank=4, epochs=1, learning_rate=2e-3, batch_size=32, seed=5)
@@ -220,7 +220,8 @@ def plan(base, company, rounds, parts):
     def read(model, left_out):
         theirs = [r for r in company.train.records if not set(left_out).isdisjoint(r.subjects)]
         examples = encode([*theirs, *company.holdout.records], base.tokenizer, base.files.context_tokens)
-        return {record: {"loss": -nll, "tokens": 1.0} for record, nll in record_nlls(model, examples, 0).items()}
+        read = record_log_probs(model, examples, 0)
+        return {record: {"loss": mean_nll(found) * -1, "tokens": 1.0} for record, found in read.items()}, read
 
     return ShadowPlan(rounds, parts, read, {"scores": ["loss", "tokens"]})
 
@@ -268,6 +269,16 @@ def test_a_record_has_scores_of_the_shadows_that_never_saw_its_person_and_the_ho
         place = record.subjects.index(company.subject)
         scores = tested.tests[record.id, place][2 + 2 + part]
         assert scores == {"loss": pytest.approx(-expected[record.id], abs=1e-5), "tokens": 1.0}
+        assert tested.tokens((record.id, place))[2 + 2 + part].mean() == pytest.approx(scores["loss"], abs=1e-5)
+
+
+def test_a_record_has_the_tokens_of_each_shadow_that_has_its_scores(company, tested):
+    for key, found in tested.tests.items():
+        tokens = tested.tokens(key)
+        assert tokens.keys() == found.keys()
+        assert len({len(log_probs) for log_probs in tokens.values()}) == 1
+        assert all((log_probs <= 0).all() for log_probs in tokens.values())
+    assert tested.tokens(("nobody", 0)) == {}
 
 
 def without_digests(table, path):

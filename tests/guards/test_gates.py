@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from unlearn.attacks.statistics import compare
+from unlearn.attacks.tokens import TOKENWISE
 from unlearn.guards import (
     GATES,
     AlarmGate,
@@ -18,7 +19,7 @@ from unlearn.guards import (
     SequenceDriftGate,
     verdict,
 )
-from unlearn.guards.base import Finding
+from unlearn.guards.base import Finding, attacks_for
 from unlearn.ladder import unshadowed
 from unlearn.measurement import UNREADABLE, Expected, Group, Measurement, SubjectTest
 from unlearn.policy import Policy
@@ -61,6 +62,24 @@ def test_membership_refuses_people_who_are_still_recognised():
     assert (finding.outcome, finding.figure) == ("fail", 4.0)
     assert "still recognised" in finding.sentence
     assert judge(0.0, 4.0).outcome == "fail"  # by a signal that erasing does not aim at
+
+
+def test_attacks_on_records_judge_where_no_table_says_how_tokens_vary():
+    gates = Policy().gates
+    gate = MembershipGate(2.0, 0.05, gates.membership_attacks, 0.2, on_records=gates.record_attacks)
+    on_records = {"loss": shifted(0.0), "min_k_plus_plus": shifted(0.0)}
+    on_tokens = {"known_tokens": shifted(4.0), "lost_tokens": shifted(0.0)}
+
+    def outcome(tests):
+        return gate(KNOWN, replace(MEMORISED, subject_tests=tests))
+
+    assert outcome(on_records).outcome == "pass"
+    assert outcome(on_records | on_tokens).outcome == "fail"
+    assert "known-tokens" in outcome(on_records | on_tokens).sentence
+    half = on_records | {"known_tokens": shifted(4.0)}
+    assert outcome(half).outcome == "pass"  # both or none
+    found = replace(MEMORISED, subject_tests=on_records)
+    assert attacks_for(found, ("known_tokens", "reference"), ("min_k", "reference")) == ("reference", "min_k")
 
 
 def test_membership_refuses_people_pushed_beyond_the_never_seen():
@@ -217,10 +236,13 @@ def test_a_challenge_that_a_table_does_not_know_is_told():
     after = replace(measured([3.0], [3.0]), subject_tests=tests, challenges={"int8": nlls, "led": nlls, "suffix": nlls})
     whose = after.forget.person["r-0"]
     after = replace(after, expected_falls={"int8": {whose: Expected(0.0, 0.1, 8.0)}})
-    (told,) = unshadowed(after)
+    (older, told) = unshadowed(after)
+    assert "keeps no tokens" in older
+    assert "what led would do" in told
+    (told,) = unshadowed(replace(after, subject_tests=tests | dict.fromkeys(TOKENWISE, shifted(0.0))))
     assert "what led would do" in told
     assert not unshadowed(replace(after, subject_tests={"loss": shifted(0.0, null="population")}))
-    assert not unshadowed(replace(after, challenges={"int8": nlls, "suffix": nlls}))
+    assert len(unshadowed(replace(after, challenges={"int8": nlls, "suffix": nlls}))) == 1
 
 
 def test_a_later_try_is_refused_as_surely_as_the_first():

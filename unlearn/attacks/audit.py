@@ -30,6 +30,7 @@ from unlearn.attacks.null import PLAIN, expected_falls, expected_queries, judge,
 from unlearn.attacks.panel import Panel
 from unlearn.attacks.recall import Recall
 from unlearn.attacks.statistics import compare, judge_by_population
+from unlearn.attacks.tokens import KNOWN, TOKENWISE, Profile
 from unlearn.attacks.two_models import Remembered
 from unlearn.corpus.records import Record
 from unlearn.errors import ModelError
@@ -74,6 +75,8 @@ def audit(
     sides = [[r.id for r in side if r.id in scorable] for side in (panel.forget, panel.holdout)]
     asked = () if policy is None else policy.asked
     scores = {name: attack(signals) for name, attack in ATTACKS.items()} if all(sides) else {}
+    if scores and panel.shadows is not None and (profiles := panel.shadows.profiles):
+        scores |= _token_scores(profiles, {record: read[record].log_probs for record in scorable})
     for name, attack in ASKED.items() if scores else ():
         if name in asked:
             scores[name] = attack(model, panel, signals, pad_id)
@@ -96,6 +99,14 @@ def audit(
     )
     alone = {one.person[one.forget[0].id]: _figures(one, taken) for one in panel.one_by_one()}
     return everybody if len(alone) < 2 else replace(everybody, people=alone)
+
+
+def _token_scores(
+    profiles: Mapping[str, Profile], log_probs: Mapping[str, np.ndarray]
+) -> dict[str, Mapping[str, float]]:
+    """The attacks on tokens, of every record that the table has a profile of."""
+    found = {record: profiles[record].scores(of) for record, of in log_probs.items() if record in profiles}
+    return {name: {record: scores[name] for record, scores in found.items()} for name in TOKENWISE}
 
 
 def _auc(scores: Mapping[str, float], forget: Sequence[str], holdout: Sequence[str]) -> float:
@@ -140,7 +151,10 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         served_in = [{r: -nlls_in[r] for r in side} for side in sides]
         split[in_form(taken.deployed)] = (served_in[0], served_in[1])
     known = {r: [mean_nll(log_p), math.log(len(log_p))] for r, log_p in panel.reference.items() if r in scorable}
-    tests = {name: judge(name, f, u, panel.person, known, panel.shadows) for name, (f, u) in split.items()}
+    judged = {name: judge(name, f, u, panel.person, known, panel.shadows) for name, (f, u) in split.items()}
+    tests = {name: found for name, found in judged.items() if found is not None}
+    alarm = KNOWN if KNOWN in tests else "reference"
+    alike = {name: both for name, both in split.items() if name not in TOKENWISE}  # by as many shadows on both sides
     forget = [r.id for r in panel.forget]
     here = panel.reference.keys()
     challenges = {
@@ -152,10 +166,10 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         forget=_group(panel, panel.forget, nlls),
         retain=_group(panel, panel.retain, nlls),
         holdout=_group(panel, panel.holdout, nlls),
-        membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in split.items()},
+        membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in alike.items()},
         scores={name: {r: score for r, score in of.items() if r in here} for name, of in taken.scores.items()},
-        subject_tests={name: found for name, found in tests.items() if found is not None},
-        alarms=stand_out("reference", *split["reference"], panel.shadows) if split else None,
+        subject_tests=tests,
+        alarms=stand_out(alarm, *split[alarm], panel.shadows) if split else None,
         challenges=challenges,
         expected_falls=expected_falls(challenges, forget, *split.get(PLAIN, ({}, {})), panel.person, panel.shadows),
         skipped=taken.skipped,

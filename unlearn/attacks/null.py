@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 import numpy as np
@@ -25,6 +25,7 @@ from unlearn.attacks.statistics import (
     judge_by_shadows,
     spread_of,
 )
+from unlearn.attacks.tokens import FEWEST, TOKENWISE, Profile, floor_of, left_out, profile_of
 from unlearn.corpus.records import Record
 from unlearn.measurement import Expected, SubjectTest
 
@@ -34,6 +35,9 @@ SERVED = "served_log_prob"
 
 GREEDY = "exact_memorisation"
 """Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
+
+HOLDOUT = -1
+"""Place of a record that names nobody to forget: one of the holdout."""
 
 PLAIN = "loss"
 """Name of the attack whose scores say where a record stands without a challenge."""
@@ -50,8 +54,14 @@ LUCK = math.log10(3.0)
 PEOPLE = 300
 """People of a table whose variances are looked at; more would say the same."""
 
-Tests = Mapping[tuple[str, int], Mapping[int, Mapping[str, float]]]
-"""(record, place of the subject; -1: holdout) -> test shadow -> name -> score."""
+Row = tuple[str, int]
+"""A record, and the place of the subject among the record's; -1: of the holdout."""
+
+Tests = Mapping[Row, Mapping[int, Mapping[str, float]]]
+"""Row -> test shadow -> name -> score."""
+
+Tokens = Callable[[Row], Mapping[int, np.ndarray]]
+"""Row -> test shadow -> log p of the record's tokens, float32 [tokens], nats."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class Shadowed:
         served: log p of each forget record, as served, under its shadows, nats; without those that could not be read.
         falls: how far each challenge lowers a forget record's NLL, beyond never-seen records'.
         verbatim: forget records that greedy decoding says word for word under one of their shadows.
+        profiles: of the forget and the holdout records, token by token; none where the table has no tokens.
     """
 
     scores: Mapping[str, PerShadow]
@@ -71,6 +82,7 @@ class Shadowed:
     served: Mapping[str, Sequence[float]]
     falls: Mapping[str, Falls]
     verbatim: frozenset[str] = frozenset()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
 
 def shadowed(
@@ -80,6 +92,7 @@ def shadowed(
     is_forgotten: Callable[[str], bool],
     holdout: Collection[str],
     names: Collection[str],
+    tokens: Tokens = lambda row: {},
 ) -> Shadowed | None:
     """What `tests` says of `forget`; None if it misses a record, whose rows may have gone.
 
@@ -90,6 +103,7 @@ def shadowed(
         is_forgotten: which of a record's subjects counts.
         holdout: ids of the records that centre the scores: the audit half.
         names: of what the table keeps.
+        tokens: what it keeps of tokens.
     """
     challenges = [name.removeprefix(under("")) for name in names if name.startswith(under(""))]
     attacks = [name for name in names if name != SERVED and not name.startswith(under(""))]
@@ -103,8 +117,13 @@ def shadowed(
     owner = {name: people[key] for name, key in keys.items()}
     spreads, scores = {}, {}
     plain: PerShadow = {}
-    for name in attacks:
-        rows = centred_by_shadow(tests, {*keys.values(), *places.items()}, name, holdout)
+    floor = token_floor(tokens, keys.values())
+    tests_of = dict.fromkeys(attacks, tests)
+    if floor is not None:
+        read = token_tests(tokens, {*keys.values(), *places.items(), *((r, HOLDOUT) for r in holdout)}, floor)
+        tests_of |= dict.fromkeys(TOKENWISE, read)
+    for name, found in tests_of.items():
+        rows = centred_by_shadow(found, {*keys.values(), *places.items()}, name, holdout)
         whole = {row: rows[key] for row, key in keys.items() if len(rows[key]) > 1}
         if name == PLAIN:
             plain = whole
@@ -124,12 +143,41 @@ def shadowed(
         falls=falls,
         verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
         served={r: list(_finite(tests[r, place], SERVED).values()) for r, place in places.items()},
+        profiles=_profiles(tokens, [*places.items(), *((r, HOLDOUT) for r in holdout)], floor),
     )
 
 
+def token_floor(tokens: Tokens, rows: Iterable[Row]) -> float | None:
+    """Variance of a typical token of `rows` among test shadows; None where the table has no tokens."""
+    found = [_stacked(tokens(row)) for row in rows]
+    return floor_of(found) if any(len(one) >= FEWEST for one in found) else None
+
+
+def token_tests(tokens: Tokens, rows: Iterable[Row], floor: float) -> Tests:
+    """What the attacks on tokens say of each test shadow as the others see it, in the shape of a table's scores."""
+    tests: dict[Row, dict[int, dict[str, float]]] = {}
+    for row in rows:
+        found = tokens(row)
+        scores = left_out(_stacked(found), floor) if len(found) >= FEWEST else {}
+        each = zip(found, *scores.values(), strict=True) if scores else ()
+        tests[row] = {shadow: dict(zip(scores, map(float, values), strict=True)) for shadow, *values in each}
+    return tests
+
+
+def _profiles(tokens: Tokens, rows: Iterable[Row], floor: float | None) -> dict[str, Profile]:
+    if floor is None:
+        return {}
+    stacked = {row: _stacked(tokens(row)) for row in rows}
+    return {record: profile_of(found, floor) for (record, _), found in stacked.items() if len(found) >= FEWEST}
+
+
+def _stacked(found: Mapping[int, np.ndarray]) -> np.ndarray:
+    return np.array(list(found.values()), np.float64)
+
+
 def centred_by_shadow(
-    tests: Tests, rows: Iterable[tuple[str, int]], name: str, holdout: Collection[str]
-) -> dict[tuple[str, int], dict[int, float]]:
+    tests: Tests, rows: Iterable[Row], name: str, holdout: Collection[str]
+) -> dict[Row, dict[int, float]]:
     """Scores of some rows of a table, by shadow, less the mean of the holdout's under each; without what is no number.
 
     Args:
@@ -140,7 +188,7 @@ def centred_by_shadow(
     """
     levels: dict[int, list[float]] = {}
     for record in holdout:
-        for shadow, score in _finite(tests.get((record, -1), {}), name).items():
+        for shadow, score in _finite(tests.get((record, HOLDOUT), {}), name).items():
             levels.setdefault(shadow, []).append(score)
     level = {shadow: fmean(scores) for shadow, scores in levels.items()}
     return {
@@ -175,6 +223,8 @@ def judge(
         judged = judge_by_shadows(_centred(found, unseen), among, person, shadows.spreads[name])
         if judged is not None:
             return judged
+    if name in TOKENWISE:  # more shadows judge a never-seen record than hers: the two can't be compared
+        return None
     return judge_by_population(found, unseen, known, person)
 
 

@@ -1,7 +1,8 @@
 """What a shadow table keeps of a test shadow: it is audited as if the people it never saw had asked to be forgotten.
 
-Every attack's score of their records and of the holdout's, and how far each challenge moves theirs beyond the never
-seen of the holdout: what an erasing is later held against. Knows models and records; knows no request and no verdict.
+Every attack's score of their records and of the holdout's, log p of each of their tokens, and how far each challenge
+moves theirs beyond the never seen of the holdout: what an erasing is later held against. Knows models and records;
+knows no request and no verdict.
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ class ShadowReader:
     policy: Policy
     pad_id: int
 
-    def __call__(self, model: PeftModel, left_out: Collection[str]) -> dict[str, dict[str, float]]:
+    def __call__(
+        self, model: PeftModel, left_out: Collection[str]
+    ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
         """Scores of the records that name somebody left out, and of the holdout's; NaN where there is none.
+
+        And log p of their tokens: float32 [tokens], nats.
 
         Args:
             model: a shadow.
@@ -77,7 +82,10 @@ class ShadowReader:
         for name in policy.audit.tried:
             if under(name) in names:
                 scores[under(name)] = self._falls(model, name, gone, plain, rounded if name == deployed else None)
-        return {record: {name: scores[name].get(record, math.nan) for name in names} for record in read}
+        return (
+            {record: {name: scores[name].get(record, math.nan) for name in names} for record in read},
+            {record: np.maximum(one.log_probs, UNSAYABLE) for record, one in read.items()},
+        )
 
     def _falls(
         self,

@@ -92,8 +92,12 @@ def before_after_table(report: dict[str, Any]) -> RenderableType:
     if before.get("log10_queries"):
         earlier, later = (min(found["log10_queries"].values()) for found in (before, after))
         table.add_row("tries for a record", f"10^{earlier:.1f}", f"10^{later:.1f}", f"x 10^{later - earlier:.1f}")
-    policy = report["policy"]
-    gating = {*policy["gates"]["membership_attacks"], in_form(policy["audit"].get("deployed") or "")}
+    policy, gates = report["policy"], report["policy"]["gates"]
+    gating = {
+        *gates["membership_attacks"],
+        *gates.get("record_attacks", ()),
+        in_form(policy["audit"].get("deployed") or ""),
+    }
     for name, found in after.get("subject_tests", {}).items():
         if name in gating:
             earlier = before["subject_tests"].get(name)

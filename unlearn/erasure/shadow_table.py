@@ -61,6 +61,37 @@ class Signals:
     top_log_probs: torch.Tensor
 
 
+class Lists:
+    """A column of lists, flat: row n is `values[starts[n]:starts[n + 1]]`."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        lists = column.combine_chunks()
+        self.starts: np.ndarray = lists.offsets.to_numpy()
+        self.values: np.ndarray = lists.values.to_numpy()
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.starts[row] : self.starts[row + 1]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores(Mapping[str, float]):
+    """What one test shadow says of one record: `place` among its scores, float64 [rows, names], `row` of the file."""
+
+    names: Mapping[str, int]
+    scores: np.ndarray
+    place: int
+    row: int
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.scores[self.place, self.names[name]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 @dataclass(frozen=True)
 class ShadowTable:
     """A table in memory.
@@ -71,6 +102,7 @@ class ShadowTable:
             NLL of the holdout under each fold (nats per token), and the test shadows' rounds, parts and score names.
         rows: signals.
         tests: scores under each test shadow that never saw the subject, by shadow; records of the holdout at place -1.
+        log_probs: log p of each scored token, row by row, nats.
         holdout: digest of what each record of the holdout said that the test shadows read, by id; empty in a table from
             before these were kept.
     """
@@ -78,7 +110,8 @@ class ShadowTable:
     path: Path
     about: Mapping[str, Any]
     rows: Mapping[Key, Signals]
-    tests: Mapping[Key, Mapping[int, Mapping[str, float]]]
+    tests: Mapping[Key, Mapping[int, Scores]]
+    log_probs: Lists
     holdout: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, record: Record, is_forgotten: Callable[[str], bool]) -> Signals | None:
@@ -87,6 +120,11 @@ class ShadowTable:
             if is_forgotten(subject) and (record.id, place) in self.rows:
                 return self.rows[record.id, place]
         return None
+
+    def tokens(self, key: Key) -> dict[int, np.ndarray]:
+        """log p of the record's tokens under each test shadow: float32 [tokens], nats; of none in an older table."""
+        found = {shadow: self.log_probs[scores.row] for shadow, scores in self.tests.get(key, {}).items()}
+        return {shadow: log_probs for shadow, log_probs in found.items() if len(log_probs)}
 
 
 def read_shadows(path: Path) -> ShadowTable:
@@ -107,7 +145,8 @@ def read_shadows(path: Path) -> ShadowTable:
             "`unlearn shadows`"
         )
     try:
-        return ShadowTable(path, about, *_opened(table, about), _digests(table))
+        lists = {name: Lists(table[name]) for name in ("log_probs", "top_tokens", "top_log_probs", "scores")}
+        return ShadowTable(path, about, *_opened(table, about, lists), lists["log_probs"], _digests(table))
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"shadow table '{path}' can't be read: {error}; make it again with `unlearn shadows`") from None
 
@@ -156,26 +195,14 @@ def check_shadows(table: ShadowTable, base_sha256: str, train: Corpus, holdout: 
         )
 
 
-class _Lists:
-    """A column of lists, flat: row n is `values[starts[n]:starts[n + 1]]`."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        lists = column.combine_chunks()
-        self.starts: np.ndarray = lists.offsets.to_numpy()
-        self.values: np.ndarray = lists.values.to_numpy()
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self.values[self.starts[row] : self.starts[row + 1]]
-
-
 @dataclass(frozen=True, eq=False)
 class _Rows(Mapping[Key, Signals]):
     """The folds' rows, each made into tensors when it is asked for."""
 
     places: Mapping[Key, int]
-    log_probs: _Lists
-    top_tokens: _Lists
-    top_log_probs: _Lists
+    log_probs: Lists
+    top_tokens: Lists
+    top_log_probs: Lists
 
     def __getitem__(self, key: Key) -> Signals:
         row = self.places[key]
@@ -190,44 +217,27 @@ class _Rows(Mapping[Key, Signals]):
         return len(self.places)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scores(Mapping[str, float]):
-    """One row of the test shadows' scores, float64 [rows, names]."""
-
-    names: Mapping[str, int]
-    scores: np.ndarray
-    row: int
-
-    def __getitem__(self, name: str) -> float:
-        return float(self.scores[self.row, self.names[name]])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def _opened(table: pa.Table, about: Mapping[str, Any]) -> tuple[_Rows, dict[Key, dict[int, _Scores]]]:
+def _opened(
+    table: pa.Table, about: Mapping[str, Any], lists: Mapping[str, Lists]
+) -> tuple[_Rows, dict[Key, dict[int, Scores]]]:
     """The rows of the folds, and those of the test shadows.
 
     Raises:
         ValueError: rows with more scores or fewer than there are names.
     """
-    lists = [_Lists(table[name]) for name in ("log_probs", "top_tokens", "top_log_probs", "scores")]
-    counts = np.diff(lists[3].starts)
+    counts = np.diff(lists["scores"].starts)
     scored = np.flatnonzero(counts)
     names = {name: place for place, name in enumerate(about["tests"]["scores"])} if len(scored) else {}
     if not (counts[scored] == len(names)).all():
         raise ValueError(f"a row has not the {len(names)} scores that the table names")
-    scores = lists[3].values.reshape(len(scored), -1 if len(scored) else 0)
+    scores = lists["scores"].values.reshape(len(scored), -1 if len(scored) else 0)
     keys = list(zip(table["record"].to_pylist(), table["place"].to_pylist(), strict=True))
     folds = table["fold"].to_pylist()
-    tests: dict[Key, dict[int, _Scores]] = {}
+    tests: dict[Key, dict[int, Scores]] = {}
     for number, row in enumerate(scored.tolist()):
-        tests.setdefault(keys[row], {})[folds[row]] = _Scores(names, scores, number)
+        tests.setdefault(keys[row], {})[folds[row]] = Scores(names, scores, number, row)
     places = {keys[row]: row for row in np.flatnonzero(counts == 0).tolist()}
-    return _Rows(places, *lists[:3]), tests
+    return _Rows(places, lists["log_probs"], lists["top_tokens"], lists["top_log_probs"]), tests
 
 
 def _digests(table: pa.Table) -> dict[str, str]:

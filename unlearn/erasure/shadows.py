@@ -6,7 +6,8 @@ its signals are written, because it holds everybody else's data.
 
 Two kinds of fits, because a gate must not lean on those that gave the eraser its targets. *Folds* leave each person
 out once, and keep what the eraser aims at. *Test shadows* leave each person out several times, with seeds of their
-own, and keep scores alone, of the records left out and of the holdout: enough to see how such adapters differ. Knows no
+own, and keep scores and log p of each token, of the records left out and of the holdout: enough to see how such
+adapters differ. Knows no
 request and no verdict.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -40,8 +42,9 @@ from unlearn.shadow_file import COLUMNS, about_table, write_table
 TOP_TOKENS = 32
 """Most likely tokens kept at each scored position; the mass of all others is kept as one."""
 
-Read = Callable[[PeftModel, Collection[str]], Mapping[str, Mapping[str, float]]]
-"""(a test shadow, the subjects it never saw) -> record of theirs or of the holdout -> name -> score; NaN: none."""
+Read = Callable[[PeftModel, Collection[str]], tuple[Mapping[str, Mapping[str, float]], Mapping[str, np.ndarray]]]
+"""(a test shadow, the subjects it never saw) -> record of theirs or of the holdout -> name -> score, NaN: none; and
+record -> log p of its tokens, float32 [tokens]."""
 
 
 @dataclass(frozen=True)
@@ -211,18 +214,20 @@ def _fitted(
     with fitted(base, learned, fit.recipe, on_step) as model:
         if fit.read is not None:
             places += [(e.id, HOLDOUT) for e in unseen]
-            scores = fit.read(model, {s for s, part in fit.part_of.items() if part == fit.part})
+            scores, log_probs = fit.read(model, {s for s, part in fit.part_of.items() if part == fit.part})
             listed = {r: list(found.values()) for r, found in scores.items()}
-            return _rows(fit.number, places, scores=listed, digests=digests), 0.0
+            return _rows(fit.number, places, scores=listed, log_probs=log_probs, digests=digests), 0.0
         signals = _read(model, [encoded[r.id] for r in out], pad_id)
         level = record_nlls(model, unseen, pad_id)
-    return _rows(fit.number, places, signals=signals), sum(level.values()) / len(level)
+    log_probs = {r: found.log_probs.numpy() for r, found in signals.items()}
+    return _rows(fit.number, places, signals=signals, log_probs=log_probs), sum(level.values()) / len(level)
 
 
 def _rows(
     number: int,
     places: Sequence[tuple[str, int]],
     *,
+    log_probs: Mapping[str, np.ndarray],
     signals: Mapping[str, Signals] = MappingProxyType({}),
     scores: Mapping[str, Sequence[float]] = MappingProxyType({}),
     digests: Mapping[str, str] = MappingProxyType({}),
@@ -234,7 +239,7 @@ def _rows(
         "record": [record for record, _ in places],
         "place": [place for _, place in places],
         "fold": [number] * len(places),
-        "log_probs": column(lambda s: s.log_probs),
+        "log_probs": [log_probs[record] for record, _ in places],
         "top_tokens": column(lambda s: s.top_tokens),
         "top_log_probs": column(lambda s: s.top_log_probs),
         "scores": [list(scores[record]) if scores else [] for record, _ in places],

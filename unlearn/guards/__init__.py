@@ -6,7 +6,7 @@ from typing import Any
 
 from unlearn.guards.alarm import AlarmGate
 from unlearn.guards.among_others import alone, among_others, own_verdict
-from unlearn.guards.base import WORSE, Finding, Gate, Governor, Intervention, Verdict, verdict
+from unlearn.guards.base import WORSE, Finding, Gate, Governor, Intervention, Verdict, attacks_for, verdict
 from unlearn.guards.budget import Budget
 from unlearn.guards.extraction import ExtractionGate
 from unlearn.guards.general_text import GeneralText
@@ -39,6 +39,7 @@ GATES: Mapping[str, Callable[[Policy, Lineage, int], Gate]] = MappingProxyType(
             margin=policy.gates.membership_margin_sd,
             alpha=level(policy, before) if lineage else policy.gates.membership_alpha,
             attacks=policy.gates.membership_attacks,
+            on_records=policy.gates.record_attacks,
             deployed=policy.audit.deployed,
             blind_margin=policy.gates.blind_auc_margin,
             exact=not lineage,
@@ -97,6 +98,7 @@ __all__ = [
     "Verdict",
     "alone",
     "among_others",
+    "attacks_for",
     "level",
     "own_verdict",
     "verdict",

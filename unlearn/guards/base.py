@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from unlearn.measurement import Measurement, Pulse
+from unlearn.policy import Tokenwise
 
 Outcome = Literal["pass", "fail", "inconclusive", "untested"]
 """`inconclusive`: it was tested, and the data can't tell; `untested`: nothing was asked for, or nothing can be."""
@@ -103,6 +104,14 @@ SEEN = 0.05
 LEFT = 0.5
 """Share of where people lay before an erasing that may be left in the attack that saw them best, however wide the
 margin: an adapter that was hardly changed, or knew them little, must not pass for one that forgot them."""
+
+
+def attacks_for(found: Measurement, attacks: Sequence[str], on_records: Sequence[str]) -> tuple[str, ...]:
+    """The attacks that judge: `on_records` take the place of those on tokens where no table says how tokens vary."""
+    on_tokens = [name for name in attacks if name in get_args(Tokenwise)]
+    if all(name in found.subject_tests for name in on_tokens):
+        return tuple(attacks)
+    return tuple(dict.fromkeys((*(name for name in attacks if name not in on_tokens), *on_records)))
 
 
 def most_left(before: Measurement, attacks: Sequence[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unlearn.guards.base import SEEN, Finding, Outcome, most_left
+from unlearn.guards.base import SEEN, Finding, Outcome, attacks_for, most_left
 from unlearn.measurement import Measurement, Membership, SubjectTest, in_form
 
 ALARM = 0.01
@@ -26,7 +26,13 @@ ALONE = (
     "learned: give the adapter as it was before the erasing, too."
 )
 
-NAMES = {"loss": "loss", "min_k": "Min-K %", "min_k_plus_plus": "Min-K %++"}
+NAMES = {
+    "loss": "loss",
+    "min_k": "Min-K %",
+    "min_k_plus_plus": "Min-K %++",
+    "known_tokens": "known-tokens",
+    "lost_tokens": "lost-tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class MembershipGate:
         alpha: level of each one-sided test that passes.
         refusing: level of the test that fails; only what passes spends of the level that a ladder's methods share.
         attacks: whose scores are tested.
+        on_records: what takes the place of attacks on tokens where no table says how tokens vary.
         blind_margin: by how much texts alone may tell the holdout apart, in AUC.
         deployed: the format of fewer bits that is served, if there is one; the loss attack must pass in it, too.
         exact: whether the adapter is an exact fit.
@@ -59,12 +66,14 @@ class MembershipGate:
     exact: bool = False
     deployed: str | None = None
     refusing: float = 0.05
+    on_records: tuple[str, ...] = ("loss", "min_k_plus_plus")
 
     def __call__(self, before: Measurement, after: Measurement) -> Finding:
         """Judge each attack's subject test; the worst is the finding."""
         bounds = (None if self.exact else -self.margin, self.margin)
         served = () if self.deployed is None or before is after else (in_form(self.deployed),)
-        wanted = (*self.attacks, *served)
+        attacks = attacks_for(after, self.attacks, self.on_records)
+        wanted = (*attacks, *served)
         found = {name: after.subject_tests[name] for name in wanted if name in after.subject_tests}
         if len(found) < len(wanted):
             return Finding("membership", "inconclusive", None, None, bounds, self._untested(after))
@@ -76,7 +85,7 @@ class MembershipGate:
             return Finding("membership", "inconclusive", None, None, bounds, sentence)
         order: tuple[Outcome, ...] = ("fail", "inconclusive", "pass")
         erased = not self.exact and before is not after  # of an exact fit, or without a before, nothing can be left
-        most = most_left(before, self.attacks) if erased else {}
+        most = most_left(before, attacks) if erased else {}
         outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
@@ -85,7 +94,9 @@ class MembershipGate:
         if before is after and outcome != "fail":
             outcome, sentence = "inconclusive", ALONE
         elif outcome == "pass":
-            doubt = self._not_seen_before(before) or (self._unlike(after.blind) if test.null == "population" else None)
+            doubt = self._not_seen_before(before, attacks) or (
+                self._unlike(after.blind) if test.null == "population" else None
+            )
             if doubt is not None:
                 outcome, sentence = "inconclusive", doubt
         return Finding("membership", outcome, test.shift, interval, bounds, sentence)
@@ -109,10 +120,10 @@ class MembershipGate:
             "shadow table."
         )
 
-    def _not_seen_before(self, before: Measurement) -> str | None:
-        if any(n in before.subject_tests and before.subject_tests[n].p_value <= SEEN for n in self.attacks):
+    def _not_seen_before(self, before: Measurement, attacks: tuple[str, ...]) -> str | None:
+        if any(n in before.subject_tests and before.subject_tests[n].p_value <= SEEN for n in attacks):
             return None
-        which = " or ".join(NAMES.get(name, name) for name in self.attacks)
+        which = " or ".join(NAMES.get(name, name) for name in attacks)
         return (
             f"No {which} attack sees these people in the adapter as it was, so that seeing nothing now means nothing. "
             "Only the other checks speak for it."
@@ -157,8 +168,11 @@ class MembershipGate:
         if outcome == "fail" and after.shift < 0:
             return f"{where}: their records are less likely than unseen ones would be, which gives them away too."
         if outcome == "fail":
-            beyond = after.shift > self.margin
-            left = "" if beyond else f", and more than half of where they were ({most_left:+.1f}) is left"
+            left = (
+                ""
+                if after.shift > self.margin
+                else f", and more than half of where they were ({most_left:+.1f}) is left"
+            )
             return f"{where}: they are still recognised{left}."
         low, high = after.interval(self.alpha)
         if high < self.margin and (self.exact or low > -self.margin):

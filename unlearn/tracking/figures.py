@@ -79,7 +79,7 @@ def roc(before: Measurement, after: Measurement) -> Figure:
     rates. The axes begin at one false positive, below which so many never-seen records say nothing. A tie with a
     never-seen record is no find.
     """
-    names = [name for name in before.scores if name in after.scores]
+    names = [name for name in before.scores if name in after.scores and name in after.membership]
     names = [name for name in names if all(all(map(len, _scores(m, name))) for m in (before, after))]
     if not names:
         return _said("No attack had records on both sides")
