@@ -70,14 +70,22 @@ def test_attacks_on_records_judge_where_no_table_says_how_tokens_vary():
     on_records = {"loss": shifted(0.0), "min_k_plus_plus": shifted(0.0)}
     on_tokens = {"known_tokens": shifted(4.0), "lost_tokens": shifted(0.0)}
 
-    def outcome(tests):
-        return gate(KNOWN, replace(MEMORISED, subject_tests=tests))
+    known = replace(KNOWN, subject_tests=KNOWN.subject_tests | {"known_tokens": shifted(6.0)})
+
+    def outcome(tests, **other):
+        return replace(gate, **other)(known, replace(MEMORISED, subject_tests=tests))
 
     assert outcome(on_records).outcome == "pass"
     assert outcome(on_records | on_tokens).outcome == "fail"
     assert "known-tokens" in outcome(on_records | on_tokens).sentence
-    half = on_records | {"known_tokens": shifted(4.0)}
-    assert outcome(half).outcome == "pass"  # both or none
+    clean = {"known_tokens": shifted(0.0), "lost_tokens": shifted(0.0)}
+    assert outcome(on_records | clean).outcome == "pass"
+    assert outcome(clean | {"loss": shifted(-1.9)}).outcome == "pass"  # attacks on records need not pass then ...
+    finding = outcome(clean | {"loss": shifted(-4.0)})
+    assert (finding.outcome, finding.figure) == ("fail", -4.0)  # ... and still refuse
+    assert outcome(clean | {"min_k_plus_plus": shifted(4.0)}).outcome == "fail"
+    assert outcome(clean | {"loss": shifted(-4.0)}, exact=True).outcome == "pass"
+    assert outcome(on_records | {"known_tokens": shifted(0.0)}).outcome == "inconclusive"  # the other half is missing
     found = replace(MEMORISED, subject_tests=on_records)
     assert attacks_for(found, ("known_tokens", "reference"), ("min_k", "reference")) == ("reference", "min_k")
 

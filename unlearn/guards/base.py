@@ -109,7 +109,7 @@ margin: an adapter that was hardly changed, or knew them little, must not pass f
 def attacks_for(found: Measurement, attacks: Sequence[str], on_records: Sequence[str]) -> tuple[str, ...]:
     """The attacks that judge: `on_records` take the place of those on tokens where no table says how tokens vary."""
     on_tokens = [name for name in attacks if name in get_args(Tokenwise)]
-    if all(name in found.subject_tests for name in on_tokens):
+    if not on_tokens or any(name in found.subject_tests for name in on_tokens):
         return tuple(attacks)
     return tuple(dict.fromkeys((*(name for name in attacks if name not in on_tokens), *on_records)))
 

@@ -53,7 +53,9 @@ class MembershipGate:
         alpha: level of each one-sided test that passes.
         refusing: level of the test that fails; only what passes spends of the level that a ladder's methods share.
         attacks: whose scores are tested.
-        on_records: what takes the place of attacks on tokens where no table says how tokens vary.
+        on_records: what takes the place of attacks on tokens where no table says how tokens vary. Where one does, they
+            need not pass, and refuse what lies beyond the margin: one token counts for little among tokens, and one
+            that was made impossible moves a mean.
         blind_margin: by how much texts alone may tell the holdout apart, in AUC.
         deployed: the format of fewer bits that is served, if there is one; the loss attack must pass in it, too.
         exact: whether the adapter is an exact fit.
@@ -87,6 +89,10 @@ class MembershipGate:
         erased = not self.exact and before is not after  # of an exact fit, or without a before, nothing can be left
         most = most_left(before, attacks) if erased else {}
         outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
+        for name in self.on_records:
+            test = after.subject_tests.get(name)
+            if test is not None and name not in found and self._refuses(test, self.margin):
+                found[name], outcomes[name] = test, "fail"
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
         interval = test.interval(self.alpha)
@@ -101,10 +107,14 @@ class MembershipGate:
                 outcome, sentence = "inconclusive", doubt
         return Finding("membership", outcome, test.shift, interval, bounds, sentence)
 
-    def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
+    def _refuses(self, test: SubjectTest, most: float) -> bool:
+        """Whether people lie beyond `most`, or the margin below, and surely off the null."""
         low, high = test.interval(self.refusing)
+        return (test.shift > most and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact)
+
+    def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
         most = min(self.margin, most_left)
-        if (test.shift > most and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact):
+        if self._refuses(test, most):
             return "fail"
         low, high = test.interval(self.alpha)
         within = high < most and (self.exact or low > -self.margin)
