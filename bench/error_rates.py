@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 from worlds import World, case_of
 
+from unlearn.attacks import ATTACKS, Signals
 from unlearn.attacks.falls import Falls, falls_of
 from unlearn.attacks.null import (
     HOLDOUT,
@@ -35,7 +36,7 @@ from unlearn.guards.base import SEEN
 from unlearn.guards.robustness import LEAST_FORGOTTEN_NATS
 from unlearn.lm.base import attached, load_base
 from unlearn.lm.batches import encode
-from unlearn.lm.likelihood import mean_nll, record_log_probs, record_nlls
+from unlearn.lm.likelihood import readings, record_nlls
 from unlearn.measurement import Group, Measurement, SubjectTest
 from unlearn.policy import Policy
 
@@ -181,10 +182,13 @@ def originals(world: World) -> dict[str, dict[str, SubjectTest]]:
     table, base = _table_of(world), load_base(world.base)
     with attached(base, world.adapter()) as model:
         examples = encode([*world.train.records, *world.holdout.records], base.tokenizer, base.files.context_tokens)
-        log_probs = record_log_probs(model, examples, int(base.tokenizer.pad_token_id))
-    level = fmean(mean_nll(log_probs[record]) for record in table.audited)
-    scores = {PLAIN: {_name(row): mean_nll(log_probs[row[0]]) * -1 + level for row in table.rows}}
-    scores |= table.of_adapter(log_probs, table.rows)
+        read = readings(model, examples, int(base.tokenizer.pad_token_id))
+    scores = {}
+    for name in Policy().gates.record_attacks:
+        found_of = ATTACKS[name](Signals(read, {}, {}))
+        mean = fmean(found_of[record] for record in table.audited if record in found_of)
+        scores[name] = {_name(row): found_of[row[0]] - mean for row in table.rows if row[0] in found_of}
+    scores |= table.of_adapter({record: one.log_probs for record, one in read.items()}, table.rows)
     found: dict[str, dict[str, SubjectTest]] = {}
     whole = table.scores()
     for attack, of in scores.items():
@@ -338,7 +342,13 @@ def joint_rates(
             continue
         holds = {key: all(one.high < margin for one in challenged[key].values()) for key in keys}
         both = {key: membership[key].erased for key in keys}
-        moved = [membership[key].judging <= membership[key].moved for key in keys]
+        moved = {  # an intersection-union test is as lax as when one attack alone lies at the margin
+            attack: [
+                attack in one.moved and one.judging <= one.within | {attack} for one in map(membership.get, keys) if one
+            ]
+            for attack in sorted(frozenset.union(*(membership[key].judging for key in keys)))
+        }
+        worst = max(moved.values(), key=fmean)
         known = [refused for records, refused in originals.values() if low <= records <= high]
         rows.append(
             {
@@ -350,8 +360,8 @@ def joint_rates(
                 "membership": fmean(both.values()),
                 "robustness": fmean(holds.values()),
                 "released": fmean(both[key] and holds[key] for key in keys),
-                "released_at_margin": fmean(moved),
-                "interval_at_margin": _exact(sum(moved), len(keys)),
+                "released_at_margin": fmean(worst),
+                "interval_at_margin": _exact(sum(worst), len(keys)),
             }
         )
     return rows

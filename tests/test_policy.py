@@ -55,6 +55,7 @@ def test_what_a_policy_dumps_is_the_same_policy():
         ("gates: {retain_drift: 0}", "gates.retain_drift"),
         ("gates: {membership_attacks: [loss]}", "add one that reads something else, as 'min_k_plus_plus'"),
         ("gates: {membership_attacks: [loss, reference]}", "names only 'loss', 'reference'"),
+        ("gates: {membership_attacks: [known_tokens]}", "'known_tokens' alone"),
         ("gates: {record_attacks: [zlib]}", "gates.record_attacks names only 'zlib'"),
         ("gates: {record_attacks: [known_tokens]}", "record_attacks"),
         ("ladder: [{method: ascent, retain_weight: off}]", "'retain_weight' is true or false"),

@@ -335,6 +335,12 @@ class Policy(Part):
                     f"gates.{name} names only {', '.join(map(repr, attacks))}, and erasing moves the mean NLL that it "
                     "reads; add one that reads something else, as 'min_k_plus_plus'"
                 )
+        halves = set(get_args(Tokenwise)).intersection(self.gates.membership_attacks)
+        if len(halves) == 1:
+            raise ValueError(
+                f"gates.membership_attacks names {halves.pop()!r} alone, which sees what is known or what is lost and "
+                "not both; name 'known_tokens' and 'lost_tokens'"
+            )
         if self.gates.recovery_margin < self.gates.recovery:
             raise ValueError("gates.recovery_margin must not be below gates.recovery: nothing could pass and not fail")
         for number, rung in enumerate(self.ladder):

@@ -50,7 +50,7 @@ def drop_rows(path: Path, records: Iterable[str]) -> int:
     Called when a case closes: what is kept of the person goes with the person. That is more than the rows. A fold that
     had learned from the person says so at other people's records (the likeliest surname after a shared first name), so
     the likeliest tokens of every row that such a fold read go too; what is left there is one number a token, of the
-    row's own text.
+    row's own text, under folds and under test shadows, some of which had learned from her.
     """
     with _held(path, fcntl.LOCK_EX):
         return _drop(path, sorted(set(records)))

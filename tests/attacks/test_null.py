@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,9 +59,31 @@ def test_single_records_stand_out_of_their_own_shadows_or_else_of_the_never_seen
     shadows = of(tests, train, holdout)
     found = {f"r0-{n}": 10.0 for n in range(6)}
     unseen = dict.fromkeys(holdout, 0.0)
-    assert stand_out("loss", found, unseen, shadows) == ()
-    assert stand_out("loss", found | {"r0-2": 12.0}, unseen, shadows) == ("r0-2",)
-    assert stand_out("loss", found | {"r0-2": 12.0}, unseen, None) is None  # twenty are too few
+    assert stand_out({"loss": (found, unseen)}, shadows) == ()
+    assert stand_out({"loss": (found | {"r0-2": 12.0}, unseen)}, shadows) == ("r0-2",)
+    assert stand_out({"loss": (found, unseen)}, None) is None  # twenty never seen could raise no alarm
+
+
+def test_each_of_several_attacks_rings_at_its_share_of_the_level():
+    tests, train, holdout = table()
+    shadows = of(tests, train, holdout)
+    shadows = replace(
+        shadows,
+        scores=shadows.scores | {"other": shadows.scores["loss"]},
+        spreads=shadows.spreads | {"other": shadows.spreads["loss"]},
+    )
+    quiet, unseen = {f"r0-{n}": 10.0 for n in range(6)}, dict.fromkeys(holdout, 0.0)
+
+    def ring(loss, other):
+        return stand_out({"loss": (quiet | loss, unseen), "other": (quiet | other, unseen)}, shadows)
+
+    assert ring({}, {}) == ()
+    assert ring({"r0-2": 12.0}, {"r0-3": 12.0}) == ("r0-2", "r0-3")
+    assert ring({}, {"r0-3": 12.0}) == ("r0-3",)
+    between = next(
+        s for s in np.arange(10.0, 12.0, 0.005) if stand_out({"loss": (quiet | {"r0-2": s}, unseen)}, shadows)
+    )
+    assert ring({"r0-2": between}, {}) == ()
 
 
 def test_a_person_whose_rows_went_has_no_shadows():

@@ -281,6 +281,23 @@ def test_a_record_has_the_tokens_of_each_shadow_that_has_its_scores(company, tes
     assert tested.tokens(("nobody", 0)) == {}
 
 
+def test_a_shadow_without_a_number_for_a_token_has_none_for_the_record_and_lengths_must_agree(tested, tmp_path):
+    key = next(iter(tested.tests))
+    first, *others = (scores.row for scores in tested.tests[key].values())
+    table = pq.read_table(tested.path)
+    log_probs = table["log_probs"].to_pylist()
+
+    def rewritten(own):
+        column = pa.array([own if row == first else of for row, of in enumerate(log_probs)], pa.list_(pa.float32()))
+        other = table.set_column(table.schema.get_field_index("log_probs"), table.schema.field("log_probs"), column)
+        pq.write_table(other, tmp_path / "table.parquet")
+        return read_shadows(tmp_path / "table.parquet")
+
+    assert len(rewritten([math.nan, *log_probs[first][1:]]).tokens(key)) == len(others)
+    with pytest.raises(BadInput, match=f"record '{key[0]}' with tokens of several lengths"):
+        rewritten(log_probs[first][1:]).tokens(key)
+
+
 def without_digests(table, path):
     """The same table as it was written before each record of the holdout had its digest."""
     kept = pq.read_table(table.path).drop_columns(["record_sha256"])

@@ -76,7 +76,7 @@ def audit(
     asked = () if policy is None else policy.asked
     scores = {name: attack(signals) for name, attack in ATTACKS.items()} if all(sides) else {}
     if scores and panel.shadows is not None and (profiles := panel.shadows.profiles):
-        scores |= _token_scores(profiles, {record: read[record].log_probs for record in scorable})
+        scores = {**_token_scores(profiles, {record: read[record].log_probs for record in scorable}), **scores}
     for name, attack in ASKED.items() if scores else ():
         if name in asked:
             scores[name] = attack(model, panel, signals, pad_id)
@@ -145,7 +145,8 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         name: ({r: s[r] for r in sides[0] if r in s}, {r: s[r] for r in sides[1] if r in s})
         for name, s in taken.scores.items()
     }
-    split = {name: both for name, both in split.items() if all(both)}
+    whole = {name for name in TOKENWISE if name in split and len(split[name][0]) == len(sides[0])}  # all or nothing
+    split = {name: both for name, both in split.items() if all(both) and (name not in TOKENWISE or name in whole)}
     if split and taken.deployed is not None:
         nlls_in = taken.challenges[taken.deployed]
         served_in = [{r: -nlls_in[r] for r in side} for side in sides]
@@ -153,7 +154,7 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
     known = {r: [mean_nll(log_p), math.log(len(log_p))] for r, log_p in panel.reference.items() if r in scorable}
     judged = {name: judge(name, f, u, panel.person, known, panel.shadows) for name, (f, u) in split.items()}
     tests = {name: found for name, found in judged.items() if found is not None}
-    alarm = KNOWN if KNOWN in tests else "reference"
+    ringing = {name: split[name] for name in ((KNOWN, "reference") if KNOWN in tests else ("reference",)) if split}
     alike = {name: both for name, both in split.items() if name not in TOKENWISE}  # by as many shadows on both sides
     forget = [r.id for r in panel.forget]
     here = panel.reference.keys()
@@ -169,7 +170,7 @@ def _figures(panel: Panel, taken: Taken) -> Measurement:
         membership={name: compare(list(f.values()), list(u.values())) for name, (f, u) in alike.items()},
         scores={name: {r: score for r, score in of.items() if r in here} for name, of in taken.scores.items()},
         subject_tests=tests,
-        alarms=stand_out(alarm, *split[alarm], panel.shadows) if split else None,
+        alarms=stand_out(ringing, panel.shadows) if split else None,
         challenges=challenges,
         expected_falls=expected_falls(challenges, forget, *split.get(PLAIN, ({}, {})), panel.person, panel.shadows),
         skipped=taken.skipped,

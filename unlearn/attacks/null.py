@@ -13,9 +13,11 @@ from statistics import fmean, median
 
 import numpy as np
 
+from unlearn.attacks.base import FEWEST_TOKENS
 from unlearn.attacks.extraction import log10_queries
 from unlearn.attacks.falls import Falls, falls_of
 from unlearn.attacks.statistics import (
+    ALARM,
     PerShadow,
     Spread,
     alarms,
@@ -150,7 +152,7 @@ def shadowed(
 def token_floor(tokens: Tokens, rows: Iterable[Row]) -> float | None:
     """Variance of a typical token of `rows` among test shadows; None where the table has no tokens."""
     found = [_stacked(tokens(row)) for row in rows]
-    return floor_of(found) if any(len(one) >= FEWEST for one in found) else None
+    return floor_of(found) if any(len(one) for one in found) else None
 
 
 def token_tests(tokens: Tokens, rows: Iterable[Row], floor: float) -> Tests:
@@ -158,7 +160,8 @@ def token_tests(tokens: Tokens, rows: Iterable[Row], floor: float) -> Tests:
     tests: dict[Row, dict[int, dict[str, float]]] = {}
     for row in rows:
         found = tokens(row)
-        scores = left_out(_stacked(found), floor) if len(found) >= FEWEST else {}
+        stacked = _stacked(found)
+        scores = left_out(stacked, floor) if len(stacked) else {}
         each = zip(found, *scores.values(), strict=True) if scores else ()
         tests[row] = {shadow: dict(zip(scores, map(float, values), strict=True)) for shadow, *values in each}
     return tests
@@ -168,11 +171,14 @@ def _profiles(tokens: Tokens, rows: Iterable[Row], floor: float | None) -> dict[
     if floor is None:
         return {}
     stacked = {row: _stacked(tokens(row)) for row in rows}
-    return {record: profile_of(found, floor) for (record, _), found in stacked.items() if len(found) >= FEWEST}
+    return {record: profile_of(found, floor) for (record, _), found in stacked.items() if len(found)}
 
 
 def _stacked(found: Mapping[int, np.ndarray]) -> np.ndarray:
-    return np.array(list(found.values()), np.float64)
+    """float64 [shadows, tokens]; empty with too few shadows or tokens to say anything."""
+    rows = list(found.values())
+    enough = len(rows) >= FEWEST and len(rows[0]) >= FEWEST_TOKENS
+    return np.array(rows if enough else [], np.float64)
 
 
 def centred_by_shadow(
@@ -229,20 +235,25 @@ def judge(
 
 
 def stand_out(
-    name: str, found: Mapping[str, float], unseen: Mapping[str, float], shadows: Shadowed | None
+    scores: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]], shadows: Shadowed | None
 ) -> tuple[str, ...] | None:
     """Single records that stand out on the members' side: of their own shadows, or of the holdout's records without.
 
     Args:
-        name: the attack's.
-        found, unseen: its scores of the forget and the holdout records.
+        scores: of the forget and the holdout records, by attack; each rings at its share of the level.
         shadows: what a table says.
     """
-    if shadows is not None and name in shadows.scores and found and unseen:
-        raised = alarms_by_shadows(_centred(found, unseen), shadows.scores[name], shadows.spreads[name])
-        if raised is not None:
-            return raised
-    return alarms(found, unseen)
+    raised: dict[str, None] = {}
+    for name, (found, unseen) in scores.items():
+        by_shadows = None
+        if shadows is not None and name in shadows.scores and found and unseen:
+            centred = _centred(found, unseen)
+            by_shadows = alarms_by_shadows(centred, shadows.scores[name], shadows.spreads[name], ALARM / len(scores))
+        one = alarms(found, unseen, ALARM / len(scores)) if by_shadows is None else by_shadows
+        if one is None:
+            return None
+        raised |= dict.fromkeys(one)
+    return tuple(raised)
 
 
 def _centred(found: Mapping[str, float], unseen: Mapping[str, float]) -> dict[str, float]:

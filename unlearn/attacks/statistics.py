@@ -332,7 +332,7 @@ def judge_by_population(
     return SubjectTest(fmean(shifts), error, freedom, "population", len(groups), len(shifts), len(found))
 
 
-def alarms(found: Scores, unseen: Scores) -> tuple[str, ...] | None:
+def alarms(found: Scores, unseen: Scores, level: float = ALARM) -> tuple[str, ...] | None:
     """Records that stand out of the never seen on the members' side: conformal p-values under Holm's rule.
 
     p = (1 + number of never-seen scores at or above it) / (never seen + 1); exact if the records are exchangeable.
@@ -341,13 +341,15 @@ def alarms(found: Scores, unseen: Scores) -> tuple[str, ...] | None:
         Their ids, most striking first; None where so few never-seen records could not raise a single alarm.
     """
     null = np.sort(list(unseen.values()))
-    if not found or (1 / (len(null) + 1)) * len(found) > ALARM:
+    if not found or (1 / (len(null) + 1)) * len(found) > level:
         return None
     p = {r: (1 + len(null) - int(np.searchsorted(null, score, "left"))) / (len(null) + 1) for r, score in found.items()}
-    return _holm(p)
+    return _holm(p, level)
 
 
-def alarms_by_shadows(found: Scores, shadowed: PerShadow, spread: Spread) -> tuple[str, ...] | None:
+def alarms_by_shadows(
+    found: Scores, shadowed: PerShadow, spread: Spread, level: float = ALARM
+) -> tuple[str, ...] | None:
     """The same of records with shadows of their own: moderated t-tests on the members' side under Holm's rule.
 
     A few shadows say little of how far out one record may lie: the t has the table's own tail where it is heavier.
@@ -356,6 +358,7 @@ def alarms_by_shadows(found: Scores, shadowed: PerShadow, spread: Spread) -> tup
         found: scores under the adapter in question, centred by the holdout's mean under it.
         shadowed: the same records under the shadows that never saw their person.
         spread: of the whole table.
+        level: chance that an adapter which never saw any of them alarms.
 
     Returns:
         Ids of those that stand out, most striking first; None where a record has too few shadows.
@@ -368,14 +371,14 @@ def alarms_by_shadows(found: Scores, shadowed: PerShadow, spread: Spread) -> tup
         error = math.sqrt(spread.record.with_own(float(own.var(ddof=1)), k) * (1 + 1 / k))
         freedom = min(spread.record.freedom + k - 1, spread.tail)
         p[record] = float(stats.t.sf((score - own.mean()) / error, freedom))
-    return _holm(p) if p else None
+    return _holm(p, level) if p else None
 
 
-def _holm(p: Mapping[str, float]) -> tuple[str, ...]:
-    """Whose hypotheses fall at the level of an alarm for all, by Holm's rule; the surest first."""
+def _holm(p: Mapping[str, float], level: float) -> tuple[str, ...]:
+    """Whose hypotheses fall at `level` for all, by Holm's rule; the surest first."""
     raised: list[str] = []
     for record in sorted(p, key=lambda r: (p[r], r)):
-        if p[record] * (len(p) - len(raised)) > ALARM:
+        if p[record] * (len(p) - len(raised)) > level:
             break
         raised.append(record)
     return tuple(raised)

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
-KNOWN = "known_tokens"
-LOST = "lost_tokens"
-TOKENWISE = (KNOWN, LOST)
+from unlearn.policy import Tokenwise
+
+TOKENWISE: tuple[str, ...] = get_args(Tokenwise)
 """Names of the attacks that need a table with the tokens of its test shadows."""
+
+KNOWN, LOST = TOKENWISE
 
 MOST = 4.0
 """Standard deviations that one token counts for at most, either way: shadows are few and their tails heavy."""
@@ -25,14 +28,20 @@ MOST = 4.0
 FEWEST = 3
 """Shadows that a token needs, so that one can be judged by two others."""
 
+LEAST_FLOOR = 0.01
+"""Least variance of a typical token, nats squared: where most are template, a tenth of a nat is still no knowledge."""
+
 
 @dataclass(frozen=True)
 class Profile:
-    """How a record's tokens vary among adapters that never saw the person.
+    """How a record's tokens vary among adapters that never saw the person, each of them left out in turn.
+
+    An adapter is held against as many shadows as each shadow is, one fewer than there are: a mean of the better half
+    grows with how far apart tokens lie, so that who is held against more would seem to know less.
 
     Attributes:
-        means: float64 [tokens], of log p, nats.
-        deviations: float64 [tokens], nats; never below what a typical token of the table varies by.
+        means: float64 [shadows, tokens], of log p under all but one, nats.
+        deviations: float64 [shadows, tokens], nats; never below what a typical token of the table varies by.
     """
 
     means: np.ndarray
@@ -40,24 +49,34 @@ class Profile:
 
     def scores(self, log_probs: np.ndarray) -> dict[str, float]:
         """Each attack's score of an adapter that gives the record's tokens these `log_probs` [tokens], nats."""
-        found = _halves(((log_probs - self.means) / self.deviations)[None])
-        return {name: float(values[0]) for name, values in found.items()}
+        return {name: float(values.mean()) for name, values in self.standing(log_probs).items()}
+
+    def standing(self, log_probs: np.ndarray) -> dict[str, np.ndarray]:
+        """The same by shadow left out: float64 [shadows]; `log_probs` [tokens] or [shadows, tokens]."""
+        standard = np.clip((log_probs - self.means) / self.deviations, -MOST, MOST)
+        ordered = np.sort(standard, axis=1)
+        half = -(-ordered.shape[1] // 2)  # of an odd number both halves have the middle
+        return {KNOWN: ordered[:, -half:].mean(1), LOST: ordered[:, :half].mean(1)}
 
 
 def floor_of(records: Iterable[np.ndarray]) -> float:
     """Variance of a typical token among shadows: the median over the tokens of `records`, each [shadows, tokens].
 
     A token's own variance, of six numbers, is chance to a large part: this is added to it, so that no token counts for
-    much because they happened to agree. Nats squared; 0 with no record.
+    much because they happened to agree. Nats squared; `LEAST_FLOOR` at least.
     """
     variances = [log_probs.var(0, ddof=1) for log_probs in records if len(log_probs) >= FEWEST]
-    return float(np.median(np.concatenate(variances))) if variances else 0.0
+    return max(LEAST_FLOOR, float(np.median(np.concatenate(variances)))) if variances else LEAST_FLOOR
 
 
 def profile_of(log_probs: np.ndarray, floor: float) -> Profile:
-    """The profile of a record with `log_probs` [shadows, tokens] under the shadows."""
-    wide = np.asarray(log_probs, np.float64)
-    return Profile(wide.mean(0), np.sqrt(wide.var(0, ddof=1) + floor))
+    """The profile of a record with `log_probs` [shadows, tokens] under the shadows, `FEWEST` at least, nats."""
+    wide, count = np.asarray(log_probs, np.float64), len(log_probs)
+    centre = wide.mean(0)
+    own = wide - centre
+    means = -own / (count - 1)  # of the others, from the mean of all
+    squares = (own**2).sum(0) - own**2 - (count - 1) * means**2
+    return Profile(centre + means, np.sqrt(np.maximum(squares, 0.0) / (count - 2) + floor))
 
 
 def left_out(log_probs: np.ndarray, floor: float) -> dict[str, np.ndarray]:
@@ -67,15 +86,4 @@ def left_out(log_probs: np.ndarray, floor: float) -> dict[str, np.ndarray]:
         log_probs: [shadows, tokens], of one record, nats; `FEWEST` shadows at least.
         floor: see `floor_of`.
     """
-    count = len(log_probs)
-    own = log_probs - np.asarray(log_probs, np.float64).mean(0)
-    means = -own / (count - 1)  # of the others, from the mean of all
-    squares = (own**2).sum(0) - own**2 - (count - 1) * means**2
-    return _halves((own - means) / np.sqrt(np.maximum(squares, 0.0) / (count - 2) + floor))
-
-
-def _halves(standard: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean of the better known and of the other half of each row of `standard` [rows, tokens]; both have the middle."""
-    ordered = np.sort(np.clip(standard, -MOST, MOST), axis=1)
-    half = -(-ordered.shape[1] // 2)
-    return {KNOWN: ordered[:, -half:].mean(1), LOST: ordered[:, :half].mean(1)}
+    return profile_of(log_probs, floor).standing(np.asarray(log_probs, np.float64))

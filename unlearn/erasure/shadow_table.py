@@ -122,9 +122,21 @@ class ShadowTable:
         return None
 
     def tokens(self, key: Key) -> dict[int, np.ndarray]:
-        """log p of the record's tokens under each test shadow: float32 [tokens], nats; of none in an older table."""
+        """log p of the record's tokens under each test shadow: float32 [tokens], nats; of none in an older table.
+
+        A shadow that has no number for one of them has none for the record.
+
+        Raises:
+            BadInput: two shadows read the record as of different length.
+        """
         found = {shadow: self.log_probs[scores.row] for shadow, scores in self.tests.get(key, {}).items()}
-        return {shadow: log_probs for shadow, log_probs in found.items() if len(log_probs)}
+        found = {shadow: log_probs for shadow, log_probs in found.items() if len(log_probs)}
+        if len({len(log_probs) for log_probs in found.values()}) > 1:
+            raise BadInput(
+                f"shadow table '{self.path}' has record '{key[0]}' with tokens of several lengths; make it again with "
+                "`unlearn shadows`"
+            )
+        return {shadow: log_probs for shadow, log_probs in found.items() if np.isfinite(log_probs).all()}
 
 
 def read_shadows(path: Path) -> ShadowTable:

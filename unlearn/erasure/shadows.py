@@ -7,8 +7,7 @@ its signals are written, because it holds everybody else's data.
 Two kinds of fits, because a gate must not lean on those that gave the eraser its targets. *Folds* leave each person
 out once, and keep what the eraser aims at. *Test shadows* leave each person out several times, with seeds of their
 own, and keep scores and log p of each token, of the records left out and of the holdout: enough to see how such
-adapters differ. Knows no
-request and no verdict.
+adapters differ. Knows no request and no verdict.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 from unlearn.guards.base import SEEN, Finding, Outcome, attacks_for, most_left
 from unlearn.measurement import Measurement, Membership, SubjectTest, in_form
+from unlearn.policy import Tokenwise
 
 ALARM = 0.01
 """p-value of the blind baseline's rank test below which texts differ, where people are too few for an interval."""
@@ -54,8 +56,8 @@ class MembershipGate:
         refusing: level of the test that fails; only what passes spends of the level that a ladder's methods share.
         attacks: whose scores are tested.
         on_records: what takes the place of attacks on tokens where no table says how tokens vary. Where one does, they
-            need not pass, and refuse what lies beyond the margin: one token counts for little among tokens, and one
-            that was made impossible moves a mean.
+            need not pass, and refuse as ever: one token counts for little among tokens, and one that was made
+            impossible moves a mean.
         blind_margin: by how much texts alone may tell the holdout apart, in AUC.
         deployed: the format of fewer bits that is served, if there is one; the loss attack must pass in it, too.
         exact: whether the adapter is an exact fit.
@@ -89,10 +91,11 @@ class MembershipGate:
         erased = not self.exact and before is not after  # of an exact fit, or without a before, nothing can be left
         most = most_left(before, attacks) if erased else {}
         outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
-        for name in self.on_records:
+        left = most_left(before, self.on_records) if erased else {}
+        for name in self.on_records if any(a in get_args(Tokenwise) for a in attacks) else ():
             test = after.subject_tests.get(name)
-            if test is not None and name not in found and self._refuses(test, self.margin):
-                found[name], outcomes[name] = test, "fail"
+            if test is not None and name not in found and self._refuses(test, left.get(name, math.inf)):
+                found[name], outcomes[name], most[name] = test, "fail", left.get(name, math.inf)
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
         interval = test.interval(self.alpha)
@@ -107,17 +110,17 @@ class MembershipGate:
                 outcome, sentence = "inconclusive", doubt
         return Finding("membership", outcome, test.shift, interval, bounds, sentence)
 
-    def _refuses(self, test: SubjectTest, most: float) -> bool:
-        """Whether people lie beyond `most`, or the margin below, and surely off the null."""
+    def _refuses(self, test: SubjectTest, most_left: float) -> bool:
+        """Whether people lie beyond the margin, or `most_left` above, and surely off the null."""
         low, high = test.interval(self.refusing)
-        return (test.shift > most and low > 0) or (test.shift < -self.margin and high < 0 and not self.exact)
+        below = test.shift < -self.margin and high < 0 and not self.exact
+        return below or (test.shift > min(self.margin, most_left) and low > 0)
 
     def _outcome(self, test: SubjectTest, most_left: float) -> Outcome:
-        most = min(self.margin, most_left)
-        if self._refuses(test, most):
+        if self._refuses(test, most_left):
             return "fail"
         low, high = test.interval(self.alpha)
-        within = high < most and (self.exact or low > -self.margin)
+        within = high < min(self.margin, most_left) and (self.exact or low > -self.margin)
         return "pass" if within else "inconclusive"
 
     def _untested(self, after: Measurement) -> str:
