@@ -86,7 +86,7 @@ def test_attacks_on_records_judge_where_no_table_says_how_tokens_vary():
     assert outcome(clean | {"min_k_plus_plus": shifted(4.0)}).outcome == "fail"
     weakly = replace(known, subject_tests=known.subject_tests | {"loss": shifted(3.0), "min_k_plus_plus": shifted(1.0)})
     halved = gate(weakly, replace(MEMORISED, subject_tests=clean | {"loss": shifted(1.8)}))
-    assert halved.outcome == "pass"  # what is left is for the attack that saw them best to say
+    assert (halved.outcome, "more than half" in halved.sentence) == ("fail", True)
     plain = replace(gate, attacks=("zlib", "min_k"))  # a policy that leans on neither
     zlib = replace(KNOWN, subject_tests={"zlib": shifted(5.0)})
     others = {"zlib": shifted(0.1), "min_k": shifted(0.1), "loss": shifted(-4.0)}

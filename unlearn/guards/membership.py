@@ -56,8 +56,8 @@ class MembershipGate:
         refusing: level of the test that fails; only what passes spends of the level that a ladder's methods share.
         attacks: whose scores are tested.
         on_records: what takes the place of attacks on tokens where no table says how tokens vary. Where one does, they
-            need not pass, and refuse what lies beyond the margin: one token counts for little among tokens, and one
-            that was made impossible moves a mean. How much is left is for the attack that saw the people best to say.
+            need not pass, and refuse as ever: one token counts for little among tokens, and one that was made
+            impossible moves a mean.
         blind_margin: by how much texts alone may tell the holdout apart, in AUC.
         deployed: the format of fewer bits that is served, if there is one; the loss attack must pass in it, too.
         exact: whether the adapter is an exact fit.
@@ -91,10 +91,11 @@ class MembershipGate:
         erased = not self.exact and before is not after  # of an exact fit, or without a before, nothing can be left
         most = most_left(before, attacks) if erased else {}
         outcomes = {name: self._outcome(test, most.get(name, math.inf)) for name, test in found.items()}
+        left = most_left(before, self.on_records) if erased else {}
         for name in self.on_records if any(a in get_args(Tokenwise) for a in attacks) else ():
             test = after.subject_tests.get(name)
-            if test is not None and name not in found and self._refuses(test, math.inf):
-                found[name], outcomes[name] = test, "fail"
+            if test is not None and name not in found and self._refuses(test, left.get(name, math.inf)):
+                found[name], outcomes[name], most[name] = test, "fail", left.get(name, math.inf)
         name = min(found, key=lambda one: (order.index(outcomes[one]), -abs(found[one].shift)))
         test, outcome = found[name], outcomes[name]
         interval = test.interval(self.alpha)
