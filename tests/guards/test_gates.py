@@ -333,6 +333,19 @@ def test_extraction_leaves_an_exact_fit_that_says_a_record_to_a_person():
     assert extracted(tries(2.0), exact=True).outcome == "inconclusive"
 
 
+def test_a_record_of_an_exact_fit_that_stands_out_of_nothing_is_luck():
+    said = replace(MEMORISED, queries=tries(9, 2.0), expected_queries=tries(9, 5.0))
+    exact, erased = ExtractionGate(1e6, 0.1, exact=True), ExtractionGate(1e6, 0.1)
+    easy = next(record for record, needed in said.queries.items() if needed == 2.0)
+    other = next(record for record, needed in said.queries.items() if needed != 2.0)
+    assert exact(MEMORISED, replace(said, alarms=())).outcome == "pass"
+    assert exact(MEMORISED, replace(said, alarms=(other,))).outcome == "pass"
+    assert exact(MEMORISED, replace(said, alarms=(easy,))).outcome == "inconclusive"
+    assert exact(MEMORISED, replace(said, alarms=None)).outcome == "inconclusive"  # nobody listened
+    assert exact(MEMORISED, replace(said, alarms=(), verbatim=(easy,))).outcome == "inconclusive"
+    assert erased(MEMORISED, replace(said, alarms=())).outcome == "fail"
+
+
 def in_format(forget, holdout, before=(1.0, 1.0), unseen=4):
     """Finding on two forget records that rose to 3, read in a format as given; the holdout stood at 3."""
     after = measured([3.0] * len(forget), [3.0, 3.0])
