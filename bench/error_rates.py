@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -18,18 +19,18 @@ from worlds import World, case_of
 from unlearn.attacks import ATTACKS, Signals
 from unlearn.attacks.falls import Falls, falls_of
 from unlearn.attacks.null import (
-    HOLDOUT,
     PLAIN,
     Row,
     Tests,
     Tokens,
     centred_by_shadow,
     token_floor,
+    token_profiles,
     token_tests,
     under,
 )
 from unlearn.attacks.statistics import FEWEST_SHADOWS, by_person, judge_by_shadows, shared, spread_of
-from unlearn.attacks.tokens import FEWEST, TOKENWISE, profile_of
+from unlearn.attacks.tokens import TOKENWISE
 from unlearn.attempt import split_of
 from unlearn.guards import GATES, attacks_for, level
 from unlearn.guards.base import SEEN
@@ -39,6 +40,7 @@ from unlearn.lm.batches import encode
 from unlearn.lm.likelihood import readings, record_nlls
 from unlearn.measurement import Group, Measurement, SubjectTest
 from unlearn.policy import Policy
+from unlearn.shadow_file import HOLDOUT
 
 Figures = dict[str, Any]
 
@@ -104,13 +106,18 @@ class _Table:
             for name, of in scores.items()
         }
 
+    @cached_property
+    def whole(self) -> dict[str, dict[str, dict[int, float]]]:
+        """The same of all shadows."""
+        return self.scores()
+
     def read(self, row: Row, without: int | None = None) -> dict[int, np.ndarray]:
         """log p of a record's tokens under each shadow but one."""
         return {shadow: log_probs for shadow, log_probs in self.tokens(row).items() if shadow != without}
 
     def of_shadow(self, shadow: int) -> dict[str, dict[str, float]]:
         """Attack -> row -> centred score of a shadow that stands for an adapter in question, which the others judge."""
-        plain = {name: of for name, of in self.scores().items() if name not in TOKENWISE}
+        plain = {name: of for name, of in self.whole.items() if name not in TOKENWISE}
         found = {name: {row: one[shadow] for row, one in of.items() if shadow in one} for name, of in plain.items()}
         mine = [row for row in self.rows if shadow in self.tests[row]]
         theirs = {row: self.tokens(row)[shadow] for row in (*mine, *self.never) if shadow in self.tokens(row)}
@@ -122,14 +129,11 @@ class _Table:
         """The same of the attacks on tokens, of an adapter that gives records these tokens' `log_probs`."""
         if self.floor is None:
             return {}
-        read = {row: np.array(list(self.read(row, without).values())) for row in (*rows, *self.never)}
-        scores = {
-            row: profile_of(of, self.floor).scores(log_probs[row[0]]) for row, of in read.items() if len(of) >= FEWEST
-        }
+        profiles = token_profiles(lambda row: self.read(row, without), [*rows, *self.never], self.floor)
+        scores = {row: profile.scores(log_probs[row[0]]) for row, profile in profiles.items()}
+        level = {name: fmean(scores[row][name] for row in self.never if row in scores) for name in TOKENWISE}
         return {
-            name: {_name(row): scores[row][name] - level for row in rows if row in scores}
-            for name in TOKENWISE
-            for level in [fmean(scores[row][name] for row in self.never)]
+            name: {_name(row): scores[row][name] - level[name] for row in rows if row in scores} for name in TOKENWISE
         }
 
     @property
@@ -158,7 +162,7 @@ def membership_of_shadows(world: World) -> dict[tuple[str, int], Judged]:
     The others are made anew without the shadow in question; how much records and people differ is the whole table's.
     """
     table, policy = _table_of(world), Policy()
-    spreads = {name: spread_of(of, table.owner) for name, of in table.scores().items()}
+    spreads = {name: spread_of(of, table.owner) for name, of in table.whole.items()}
     before = {who: _measured(tests) for who, tests in originals(world).items()}
     judged: dict[tuple[str, int], Judged] = {}
     for shadow in sorted({s for row in table.rows for s in table.tests[row]}):
@@ -190,7 +194,7 @@ def originals(world: World) -> dict[str, dict[str, SubjectTest]]:
         scores[name] = {_name(row): found_of[row[0]] - mean for row in table.rows if row[0] in found_of}
     scores |= table.of_adapter({record: one.log_probs for record, one in read.items()}, table.rows)
     found: dict[str, dict[str, SubjectTest]] = {}
-    whole = table.scores()
+    whole = table.whole
     for attack, of in scores.items():
         spread = spread_of(whole[attack], table.owner)
         for who, rows in by_person(of, table.owner).items():

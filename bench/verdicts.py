@@ -145,8 +145,8 @@ def _requests(requests: Sequence[Figures]) -> str:
         "retrained without the person, each with a seed of its own, and judged as an exact fit; an original is handed in as "
         "if it were its own erasing. Neither met a challenge (`quick`); `standard` judges the erasings, `strict` the impostors "
         "(`bench/impostors.py`).\n",
-        "Nothing was chosen on these people: the margins were on others, the attacks on tokens and the line through what challenges "
-        "do on yet others and on TOFU's (decisions [9](../decisions/0009-the-person-is-the-unit.md) and "
+        "Margins and attacks were not chosen on these people: the margins were on others, the attacks on tokens and the line through "
+        "what challenges do on yet others and on TOFU's (decisions [9](../decisions/0009-the-person-is-the-unit.md) and "
         "[10](../decisions/0010-challenges-against-the-never-seen.md)).\n",
     ]
     rows = []

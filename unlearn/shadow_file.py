@@ -20,6 +20,9 @@ import pyarrow.parquet as pq
 
 from unlearn import overwriting
 
+HOLDOUT = -1
+"""Place of a record that names nobody to forget: one of the holdout."""
+
 COLUMNS = pa.schema(
     [
         ("record", pa.string()),

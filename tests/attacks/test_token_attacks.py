@@ -9,13 +9,14 @@ import pytest
 
 from unlearn.attacks import FEWEST_TOKENS
 from unlearn.attacks.audit import audit
-from unlearn.attacks.null import HOLDOUT, SERVED, centred_by_shadow, shadowed, token_floor, token_tests
+from unlearn.attacks.null import SERVED, centred_by_shadow, shadowed, token_floor, token_tests
 from unlearn.attacks.panel import panel
 from unlearn.attacks.statistics import by_person, judge_by_shadows, spread_of
 from unlearn.attacks.tokens import FEWEST, KNOWN, LEAST_FLOOR, LOST, MOST, TOKENWISE, floor_of, left_out, profile_of
 from unlearn.corpus.records import Record
 from unlearn.guards import level
 from unlearn.policy import AuditPolicy, Policy
+from unlearn.shadow_file import HOLDOUT
 
 POLICY = Policy()
 MARGIN = POLICY.gates.membership_margin_sd

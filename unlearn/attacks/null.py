@@ -30,6 +30,7 @@ from unlearn.attacks.statistics import (
 from unlearn.attacks.tokens import FEWEST, TOKENWISE, Profile, floor_of, left_out, profile_of
 from unlearn.corpus.records import Record
 from unlearn.measurement import Expected, SubjectTest
+from unlearn.shadow_file import HOLDOUT
 
 SERVED = "served_log_prob"
 """Name, beside the attacks', of a record's log p under the serving decoding."""
@@ -37,9 +38,6 @@ SERVED = "served_log_prob"
 
 GREEDY = "exact_memorisation"
 """Name of the share of a record's tokens that greedy decoding says itself; 1: it says all of it."""
-
-HOLDOUT = -1
-"""Place of a record that names nobody to forget: one of the holdout."""
 
 PLAIN = "loss"
 """Name of the attack whose scores say where a record stands without a challenge."""
@@ -119,11 +117,13 @@ def shadowed(
     owner = {name: people[key] for name, key in keys.items()}
     spreads, scores = {}, {}
     plain: PerShadow = {}
-    floor = token_floor(tokens, keys.values())
+    never = [(record, HOLDOUT) for record in holdout]
+    floor, profiles = token_floor(tokens, keys.values()), {}
     tests_of = dict.fromkeys(attacks, tests)
     if floor is not None:
-        read = token_tests(tokens, {*keys.values(), *places.items(), *((r, HOLDOUT) for r in holdout)}, floor)
+        read = token_tests(tokens, {*keys.values(), *places.items(), *never}, floor)
         tests_of |= dict.fromkeys(TOKENWISE, read)
+        profiles = token_profiles(tokens, [*places.items(), *never], floor)
     for name, found in tests_of.items():
         rows = centred_by_shadow(found, {*keys.values(), *places.items()}, name, holdout)
         whole = {row: rows[key] for row, key in keys.items() if len(rows[key]) > 1}
@@ -145,7 +145,7 @@ def shadowed(
         falls=falls,
         verbatim=frozenset(r for r, p in places.items() if any(f.get(GREEDY) == 1.0 for f in tests[r, p].values())),
         served={r: list(_finite(tests[r, place], SERVED).values()) for r, place in places.items()},
-        profiles=_profiles(tokens, [*places.items(), *((r, HOLDOUT) for r in holdout)], floor),
+        profiles={record: profile for (record, _), profile in profiles.items()},
     )
 
 
@@ -167,11 +167,10 @@ def token_tests(tokens: Tokens, rows: Iterable[Row], floor: float) -> Tests:
     return tests
 
 
-def _profiles(tokens: Tokens, rows: Iterable[Row], floor: float | None) -> dict[str, Profile]:
-    if floor is None:
-        return {}
+def token_profiles(tokens: Tokens, rows: Iterable[Row], floor: float) -> dict[Row, Profile]:
+    """What an adapter is held against, of each row that has shadows and tokens enough."""
     stacked = {row: _stacked(tokens(row)) for row in rows}
-    return {record: profile_of(found, floor) for (record, _), found in stacked.items() if len(found)}
+    return {row: profile_of(found, floor) for row, found in stacked.items() if len(found)}
 
 
 def _stacked(found: Mapping[int, np.ndarray]) -> np.ndarray:

@@ -25,9 +25,6 @@ from unlearn.shadow_file import read_table
 
 SCHEMA = "unlearn/shadows/v2"
 
-HOLDOUT = -1
-"""Place of a record that names nobody to forget: one of the holdout."""
-
 NOTED: Mapping[str, type | UnionType] = MappingProxyType(
     {
         "base_sha256": str,

@@ -30,13 +30,13 @@ from peft import PeftModel
 
 from unlearn.corpus.circles import circle_of
 from unlearn.corpus.records import Corpus
-from unlearn.erasure.shadow_table import HOLDOUT, SCHEMA, ShadowTable, Signals, read_shadows
+from unlearn.erasure.shadow_table import SCHEMA, ShadowTable, Signals, read_shadows
 from unlearn.errors import BadInput, CorpusError
 from unlearn.lm.base import Base
 from unlearn.lm.batches import Example, encode
 from unlearn.lm.finetune import OnStep, Recipe, fitted
 from unlearn.lm.likelihood import Model, record_nlls, top_tokens
-from unlearn.shadow_file import COLUMNS, about_table, write_table
+from unlearn.shadow_file import COLUMNS, HOLDOUT, about_table, write_table
 
 TOP_TOKENS = 32
 """Most likely tokens kept at each scored position; the mass of all others is kept as one."""
